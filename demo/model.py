@@ -1,0 +1,172 @@
+"""The demo model on the host's own classes: UNet, sampling, CLIP tokenizer and text model, and a VAE-like codec."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import comfy.clip_model
+import comfy.latent_formats
+import comfy.model_base
+import comfy.ops
+import comfy.sd1_clip
+import comfy.supported_models_base
+import torch
+from torch import nn
+
+from .codec import LATENT_CHANNELS
+from .faces import CAPTION_START, PHRASES
+
+WIDTH = 96
+MAX_TOKENS = 24
+
+UNET_CONFIG: dict[str, Any] = {
+    "image_size": 16,
+    "in_channels": LATENT_CHANNELS,
+    "out_channels": LATENT_CHANNELS,
+    "model_channels": 32,
+    "channel_mult": [1, 3],
+    "num_res_blocks": [1, 1],
+    "transformer_depth": [0, 1],
+    "transformer_depth_middle": 1,
+    "transformer_depth_output": [0, 0, 1, 1],
+    "use_spatial_transformer": True,
+    "use_linear_in_transformer": True,
+    "context_dim": WIDTH,
+    "legacy": False,
+    "use_temporal_attention": False,
+    "use_temporal_resblock": False,
+    "adm_in_channels": None,
+}
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789,.-'"
+
+
+def words() -> list[str]:
+    """Return the words that the model knows, in a fixed order."""
+    phrases = [phrase for values in PHRASES.values() for phrase in values if phrase]
+    return list(dict.fromkeys(" ".join([CAPTION_START, ",", *phrases]).split()))
+
+
+def byte_pairs() -> tuple[dict[str, int], list[str]]:
+    """Return the vocabulary and merges of a CLIP tokenizer that keeps each known word whole.
+
+    Any other text falls into fragments that the model reads as commas.
+    """
+    merges = []
+    for word in words():
+        symbol = word[0]
+        for i, letter in enumerate(word[1:], start=2):
+            end = "</w>" if i == len(word) else ""
+            merges.append(f"{symbol} {letter}{end}")
+            symbol += letter + end
+    merges = list(dict.fromkeys(merges))
+    tokens = [START, END]
+    tokens += [word + "</w>" for word in words()]
+    tokens += [*LETTERS, *(letter + "</w>" for letter in LETTERS), *(merge.replace(" ", "") for merge in merges)]
+    return {token: i for i, token in enumerate(dict.fromkeys(tokens))}, merges
+
+
+class FaceTokenizer(comfy.sd1_clip.SDTokenizer):
+    """The host's CLIP tokenizer (weights, embeddings and chunks included) with the demo model's small vocabulary."""
+
+    def __init__(self, embedding_directory: Any = None, tokenizer_data: dict | None = None) -> None:
+        vocabulary, merges = byte_pairs()
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "vocab.json").write_text(json.dumps(vocabulary))
+            Path(folder, "merges.txt").write_text("\n".join(["#version: 0.2", *merges]))
+            config = {"tokenizer_class": "CLIPTokenizer", "bos_token": START, "eos_token": END, "unk_token": END,
+                      "pad_token": END}
+            Path(folder, "tokenizer_config.json").write_text(json.dumps(config))
+            super().__init__(
+                tokenizer_path=folder,
+                max_length=MAX_TOKENS,
+                embedding_directory=embedding_directory,
+                embedding_size=WIDTH,
+                embedding_key="clip_l",
+                tokenizer_data=tokenizer_data or {},
+            )
+
+
+class FaceSD1Tokenizer(comfy.sd1_clip.SD1Tokenizer):
+    def __init__(self, embedding_directory: Any = None, tokenizer_data: dict | None = None) -> None:
+        super().__init__(embedding_directory, tokenizer_data or {}, tokenizer=FaceTokenizer)
+
+
+class FaceTextModel(comfy.clip_model.CLIPTextModel):
+    """The host's CLIP text model with an embedding table as small as the vocabulary."""
+
+    def __init__(self, config: dict, dtype: Any, device: Any, operations: Any) -> None:
+        super().__init__(config, dtype, device, operations)
+        self.set_input_embeddings(operations.Embedding(config["vocab_size"], WIDTH, dtype=dtype, device=device))
+
+
+class FaceClip(comfy.sd1_clip.SDClipModel):
+    def __init__(self, device: Any = "cpu", dtype: Any = None, model_options: dict | None = None) -> None:
+        config = {
+            "vocab_size": len(byte_pairs()[0]),
+            "hidden_size": WIDTH,
+            "intermediate_size": 2 * WIDTH,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "hidden_act": "quick_gelu",
+            "max_position_embeddings": MAX_TOKENS,
+            "eos_token_id": 1,
+        }
+        super().__init__(
+            device=device,
+            dtype=dtype,
+            max_length=MAX_TOKENS,
+            textmodel_json_config=config,
+            model_class=FaceTextModel,
+            special_tokens={"start": 0, "end": 1, "pad": 1},
+            return_projected_pooled=False,
+            model_options=model_options or {},
+        )
+
+
+class FaceSD1Clip(comfy.sd1_clip.SD1ClipModel):
+    def __init__(self, device: Any = "cpu", dtype: Any = None, model_options: dict | None = None) -> None:
+        super().__init__(device=device, dtype=dtype, model_options=model_options or {}, clip_model=FaceClip)
+
+
+class FaceLatent(comfy.latent_formats.LatentFormat):
+    latent_channels = LATENT_CHANNELS
+
+
+class FaceModelConfig(comfy.supported_models_base.BASE):
+    """A model of the host's SD1.x class with v prediction and small sizes."""
+
+    unet_config: dict[str, Any] = {}
+    unet_extra_config = {"num_heads": 4, "num_head_channels": -1}
+    latent_format = FaceLatent
+    sampling_settings = {"beta_schedule": "linear", "linear_start": 0.00085, "linear_end": 0.012}
+
+    def inpaint_model(self) -> bool:
+        return False
+
+
+def build_unet(dtype: torch.dtype = torch.float32) -> comfy.model_base.BaseModel:
+    """Return the host's model around its UNet, weights not yet set."""
+    config = FaceModelConfig(UNET_CONFIG)
+    # The host pops the transformer depths off these lists.
+    config.unet_config = {k: list(v) if isinstance(v, list) else v for k, v in config.unet_config.items()}
+    config.set_inference_dtype(dtype, None)
+    return comfy.model_base.BaseModel(config, comfy.model_base.ModelType.V_PREDICTION)
+
+
+def initialise(module: nn.Module) -> None:
+    """Give every parameter a starting value: the host's operations leave them uninitialised."""
+    for name, child in module.named_modules():
+        weight, bias = getattr(child, "weight", None), getattr(child, "bias", None)
+        if isinstance(child, nn.Linear | nn.Conv2d):
+            nn.init.kaiming_uniform_(weight, a=5**0.5)
+        elif isinstance(child, nn.Embedding):
+            nn.init.normal_(weight, std=1.0 if "token" in name else 0.1)
+        elif isinstance(child, nn.LayerNorm | nn.GroupNorm):
+            nn.init.ones_(weight)
+        if bias is not None:
+            nn.init.zeros_(bias)
