@@ -10,14 +10,20 @@ from typing import Any
 import comfy.clip_model
 import comfy.latent_formats
 import comfy.model_base
-import comfy.ops
+import comfy.model_management
+import comfy.model_patcher
+import comfy.sd
 import comfy.sd1_clip
 import comfy.supported_models_base
+import folder_paths
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
-from .codec import LATENT_CHANNELS
+from .codec import LATENT_CHANNELS, PATCH, Decoder, Encoder
 from .faces import CAPTION_START, PHRASES
+
+WEIGHTS = Path(__file__).parent / "faces.safetensors"
 
 WIDTH = 96
 MAX_TOKENS = 24
@@ -170,3 +176,56 @@ def initialise(module: nn.Module) -> None:
             nn.init.ones_(weight)
         if bias is not None:
             nn.init.zeros_(bias)
+
+
+class FaceVAE:
+    """The codec with the host's VAE interface: images (B, H, W, 3) in [0, 1], latents (B, 12, H/8, W/8)."""
+
+    latent_channels = LATENT_CHANNELS
+    latent_dim = 2
+    downscale_ratio = PATCH
+
+    def __init__(self, state: dict[str, torch.Tensor]) -> None:
+        self.device = comfy.model_management.vae_device()
+        self.encoder, self.decoder = Encoder(), Decoder()
+        for name, module in (("encoder", self.encoder), ("decoder", self.decoder)):
+            module.load_state_dict(_part(state, name))
+            module.to(self.device).requires_grad_(False)
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        height, width = (size // PATCH * PATCH for size in pixels.shape[1:3])
+        image = pixels[:, :height, :width, :3].movedim(-1, 1).to(self.device, torch.float32)
+        return self.encoder(image * 2 - 1).to(comfy.model_management.intermediate_device())
+
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        batches = [self.decoder(part.to(self.device, torch.float32)) for part in latent.split(16)]
+        image = (torch.cat(batches).clamp(-1, 1) + 1) / 2
+        return image.movedim(1, -1).to(comfy.model_management.intermediate_device())
+
+    def spacial_compression_encode(self) -> int:
+        return PATCH
+
+    def spacial_compression_decode(self) -> int:
+        return PATCH
+
+
+def _part(state: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    prefix = name + "."
+    return {key.removeprefix(prefix): value.float() for key, value in state.items() if key.startswith(prefix)}
+
+
+def load(file: Path = WEIGHTS) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, FaceVAE]:
+    """Return the demo model as the host's MODEL, CLIP and VAE."""
+    state = load_file(file)
+    base = build_unet()
+    base.diffusion_model.load_state_dict(_part(state, "unet"))
+    base.eval()
+    model = comfy.model_patcher.ModelPatcher(
+        base,
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=comfy.model_management.unet_offload_device(),
+    )
+    target = comfy.supported_models_base.ClipTarget(FaceSD1Tokenizer, FaceSD1Clip)
+    clip = comfy.sd.CLIP(target, embedding_directory=folder_paths.get_folder_paths("embeddings"))
+    clip.load_sd(_part(state, "text"))
+    return model, clip, FaceVAE(state)

@@ -1,0 +1,14 @@
+"""ComfyUI-SEGA: semantic guidance (arXiv 2301.12247) as ComfyUI nodes."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .nodes import NODES
+
+
+class SegaExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return list(NODES)
+
+
+async def comfy_entrypoint() -> SegaExtension:
+    return SegaExtension()

@@ -1,0 +1,41 @@
+"""SEGAConceptStack: several concepts as one."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .types import MAX_CONCEPTS, EncodedConcept, SegaConcept, SegaConceptStack, as_stack
+
+
+class SEGAConceptStack(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        template = io.Autogrow.TemplatePrefix(
+            SegaConcept.Input("concept", tooltip="A concept; a new input appears as soon as this one is connected."),
+            prefix="concept_",
+            min=1,
+            max=MAX_CONCEPTS,
+        )
+        return io.Schema(
+            node_id="SEGAConceptStack",
+            display_name="SEGA Concept Stack",
+            category="sampling/SEGA",
+            description="Several concepts for one SEGA Sampler, at most 100.",
+            search_aliases=["semantic guidance", "combine concepts"],
+            inputs=[
+                io.Autogrow.Input("concepts", template=template, tooltip="The concepts, 1 to 100."),
+                SegaConceptStack.Input(
+                    "stack", optional=True, tooltip="A stack to extend: its concepts come first. Off: not connected."
+                ),
+            ],
+            outputs=[SegaConceptStack.Output("stack", display_name="stack", tooltip="For a SEGA Sampler.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, concepts: dict[str, EncodedConcept], stack: tuple[EncodedConcept, ...] | None = None
+    ) -> io.NodeOutput:
+        added = tuple(concept for concept in concepts.values() if concept is not None)
+        if not added:
+            raise ValueError("SEGAConceptStack: concepts must hold at least one concept, got none")
+        return io.NodeOutput(as_stack((stack or ()) + added, "SEGAConceptStack"))

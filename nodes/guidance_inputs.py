@@ -1,0 +1,79 @@
+"""The inputs that the sampler and the model patch share, and the patched model they describe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..sega_core import MODES, Settings
+from .host import BASELINES, patch_model
+from .types import EncodedConcept, SegaConcept, SegaConceptStack, as_stack
+
+
+def guidance_inputs() -> list[io.Input]:
+    """Return `concepts` and the settings, with the reference's defaults."""
+    return [
+        io.MultiType.Input(
+            "concepts",
+            types=[SegaConcept, SegaConceptStack],
+            optional=True,
+            tooltip="A concept or a stack of up to 100. Off: not connected, then the sampling is the plain one.",
+        ),
+        io.Float.Input(
+            "momentum_scale",
+            default=0.1,
+            min=0.0,
+            max=10.0,
+            step=0.01,
+            round=0.001,
+            tooltip="How much of the previous steps' guidance is added to each step's, 0 to 10. 0 is off and saves "
+            "the passes of the warm-up. The reference's default is 0.1.",
+        ),
+        io.Float.Input(
+            "momentum_beta",
+            default=0.4,
+            min=0.0,
+            max=0.999,
+            step=0.01,
+            round=0.001,
+            tooltip="How slowly the momentum changes, 0 to 0.999: the share kept from step to step. 0 keeps only the "
+            "last step's (off). The reference's default is 0.4.",
+        ),
+        io.Combo.Input(
+            "mode",
+            options=list(MODES),
+            default="reference",
+            tooltip="reference computes what the paper's implementation computes: concepts share one momentum and "
+            "their weights are rescaled while some still warm up. independent keeps the concepts apart: one "
+            "concept's settings never change another's strength. Use it for new work.",
+        ),
+        io.Combo.Input(
+            "baseline",
+            options=list(BASELINES),
+            default="auto",
+            tooltip="What a concept is compared with: the negative prompt (the reference's way) or the positive one. "
+            "auto takes the negative prompt, or the positive one where cfg 1 leaves the negative out.",
+        ),
+    ]
+
+
+def guided_model(
+    node_id: str,
+    model: Any,
+    concepts: EncodedConcept | tuple[EncodedConcept, ...] | None,
+    momentum_scale: float,
+    momentum_beta: float,
+    mode: str,
+    baseline: str,
+) -> Any:
+    """Return the host's MODEL with the guidance that the inputs describe; without concepts, a plain clone.
+
+    Raises:
+        ValueError: names the node, the input and the value.
+    """
+    try:
+        settings = Settings(momentum_scale=momentum_scale, momentum_beta=momentum_beta, mode=mode)
+    except ValueError as error:
+        raise ValueError(f"{node_id}: {error}") from error
+    return patch_model(model, as_stack(concepts, node_id), settings, baseline, node_id)

@@ -1,0 +1,108 @@
+"""SEGASampler: the host's KSampler with semantic guidance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.samplers
+import nodes as host_nodes
+import torch
+from comfy_api.latest import io
+
+from .guidance_inputs import guidance_inputs, guided_model
+
+
+class SEGASampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SEGASampler",
+            display_name="SEGA Sampler",
+            category="sampling/SEGA",
+            description="KSampler that adds concepts to the image, or removes them, while it is sampled, and leaves "
+            "the rest of the image as it would have been (SEGA, arXiv 2301.12247).",
+            search_aliases=["semantic guidance", "edit guidance", "concept slider", "KSampler"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model used for denoising the latent; it is not changed."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="The random seed of the noise. The same seed without concepts gives the unedited image.",
+                ),
+                io.Int.Input("steps", default=20, min=1, max=10000, tooltip="Number of sampling steps, 1 to 10000."),
+                io.Float.Input(
+                    "cfg",
+                    default=8.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="Classifier-free guidance scale, 0 to 100: how closely the image follows the prompts. "
+                    "1 is off.",
+                ),
+                io.Combo.Input(
+                    "sampler_name",
+                    options=comfy.samplers.KSampler.SAMPLERS,
+                    tooltip="The sampling algorithm; concepts work with all of them.",
+                ),
+                io.Combo.Input(
+                    "scheduler",
+                    options=comfy.samplers.KSampler.SCHEDULERS,
+                    tooltip="How the noise is removed over the steps.",
+                ),
+                io.Conditioning.Input("positive", tooltip="What the image should show."),
+                io.Conditioning.Input(
+                    "negative", tooltip="What the image should not show; concepts are compared with it."
+                ),
+                io.Latent.Input("latent_image", tooltip="The latent image to denoise."),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="The amount of denoising, 0 to 1; below 1 keeps the structure of the latent image. "
+                    "1 starts from noise (off).",
+                ),
+                *guidance_inputs(),
+            ],
+            outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised, edited latent.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        seed: int,
+        steps: int,
+        cfg: float,
+        sampler_name: str,
+        scheduler: str,
+        positive: Any,
+        negative: Any,
+        latent_image: dict[str, Any],
+        denoise: float,
+        concepts: Any = None,
+        **settings: Any,
+    ) -> io.NodeOutput:
+        _check_channels(model, latent_image["samples"])
+        guided = guided_model("SEGASampler", model, concepts, **settings)
+        (latent,) = host_nodes.common_ksampler(
+            guided, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise=denoise
+        )
+        return io.NodeOutput(latent)
+
+
+def _check_channels(model: Any, samples: Any) -> None:
+    """Refuse a latent image of another model family; the host itself fits empty ones."""
+    if samples.is_nested or torch.count_nonzero(samples) == 0:
+        return
+    channels = model.get_model_object("latent_format").latent_channels
+    if samples.shape[1] != channels:
+        raise ValueError(
+            f"SEGASampler: latent_image must have {channels} channels for this model, got {samples.shape[1]}; encode "
+            "it with the VAE that belongs to the model"
+        )

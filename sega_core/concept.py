@@ -1,0 +1,121 @@
+"""What the user asks for: concepts and settings, validated when they are built.
+
+The names follow diffusers' SemanticStableDiffusionPipeline without its `edit_` prefix:
+
+| here               | paper (arXiv 2301.12247)   | diffusers argument       | reference default |
+|--------------------|----------------------------|--------------------------|-------------------|
+| direction          | sign of psi (eq. 5)        | reverse_editing_direction| add (False)       |
+| guidance_scale     | s_e (eq. 6)                | edit_guidance_scale      | 5                 |
+| threshold          | lambda (eq. 6, 7)          | edit_threshold           | 0.9               |
+| warmup_steps       | delta (section 4)          | edit_warmup_steps        | 10                |
+| cooldown_steps     | not in the paper           | edit_cooldown_steps      | None              |
+| weight             | g_i (eq. 8)                | edit_weights             | 1                 |
+| momentum_scale     | s_m (eq. 9)                | edit_momentum_scale      | 0.1               |
+| momentum_beta      | beta_m (eq. 10)            | edit_mom_beta            | 0.4               |
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Direction = Literal["add", "remove"]
+Mode = Literal["reference", "independent"]
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+
+def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def _require_number(name: str, value: float, low: float, below: float = math.inf) -> None:
+    """Accept a finite number in [low, below)."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < below:
+        raise ValueError(f"{name} must be in [{low:g}, {below:g}), got {value!r}")
+
+
+def _require_count(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{name} must be a whole number of steps, 0 or more, got {value!r}")
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One concept to add to or remove from the image.
+
+    Args:
+        direction: "add" moves the image towards the concept, "remove" away from it.
+        guidance_scale: strength, in [0, inf); 0 is off. Reference default 5.
+        threshold: the quantile, in [0, 1), under which the concept's guidance is dropped; 0 keeps every element.
+            Reference default 0.9: a tenth of the elements is edited.
+        warmup_steps: first step, in [0, inf), at which the concept acts. Reference default 10.
+        cooldown_steps: first step at which it acts no longer; None is never. Must be after `warmup_steps`.
+        weight: share among the concepts, in [0, inf); 0 is off. Reference default 1.
+
+    Raises:
+        ValueError: names the argument, its range and the value.
+    """
+
+    direction: Direction = "add"
+    guidance_scale: float = 5.0
+    threshold: float = 0.9
+    warmup_steps: int = 10
+    cooldown_steps: int | None = None
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_choice("direction", self.direction, DIRECTIONS)
+        _require_number("guidance_scale", self.guidance_scale, 0)
+        _require_number("threshold", self.threshold, 0, 1)
+        _require_count("warmup_steps", self.warmup_steps)
+        if self.cooldown_steps is not None:
+            _require_count("cooldown_steps", self.cooldown_steps)
+            if self.cooldown_steps <= self.warmup_steps:
+                raise ValueError(
+                    f"cooldown_steps must be after warmup_steps ({self.warmup_steps}), got {self.cooldown_steps}"
+                )
+        _require_number("weight", self.weight, 0)
+
+    @property
+    def factor(self) -> float:
+        """The signed guidance scale."""
+        return self.guidance_scale if self.direction == "add" else -self.guidance_scale
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the concept's guidance is zero at every step."""
+        return self.guidance_scale == 0 or self.weight == 0
+
+    def is_warm(self, step: int) -> bool:
+        return step >= self.warmup_steps
+
+    def is_cooled(self, step: int) -> bool:
+        return self.cooldown_steps is not None and step >= self.cooldown_steps
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all concepts of a run share.
+
+    Args:
+        momentum_scale: s_m, in [0, inf); 0 is off. Reference default 0.1.
+        momentum_beta: beta_m, in [0, 1), how much of the momentum is kept from step to step. Reference default 0.4.
+        mode: "reference" computes what diffusers computes; "independent" keeps the concepts apart: each has a
+            momentum of its own, weights are used as they are, and a concept acts exactly from its warm-up to its
+            cool-down.
+
+    Raises:
+        ValueError: names the argument, its range and the value.
+    """
+
+    momentum_scale: float = 0.1
+    momentum_beta: float = 0.4
+    mode: Mode = "reference"
+
+    def __post_init__(self) -> None:
+        _require_number("momentum_scale", self.momentum_scale, 0)
+        _require_number("momentum_beta", self.momentum_beta, 0, 1)
+        _require_choice("mode", self.mode, MODES)

@@ -1,0 +1,111 @@
+"""One sampling run: what is carried from step to step (arXiv 2301.12247, section 3, equations 8 to 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from .concept import Concept, Settings
+from .guidance import concept_guidance
+from .plan import passes_needed
+
+
+class Run:
+    """Turns the concepts' estimates into guidance, step by step, and owns the momentum.
+
+    A step may be evaluated several times (second-order and SDE samplers); each evaluation starts from the momentum
+    that the step began with, and the last one's counts for the next step.
+
+    Args:
+        concepts: the run's concepts, in the order of the indices used below.
+        settings: what they share.
+        steps: number of sampling steps.
+    """
+
+    def __init__(self, concepts: Sequence[Concept], settings: Settings, steps: int) -> None:
+        self.concepts = tuple(concepts)
+        self.settings = settings
+        self._needed = passes_needed(self.concepts, settings, steps)
+        self._step = 0
+        # Momenta v at the start of the step and as this step leaves them; one for all concepts in reference mode,
+        # one each otherwise.
+        self._momenta: dict[int, Tensor] = {}
+        self._next_momenta: dict[int, Tensor] = {}
+
+    @property
+    def needs_no_pass(self) -> bool:
+        """Whether no step needs any estimate: the run is then the plain sampler's."""
+        return not any(self._needed)
+
+    def needed(self, step: int) -> tuple[int, ...]:
+        """Return the indices of the concepts whose estimates `guidance` wants at this step."""
+        return self._needed[step]
+
+    def guidance(self, step: int, differences: Mapping[int, Tensor]) -> Tensor | None:
+        """Return the guidance to add to the CFG estimate, or None where there is none.
+
+        Args:
+            step: the sampling step, never before that of an earlier call.
+            differences: per concept of `needed(step)`, its estimate minus the baseline's, (B, C, *spatial), in noise
+                or velocity space.
+
+        Returns:
+            Guidance of the same shape, fp32.
+        """
+        if step < self._step:
+            raise ValueError(f"step must not go back: got {step} after {self._step}")
+        for _ in range(step - self._step):
+            self._momenta = self._next_momenta
+            self._next_momenta = self._decayed(self._momenta)
+        self._step = step
+        gammas = {c: concept_guidance(d, self.concepts[c]) for c, d in differences.items()}
+        if self.settings.mode == "independent":
+            return self._independent(step, gammas)
+        return self._reference(step, gammas)
+
+    def _reference(self, step: int, gammas: Mapping[int, Tensor]) -> Tensor | None:
+        warm = [c for c, concept in enumerate(self.concepts) if concept.is_warm(step)]
+        weights = [0.0 if concept.is_cooled(step) else concept.weight for concept in self.concepts]
+        with_momentum = self._with_momentum(0, _sum(weights[c] * gamma for c, gamma in gammas.items()))
+        if len(warm) == len(self.concepts):
+            return with_momentum
+        total = sum(weights[c] for c in warm)
+        if total == 0:
+            return None
+        return _sum(weights[c] / total * gammas[c] for c in warm if c in gammas)
+
+    def _independent(self, step: int, gammas: Mapping[int, Tensor]) -> Tensor | None:
+        active = []
+        for c, gamma in gammas.items():
+            concept = self.concepts[c]
+            with_momentum = self._with_momentum(c, concept.weight * gamma)
+            if concept.is_warm(step):
+                active.append(with_momentum)
+        return _sum(active)
+
+    def _with_momentum(self, key: int, guidance: Tensor | None) -> Tensor | None:
+        """Add the momentum to the weighted guidance (equation 9) and update it (equation 10)."""
+        scale, beta = self.settings.momentum_scale, self.settings.momentum_beta
+        if scale == 0:
+            return guidance
+        momentum = self._momenta.get(key)
+        if momentum is not None:
+            guidance = scale * momentum if guidance is None else guidance + scale * momentum
+        if guidance is None:
+            return None
+        kept = (1 - beta) * guidance
+        self._next_momenta[key] = kept if momentum is None else beta * momentum + kept
+        return guidance
+
+    def _decayed(self, momenta: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Return the momenta after a step without any estimate; what an evaluation of the step overwrites."""
+        factor = self.settings.momentum_beta + (1 - self.settings.momentum_beta) * self.settings.momentum_scale
+        return {key: factor * momentum for key, momentum in momenta.items()}
+
+
+def _sum(terms) -> Tensor | None:
+    total = None
+    for term in terms:
+        total = term if total is None else total + term
+    return total
