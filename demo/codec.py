@@ -17,6 +17,9 @@ LATENT_CHANNELS = 12
 class Encoder(nn.Module):
     """Project each 8x8 patch to its principal components; (B, 3, H, W) in [-1, 1] to (B, 12, H/8, W/8)."""
 
+    mean: Tensor
+    components: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(3 * PATCH * PATCH))
@@ -29,8 +32,9 @@ class Encoder(nn.Module):
     def fit(self, images: Tensor) -> float:
         """Fit to images (N, 3, H, W) in [-1, 1]; return the share of the variance that the latents keep.
 
-        Component k is divided by the square root of its standard deviation (relative to the first one's): details
-        then weigh more in the diffusion loss than in a plain projection, and less than in a whitened one.
+        Component k is divided by the square root of its standard deviation, and all of them by one number that makes
+        the latents' variance 1 on average: details then weigh more in the diffusion loss than in a plain projection,
+        and less than in a whitened one.
         """
         patches = F.pixel_unshuffle(images, PATCH).movedim(1, -1).reshape(-1, 3 * PATCH * PATCH).double()
         mean = patches.mean(0)
@@ -45,15 +49,15 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Draw the picture; (B, 12, h, w) to (B, 3, 8h, 8w) in [-1, 1]."""
+    """Draw the picture; (B, 12, h, w) to (B, 3, 8h, 8w), about [-1, 1]."""
 
-    def __init__(self, width: int = 96) -> None:
+    def __init__(self, width: int = 64, fine_width: int = 32) -> None:
         super().__init__()
         self.enter = nn.Conv2d(LATENT_CHANNELS, width, 3, padding=1)
         self.coarse = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(4))
-        self.up = nn.Conv2d(width, 4 * 48, 3, padding=1)
-        self.fine = nn.ModuleList(nn.Conv2d(48, 48, 3, padding=1) for _ in range(2))
-        self.leave = nn.Conv2d(48, 3 * 16, 3, padding=1)
+        self.up = nn.Conv2d(width, 4 * fine_width, 3, padding=1)
+        self.fine = nn.ModuleList(nn.Conv2d(fine_width, fine_width, 3, padding=1) for _ in range(2))
+        self.leave = nn.Conv2d(fine_width, 3 * 16, 3, padding=1)
 
     def forward(self, latent: Tensor) -> Tensor:
         h = self.enter(latent)

@@ -18,7 +18,6 @@ import comfy.supported_models_base
 import folder_paths
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
 from .codec import LATENT_CHANNELS, PATCH, Decoder, Encoder
 from .faces import CAPTION_START, PHRASES
@@ -164,20 +163,6 @@ def build_unet(dtype: torch.dtype = torch.float32) -> comfy.model_base.BaseModel
     return comfy.model_base.BaseModel(config, comfy.model_base.ModelType.V_PREDICTION)
 
 
-def initialise(module: nn.Module) -> None:
-    """Give every parameter a starting value: the host's operations leave them uninitialised."""
-    for name, child in module.named_modules():
-        weight, bias = getattr(child, "weight", None), getattr(child, "bias", None)
-        if isinstance(child, nn.Linear | nn.Conv2d):
-            nn.init.kaiming_uniform_(weight, a=5**0.5)
-        elif isinstance(child, nn.Embedding):
-            nn.init.normal_(weight, std=1.0 if "token" in name else 0.1)
-        elif isinstance(child, nn.LayerNorm | nn.GroupNorm):
-            nn.init.ones_(weight)
-        if bias is not None:
-            nn.init.zeros_(bias)
-
-
 class FaceVAE:
     """The codec with the host's VAE interface: images (B, H, W, 3) in [0, 1], latents (B, 12, H/8, W/8)."""
 
@@ -202,6 +187,11 @@ class FaceVAE:
         image = (torch.cat(batches).clamp(-1, 1) + 1) / 2
         return image.movedim(1, -1).to(comfy.model_management.intermediate_device())
 
+    def preview_factors(self) -> tuple[list[list[float]], list[float]]:
+        """Return the host's latent_rgb_factors (12, 3) and bias (3,): each latent's mean colour."""
+        patches = torch.linalg.pinv(self.encoder.components).T
+        return patches.unflatten(1, (3, -1)).mean(2).tolist(), self.encoder.mean.unflatten(0, (3, -1)).mean(1).tolist()
+
     def spacial_compression_encode(self) -> int:
         return PATCH
 
@@ -220,6 +210,8 @@ def load(file: Path = WEIGHTS) -> tuple[comfy.model_patcher.ModelPatcher, comfy.
     base = build_unet()
     base.diffusion_model.load_state_dict(_part(state, "unet"))
     base.eval()
+    vae = FaceVAE(state)
+    base.latent_format.latent_rgb_factors, base.latent_format.latent_rgb_factors_bias = vae.preview_factors()
     model = comfy.model_patcher.ModelPatcher(
         base,
         load_device=comfy.model_management.get_torch_device(),
@@ -228,4 +220,4 @@ def load(file: Path = WEIGHTS) -> tuple[comfy.model_patcher.ModelPatcher, comfy.
     target = comfy.supported_models_base.ClipTarget(FaceSD1Tokenizer, FaceSD1Clip)
     clip = comfy.sd.CLIP(target, embedding_directory=folder_paths.get_folder_paths("embeddings"))
     clip.load_sd(_part(state, "text"))
-    return model, clip, FaceVAE(state)
+    return model, clip, vae

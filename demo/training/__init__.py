@@ -1,0 +1,1 @@
+"""How the demo model, its codec and its classifier were made: `nox -s train`."""

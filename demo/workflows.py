@@ -1,0 +1,34 @@
+"""The shipped API-format workflows, with other values put in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent.parent / "example_workflows" / "api"
+
+Workflow = dict[str, dict[str, Any]]
+
+
+def load(name: str) -> Workflow:
+    """Return the workflow `example_workflows/api/<name>.json`."""
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def nodes_of(workflow: Workflow, class_type: str) -> list[dict[str, Any]]:
+    """Return the inputs of every node of a class, in the order of the file."""
+    return [node["inputs"] for node in workflow.values() if node["class_type"] == class_type]
+
+
+def node_titled(workflow: Workflow, title: str) -> dict[str, Any]:
+    """Return the inputs of the node with that title."""
+    return next(node["inputs"] for node in workflow.values() if node["_meta"]["title"] == title)
+
+
+def without_concepts(workflow: Workflow) -> Workflow:
+    """Return the workflow with nothing connected to the sampler's `concepts`: the plain picture."""
+    plain = json.loads(json.dumps(workflow))
+    for inputs in nodes_of(plain, "SEGASampler"):
+        inputs.pop("concepts", None)
+    return plain
