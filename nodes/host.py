@@ -123,9 +123,7 @@ class SemanticGuidance:
             text = {key: value for key, value in text_entry.items() if key not in _NOT_TEXT}
             for entry in baseline_entries:
                 self._check_width(entry, text, index)
-                out.append(
-                    {"prompt_type": baseline, **entry, **text, "model_conds": {}, "uuid": text_entry["uuid"]}
-                )
+                out.append({"prompt_type": baseline, **entry, **text, "uuid": text_entry["uuid"]})
         return out
 
     def _check_width(self, baseline_entry: dict, text: dict, index: int) -> None:
@@ -225,11 +223,17 @@ def _show_as_baseline(options: dict[str, Any], passes: int, index: int) -> dict[
     def shown(cond_or_uncond: list[int]) -> list[int]:
         return [index if i < passes else i - passes for i in cond_or_uncond]
 
+    def shown_once(transformer_options: dict[str, Any]) -> dict[str, Any]:
+        # A model function wrapper hands on, whole or chunk by chunk, the labels that it was shown.
+        if "sega_shown" in transformer_options:
+            return transformer_options
+        labels = shown(transformer_options["cond_or_uncond"])
+        return {**transformer_options, "cond_or_uncond": labels, "sega_shown": True}
+
     def apply_model(
         executor: Any, x: Any, t: Any, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs
     ) -> Tensor:
-        relabelled = {**transformer_options, "cond_or_uncond": shown(transformer_options["cond_or_uncond"])}
-        return executor(x, t, c_concat, c_crossattn, control, relabelled, **kwargs)
+        return executor(x, t, c_concat, c_crossattn, control, shown_once(transformer_options), **kwargs)
 
     options = comfy.model_patcher.create_model_options_clone(options)
     comfy.patcher_extension.add_wrapper_with_key(
@@ -237,7 +241,10 @@ def _show_as_baseline(options: dict[str, Any], passes: int, index: int) -> dict[
     )
     wrapper: Callable | None = options.get("model_function_wrapper")
     if wrapper is not None:
-        options["model_function_wrapper"] = lambda apply, params: wrapper(
-            apply, {**params, "cond_or_uncond": shown(params["cond_or_uncond"])}
-        )
+
+        def wrapper_shown(apply: Callable, params: dict[str, Any]) -> Tensor:
+            c = {**params["c"], "transformer_options": shown_once(params["c"]["transformer_options"])}
+            return wrapper(apply, {**params, "c": c, "cond_or_uncond": shown(params["cond_or_uncond"])})
+
+        options["model_function_wrapper"] = wrapper_shown
     return options

@@ -13,21 +13,24 @@ _RELATIVE_TOLERANCE = 1e-4
 def step_of_sigma(sigma: float, sigmas: Sequence[float], start: int = 0) -> int:
     """Return the sampling step that an evaluation at `sigma` belongs to.
 
-    Step i covers (sigmas[i + 1], sigmas[i]], so that the intermediate evaluations of second-order and SDE samplers
-    belong to the step they are made for.
+    Step i covers the way from sigmas[i], included, to sigmas[i + 1], excluded, so that the intermediate evaluations of
+    second-order and SDE samplers belong to the step they are made for.
 
     Args:
         sigma: noise level of the evaluation.
-        sigmas: the schedule, one more entry than steps; mostly falling, rises (restarts) are allowed.
+        sigmas: the schedule, one more entry than steps; falling, or rising (restarts, inversion) in part or as a whole.
         start: the step of the evaluation before; steps never go back.
 
     Returns:
         A step in [start, len(sigmas) - 2]; `start` where no later step covers sigma.
     """
     for step in range(start, len(sigmas) - 1):
-        high = sigmas[step] * (1 + _RELATIVE_TOLERANCE)
-        low = sigmas[step + 1] * (1 + _RELATIVE_TOLERANCE)
-        if low < sigma <= high:
+        first, after = sigmas[step], sigmas[step + 1]
+        if after <= first:
+            covered = after * (1 + _RELATIVE_TOLERANCE) < sigma <= first * (1 + _RELATIVE_TOLERANCE)
+        else:
+            covered = first * (1 - _RELATIVE_TOLERANCE) <= sigma < after * (1 - _RELATIVE_TOLERANCE)
+        if covered:
             return step
     return start
 

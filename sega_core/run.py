@@ -80,7 +80,7 @@ class Run:
         for c, gamma in gammas.items():
             concept = self.concepts[c]
             with_momentum = self._with_momentum(c, concept.weight * gamma)
-            if concept.is_warm(step):
+            if concept.is_warm(step) and not concept.is_cooled(step):
                 active.append(with_momentum)
         return _sum(active)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import comfy.clip_model
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -95,12 +95,19 @@ def _initialise(module: nn.Module) -> None:
 
 
 def train(work: Path, minutes: float) -> dict[str, Any]:
-    """Train for `minutes` of wall clock; write the averaged weights and return the figures."""
-    torch.manual_seed(0)
+    """Train for `minutes` of wall clock, from the partial weights of a broken-off training where there are any.
+
+    Writes the averaged weights and returns the figures.
+    """
     comfy.clip_model.CLIPLayer.forward = _out_of_place_layer
     drawings, encoder = Drawings(work), load_encoder(work)
     latents = torch.cat([encoder(drawings.batch(rows)).half() for rows in torch.arange(len(drawings)).split(500)])
-    captions, network = Captions(0), Network()
+    partial = work / "diffusion.partial.safetensors"
+    seed = 1 if partial.exists() else 0
+    torch.manual_seed(seed)
+    captions, network = Captions(seed), Network()
+    if partial.exists():
+        network.load_state_dict(load_file(partial))
     average = {k: v.clone() for k, v in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.01)
     start, step, running = time.monotonic(), 0, 0.0
@@ -126,7 +133,7 @@ def train(work: Path, minutes: float) -> dict[str, Any]:
         if step % 100 == 0:
             print(f"diffusion step {step}  loss {running:.4f}  {progress:.0%}", flush=True)
         if step % 500 == 0:
-            save_file(average, work / "diffusion.partial.safetensors")
+            save_file(average, partial)
     save_file(average, work / "diffusion.safetensors")
     parameters = sum(p.numel() for p in network.parameters())
     return {"parameters": parameters, "batch": BATCH, "steps": step, "minutes": minutes, "loss": round(running, 4)}

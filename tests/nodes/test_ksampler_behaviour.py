@@ -1,0 +1,127 @@
+"""SEGASampler is the host's KSampler in everything but the edit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+
+def random_latent(batch: int = 2) -> torch.Tensor:
+    return torch.randn((batch, 4, 8, 8), generator=torch.Generator().manual_seed(8))
+
+
+def half_mask(batch: int = 1) -> torch.Tensor:
+    mask = torch.zeros(batch, 64, 64)
+    mask[:, :, 32:] = 1
+    return mask
+
+
+LATENTS = {
+    "empty": {"samples": torch.zeros(2, 4, 8, 8)},
+    "image": {"samples": random_latent()},
+    "mask": {"samples": random_latent(), "noise_mask": half_mask()},
+    "batch index": {"samples": random_latent(), "batch_index": [5, 1]},
+    "other channels": {"samples": torch.zeros(1, 16, 8, 8)},
+}
+
+
+@pytest.mark.parametrize("denoise", [1.0, 0.5])
+@pytest.mark.parametrize("name", LATENTS)
+def test_without_concepts_it_is_the_ksampler(host: Any, name: str, denoise: float) -> None:
+    latent = dict(LATENTS[name])
+    arguments = {
+        "seed": 7,
+        "steps": 4,
+        "cfg": 4.0,
+        "sampler_name": "dpmpp_2m",
+        "scheduler": "karras",
+        "positive": host.conditioning(1),
+        "negative": host.conditioning(2),
+        "latent_image": latent,
+        "denoise": denoise,
+    }
+    (want,) = host.nodes.KSampler().sample(host.eps, **arguments)
+    settings = {"momentum_scale": 0.1, "momentum_beta": 0.4, "mode": "reference", "baseline": "auto"}
+    got = host.pack.nodes.SEGASampler.execute(host.eps, **arguments, **settings)[0]
+    assert got.keys() == want.keys()
+    for key, value in want.items():
+        assert torch.equal(got[key], value) if isinstance(value, torch.Tensor) else got[key] == value
+
+
+def test_the_seed_changes_the_image(host: Any) -> None:
+    one, two = (host.sega(host.concept(), seed=seed) for seed in (1, 2))
+    assert not torch.allclose(one, two)
+
+
+def test_denoise_0_returns_the_latent(host: Any) -> None:
+    latent = {"samples": random_latent()}
+    assert torch.equal(host.sega(host.concept(), latent=latent, denoise=0.0), latent["samples"])
+
+
+def test_denoise_keeps_the_structure_of_an_edited_latent(host: Any) -> None:
+    latent = {"samples": random_latent()}
+    near, far = (host.sega(host.concept(), latent=latent, denoise=value) for value in (0.1, 1.0))
+    assert (near - latent["samples"]).norm() < (far - latent["samples"]).norm()
+
+
+def test_warm_up_counts_the_steps_that_are_sampled(host: Any) -> None:
+    latent = {"samples": random_latent()}
+    plain = host.sample(latent=latent, denoise=0.5)
+    assert torch.equal(host.sega(host.concept(warmup_steps=4), latent=latent, denoise=0.5), plain)
+    assert not torch.equal(host.sega(host.concept(warmup_steps=3), latent=latent, denoise=0.5), plain)
+
+
+def test_an_edit_stays_inside_the_noise_mask(host: Any) -> None:
+    latent = {"samples": random_latent(), "noise_mask": half_mask()}
+    edited = host.sega(host.concept(), latent=latent)
+    torch.testing.assert_close(edited[..., :4], latent["samples"][..., :4], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(edited[..., 4:], host.sample(latent=latent)[..., 4:])
+
+
+def test_the_latents_other_entries_pass_through(host: Any) -> None:
+    latent = {**host.latent(2), "batch_index": [3, 1], "noise_mask": half_mask()}
+    out = host.pack.nodes.SEGASampler.execute(
+        host.eps,
+        seed=1,
+        steps=2,
+        cfg=4.0,
+        sampler_name="euler",
+        scheduler="normal",
+        positive=host.conditioning(1),
+        negative=host.conditioning(2),
+        latent_image=latent,
+        denoise=1.0,
+        concepts=host.concept(),
+        momentum_scale=0.1,
+        momentum_beta=0.4,
+        mode="reference",
+        baseline="auto",
+    )[0]
+    assert out["batch_index"] == [3, 1]
+    assert torch.equal(out["noise_mask"], latent["noise_mask"])
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun"])
+def test_progress_and_previews_arrive_as_the_ksamplers(
+    host: Any, sampler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import comfy.utils
+    import latent_preview
+
+    events: list[tuple] = []
+
+    def hook(value: int, total: int, preview: Any, node_id: Any = None) -> None:
+        events.append((value, total, preview is not None))
+
+    method = latent_preview.LatentPreviewMethod.Latent2RGB
+    monkeypatch.setattr(latent_preview.args, "preview_method", method)
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
+    host.sample(sampler_name=sampler)
+    expected = list(events)
+    events.clear()
+    host.sega(host.concept(), host.concept(11), sampler_name=sampler)
+    assert events == expected
+    assert [(value, total) for value, total, _ in events] == [(i, 4) for i in (1, 2, 3, 4)]
+    assert all(preview for _, _, preview in events)

@@ -1,0 +1,284 @@
+"""What an edit may depend on, and what a sampling may leave behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+STEPS = 4
+SECOND_ORDER = ["heun", "dpm_2", "dpmpp_sde", "dpmpp_2s_ancestral"]
+GUIDERS = ["basic", "cfg", "dual regular", "dual nested", "perp neg"]
+
+
+def snapshot(value: Any) -> Any:
+    """Return a copy that compares by content; what is neither container, tensor nor number, by identity."""
+    if isinstance(value, dict):
+        return {key: snapshot(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [snapshot(item) for item in value]
+    if isinstance(value, torch.Tensor):
+        return value.tolist()
+    return value if isinstance(value, int | float | str | None) else id(value)
+
+
+def make_guider(host: Any, kind: str, model: Any) -> Any:
+    from comfy_extras import nodes_perpneg
+
+    first, second, third = (host.conditioning(seed) for seed in (1, 2, 4))
+    if kind == "basic":
+        return host.custom.BasicGuider.execute(model, first)[0]
+    if kind == "cfg":
+        return host.custom.CFGGuider.execute(model, first, second, 4.0)[0]
+    if kind == "perp neg":
+        return nodes_perpneg.PerpNegGuider.execute(model, first, second, third, 4.0, 1.0)[0]
+    return host.custom.DualCFGGuider.execute(model, first, third, second, 4.0, 3.0, kind.removeprefix("dual "))[0]
+
+
+def failing_after(calls: int, error: BaseException) -> Callable:
+    def wrapper(apply: Callable, params: dict[str, Any]) -> Any:
+        nonlocal calls
+        calls -= 1
+        if calls < 0:
+            raise error
+        return apply(params["input"], params["timestep"], **params["c"])
+
+    return wrapper
+
+
+def test_no_concept_is_the_plain_sampler(host: Any) -> None:
+    assert torch.equal(host.sega(), host.sample())
+
+
+@pytest.mark.parametrize("mode", ["reference", "independent"])
+@pytest.mark.parametrize("off", [{"guidance_scale": 0.0}, {"weight": 0.0}, {"warmup_steps": STEPS}], ids=str)
+def test_a_concept_that_is_off_is_the_plain_sampler(host: Any, off: dict[str, Any], mode: str) -> None:
+    assert torch.equal(host.sega(host.concept(**off), mode=mode), host.sample())
+
+
+@pytest.mark.parametrize("mode", ["reference", "independent"])
+def test_a_concept_edits(host: Any, mode: str) -> None:
+    edited = host.sega(host.concept(), mode=mode)
+    assert edited.isfinite().all()
+    assert (edited - host.sample()).norm() > 1e-3 * edited.norm()
+
+
+def test_another_concept_edits_differently(host: Any) -> None:
+    assert not torch.allclose(host.sega(host.concept(10)), host.sega(host.concept(11)))
+
+
+def test_the_sampler_does_what_the_model_patch_does(host: Any) -> None:
+    assert torch.equal(host.sega(host.concept()), host.sample(host.patched(host.concept())))
+
+
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_sde"])
+def test_the_same_workflow_gives_the_same_bits(host: Any, sampler: str) -> None:
+    first, second = (host.sega(host.concept(), host.concept(11), sampler_name=sampler) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_one_patched_model_serves_runs_in_turn(host: Any) -> None:
+    model = host.patched(host.concept(warmup_steps=1), momentum_scale=0.5)
+    before = host.sample(model, seed=5)
+    host.sample(model, seed=6, steps=7, sampler_name="heun", latent=host.latent(2))
+    assert torch.equal(host.sample(model, seed=5), before)
+
+
+@pytest.mark.parametrize("interrupt", [False, True], ids=["error", "interrupt"])
+def test_a_failed_run_leaves_nothing_behind(host: Any, interrupt: bool) -> None:
+    import comfy.model_management
+
+    error = comfy.model_management.InterruptProcessingException() if interrupt else RuntimeError("out of luck")
+    original = host.eps.clone()
+    model = host.patched(host.concept(), host.concept(11), model=original, momentum_scale=0.5)
+    expected = make_and_sample(host, model)
+    original_before, before = snapshot(original.model_options), snapshot(model.model_options)
+
+    broken = model.clone()
+    broken.set_model_unet_function_wrapper(failing_after(2, error))
+    options_before = snapshot(broken.model_options)
+    guider = make_guider(host, "cfg", broken)
+    conds_before = snapshot(guider.original_conds)
+    with pytest.raises(type(error)):
+        host.guide(guider)
+
+    assert set(guider.conds) == {"positive", "negative"}
+    assert snapshot(guider.original_conds) == conds_before
+    assert guider.model_options is broken.model_options
+    assert snapshot(broken.model_options) == options_before
+    assert snapshot(model.model_options) == before
+    assert snapshot(original.model_options) == original_before
+    assert torch.equal(make_and_sample(host, model), expected)
+    # The guider that failed works once its model does.
+    broken.model_options.pop("model_function_wrapper")
+    assert torch.equal(host.guide(guider), expected)
+
+
+def make_and_sample(host: Any, model: Any) -> torch.Tensor:
+    return host.guide(make_guider(host, "cfg", model))
+
+
+def test_the_inputs_are_left_alone(host: Any) -> None:
+    model, latent = host.eps.clone(), {**host.latent(2), "batch_index": [4, 2]}
+    positive, negative = host.conditioning(1, strength=0.8), host.conditioning(2)
+    concept = host.concept()
+    inputs = [model.model_options, positive, negative, latent, concept.conditioning, model.wrappers]
+    before = snapshot(inputs)
+    host.sega(concept, model=model, latent=latent, positive=positive, negative=negative)
+    assert snapshot(inputs) == before
+
+
+@pytest.mark.parametrize("baseline", ["negative", "positive"])
+@pytest.mark.parametrize("mode", ["reference", "independent"])
+def test_an_images_edit_ignores_the_rest_of_its_batch(host: Any, mode: str, baseline: str) -> None:
+    concepts = [host.concept(), host.concept(11, direction="remove", warmup_steps=1)]
+    together = host.sega(*concepts, latent=host.latent(3), mode=mode, baseline=baseline)
+    for index in range(3):
+        alone = host.sega(*concepts, latent={**host.latent(), "batch_index": [index]}, mode=mode, baseline=baseline)
+        assert (together[index] - alone[0]).norm() < 1e-4 * alone.norm()
+
+
+@pytest.mark.parametrize("cfg", [1.0, 4.0])
+def test_the_direction_flips_the_sign(host: Any, cfg: float) -> None:
+    plain = host.sample(steps=1, cfg=cfg)
+    added, removed = (host.sega(host.concept(direction=d), steps=1, cfg=cfg) for d in ("add", "remove"))
+    assert (added - plain).norm() > 1e-3 * plain.norm()
+    torch.testing.assert_close(added - plain, plain - removed, rtol=1e-3, atol=1e-3)
+
+
+def test_the_edit_of_one_step_grows_with_the_scale(host: Any) -> None:
+    plain = host.sample(steps=1)
+    once, thrice = (host.sega(host.concept(guidance_scale=scale), steps=1) - plain for scale in (2.0, 6.0))
+    torch.testing.assert_close(thrice, 3 * once, rtol=1e-3, atol=1e-3)
+
+
+def test_a_threshold_leaves_the_rest_of_the_latent_alone(host: Any) -> None:
+    change = host.sega(host.concept(threshold=0.9), steps=1) - host.sample(steps=1)
+    assert (change.abs() > 1e-2).flatten(2).sum(2).unique().tolist() == [7]
+
+
+@pytest.mark.parametrize("baseline", ["auto", "negative", "positive"])
+def test_cfg_1_is_edited(host: Any, baseline: str) -> None:
+    edited = host.sega(host.concept(), cfg=1.0, baseline=baseline)
+    assert edited.isfinite().all()
+    assert (edited - host.sample(cfg=1.0)).norm() > 1e-3 * edited.norm()
+
+
+def test_auto_is_negative_with_cfg_and_positive_without(host: Any) -> None:
+    for cfg, meant, other in ((4.0, "negative", "positive"), (1.0, "positive", "negative")):
+        auto = host.sega(host.concept(), cfg=cfg)
+        assert torch.equal(auto, host.sega(host.concept(), cfg=cfg, baseline=meant))
+        assert not torch.allclose(auto, host.sega(host.concept(), cfg=cfg, baseline=other))
+
+
+@pytest.mark.parametrize(("baseline", "same"), [("negative", 2), ("positive", 1)])
+@pytest.mark.parametrize("cfg", [1.0, 4.0])
+def test_a_concept_that_says_what_the_baseline_says_changes_nothing(
+    host: Any, cfg: float, baseline: str, same: int
+) -> None:
+    concept = host.pack.nodes.SEGAConceptFromConditioning.execute(
+        host.conditioning(same),
+        direction="add",
+        guidance_scale=5.0,
+        threshold=0.5,
+        warmup_steps=0,
+        cooldown_steps=0,
+        weight=1.0,
+    )[0]
+    plain = host.sample(cfg=cfg)
+    # The network rounds differently at other places in a batch.
+    assert (host.sega(concept, cfg=cfg, baseline=baseline) - plain).norm() < 1e-4 * plain.norm()
+
+
+@pytest.mark.parametrize("kind", GUIDERS)
+def test_every_guider_is_edited(host: Any, kind: str) -> None:
+    plain = host.guide(make_guider(host, kind, host.eps), batch=2)
+    model = host.patched(host.concept(), host.concept(11))
+    first, second = (host.guide(make_guider(host, kind, model), batch=2) for _ in range(2))
+    assert torch.equal(first, second)
+    assert first.isfinite().all()
+    assert (first - plain).norm() > 1e-3 * plain.norm()
+
+
+@pytest.mark.parametrize("kind", GUIDERS)
+def test_a_guider_gets_its_own_conditionings_back(host: Any, kind: str) -> None:
+    guider = make_guider(host, kind, host.patched(host.concept()))
+    names = set(guider.original_conds)
+    host.guide(guider)
+    assert set(guider.original_conds) == names
+    assert not hasattr(guider, "conds")
+
+
+@pytest.mark.parametrize("kind", GUIDERS)
+def test_no_guider_changes_without_concepts(host: Any, kind: str) -> None:
+    plain = host.guide(make_guider(host, kind, host.eps))
+    assert torch.equal(host.guide(make_guider(host, kind, host.patched())), plain)
+
+
+@pytest.mark.parametrize("mode", ["reference", "independent"])
+@pytest.mark.parametrize("sampler", SECOND_ORDER)
+def test_momentum_advances_once_per_step(host: Any, sampler: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    core = host.pack.sega_core
+    calls: list[tuple[int, dict[int, torch.Tensor], torch.Tensor]] = []
+    runs: list[Any] = []
+
+    class Recorded(core.Run):
+        def guidance(self, step: int, differences: dict[int, torch.Tensor]) -> torch.Tensor | None:
+            out = super().guidance(step, differences)
+            calls.append((step, {c: d.clone() for c, d in differences.items()}, out))
+            runs.append(self)
+            return out
+
+    monkeypatch.setattr(host.pack.nodes.host, "Run", Recorded)
+    out = host.sega(host.concept(), host.concept(11), sampler_name=sampler, mode=mode, momentum_scale=0.5)
+    assert out.isfinite().all()
+    steps = [step for step, _, _ in calls]
+    assert steps == sorted(steps)
+    assert set(steps) == set(range(STEPS))
+    assert len(steps) > STEPS
+
+    once = core.Run(runs[0].concepts, runs[0].settings, STEPS)
+    last = {step: (differences, guidance) for step, differences, guidance in calls}
+    for step, (differences, guidance) in last.items():
+        assert torch.equal(once.guidance(step, differences), guidance)
+
+
+def test_every_sampler_is_edited_and_finite(host: Any) -> None:
+    model = host.patched(host.concept(), momentum_scale=0.5)
+    failed = []
+    for name in host.samplers.SAMPLER_NAMES:
+        plain, edited = (host.sample(each, sampler_name=name, steps=2) for each in (host.eps, model))
+        if not edited.isfinite().all() or not (edited - plain).norm() > 1e-3 * plain.norm():
+            failed.append(name)
+    assert not failed
+
+
+def test_every_scheduler_is_edited_and_finite(host: Any) -> None:
+    for name in host.samplers.SCHEDULER_NAMES:
+        edited = host.sega(host.concept(), scheduler=name, steps=2)
+        assert edited.isfinite().all(), name
+        assert (edited - host.sample(scheduler=name, steps=2)).norm() > 1e-3 * edited.norm(), name
+
+
+@pytest.mark.parametrize("kind", ["V_PREDICTION", "FLOW"])
+def test_other_predictions_are_edited(host: Any, kind: str) -> None:
+    import comfy.model_base
+
+    model = host.model(comfy.model_base.ModelType[kind])
+    plain, edited = host.sample(model), host.sega(host.concept(), model=model)
+    assert edited.isfinite().all()
+    assert (edited - plain).norm() > 1e-3 * plain.norm()
+    assert torch.equal(host.sega(model=model), plain)
+
+
+def test_an_inversion_with_flipped_sigmas_counts_its_steps(host: Any, count_passes: Callable) -> None:
+    passes = count_passes(host.patched(host.concept(warmup_steps=2), momentum_scale=0.0))
+    sigmas = host.samplers.calculate_sigmas(host.eps.get_model_object("model_sampling"), "normal", STEPS)
+    guider = make_guider(host, "cfg", passes.model)
+    noise = host.custom.DisableNoise.execute()[0]
+    flipped = host.custom.FlipSigmas.execute(sigmas)[0]
+    euler = host.samplers.sampler_object("euler")
+    host.custom.SamplerCustomAdvanced.execute(noise, guider, euler, flipped, host.latent(fill=0.5))
+    assert passes.sizes == [2, 2, 3, 3]

@@ -1,0 +1,105 @@
+"""A concept's guidance: its direction, its scale, and exactly the elements that the interpolated quantile keeps."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from sega_core import Concept, concept_guidance, keep_largest
+
+SHAPES = [(1, 4, 8, 8), (3, 4, 7, 5), (2, 16, 3, 6, 6), (2, 1, 333), (1, 2, 1, 1), (2, 3, 2, 1), (1, 1, 2, 1, 3)]
+THRESHOLDS = [0.0, 0.001, 0.1, 0.25, 1 / 3, 0.5, 0.75, 0.8, 0.9, 0.95, 0.99]
+
+
+def noise(shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def quantile_mask(psi: torch.Tensor, threshold: float) -> torch.Tensor:
+    magnitude = psi.abs().flatten(2)
+    return (magnitude >= torch.quantile(magnitude, threshold, dim=2, keepdim=True)).view_as(psi)
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_elements_of_the_quantile_pass_unchanged(shape: tuple[int, ...], threshold: float) -> None:
+    for seed in range(5):
+        psi = noise(shape, seed)
+        assert torch.equal(keep_largest(psi, threshold), torch.where(quantile_mask(psi, threshold), psi, 0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+def test_half_precision_is_thresholded_in_fp32(dtype: torch.dtype, threshold: float) -> None:
+    difference = noise((2, 4, 9, 9)).to(dtype)
+    psi = difference.float() * 5
+    guidance = concept_guidance(difference, Concept(threshold=threshold))
+    assert guidance.dtype == torch.float32
+    assert torch.equal(guidance, torch.where(quantile_mask(psi, threshold), psi, 0))
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+def test_tied_elements_pass_together(threshold: float) -> None:
+    psi = noise((2, 3, 10, 10)).mul(2).round()
+    assert torch.equal(keep_largest(psi, threshold), torch.where(quantile_mask(psi, threshold), psi, 0))
+
+
+def test_equal_elements_all_pass() -> None:
+    psi = torch.full((1, 2, 5, 5), -0.7)
+    assert torch.equal(keep_largest(psi, 0.99), psi)
+
+
+def test_threshold_0_keeps_everything() -> None:
+    psi = noise((2, 4, 8, 8))
+    assert torch.equal(keep_largest(psi, 0), psi)
+
+
+def test_a_tenth_passes_at_the_default_threshold() -> None:
+    kept = keep_largest(noise((2, 4, 100, 100)), 0.9) != 0
+    assert torch.equal(kept.flatten(2).sum(2), torch.full((2, 4), 1000))
+
+
+def test_each_channel_has_its_own_threshold() -> None:
+    psi = noise((1, 2, 10, 10)) * torch.tensor([1.0, 1000.0]).view(1, 2, 1, 1)
+    assert (keep_largest(psi, 0.9) != 0).sum((0, 2, 3)).tolist() == [10, 10]
+
+
+def test_remove_is_the_negative_of_add() -> None:
+    difference = noise((2, 4, 8, 8))
+    added = concept_guidance(difference, Concept(direction="add"))
+    assert torch.equal(added, -concept_guidance(difference, Concept(direction="remove")))
+    assert added.any()
+
+
+def test_a_samples_guidance_ignores_the_rest_of_its_batch() -> None:
+    difference = noise((3, 4, 8, 8))
+    other = torch.cat([difference[:1], 100 * noise((2, 4, 8, 8), 1)])
+    assert torch.equal(concept_guidance(difference, Concept())[0], concept_guidance(other, Concept())[0])
+
+
+@pytest.mark.parametrize("factor", [2.0**-20, 0.25, 8.0, 2.0**30])
+def test_the_mask_does_not_depend_on_the_size_of_the_estimates(factor: float) -> None:
+    difference = noise((2, 4, 9, 9))
+    guidance = concept_guidance(difference, Concept())
+    assert torch.equal(concept_guidance(difference * factor, Concept()), guidance * factor)
+
+
+def test_a_higher_threshold_keeps_a_part_of_a_lower_ones_elements() -> None:
+    psi = noise((2, 4, 8, 8))
+    kept = [keep_largest(psi, threshold) != 0 for threshold in THRESHOLDS]
+    for lower, higher in itertools.pairwise(kept):
+        assert not (higher & ~lower).any()
+
+
+def test_the_input_is_left_alone() -> None:
+    difference = noise((1, 4, 8, 8))
+    before = difference.clone()
+    concept_guidance(difference, Concept())
+    assert torch.equal(difference, before)
+
+
+def test_a_transposed_tensor_gives_the_same_elements() -> None:
+    psi = noise((2, 4, 6, 9))
+    assert torch.equal(keep_largest(psi.transpose(2, 3), 0.8), keep_largest(psi, 0.8).transpose(2, 3))

@@ -1,0 +1,150 @@
+"""One real server for the tier, and what the tests say to it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="session")
+def comfy_server(package_loader: Any, repo: Path) -> ModuleType:
+    """The module demo.comfy_server."""
+    package_loader("sega_demo", repo / "demo")
+    from sega_demo import comfy_server
+
+    return comfy_server
+
+
+class Workflows:
+    """The shipped workflows, small enough for tests."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def load(self, name: str, steps: int = 6, batch: int = 2) -> dict[str, Any]:
+        """Return a shipped workflow with few steps and images."""
+        workflow = json.loads((self.folder / f"{name}.json").read_text())
+        for node in workflow.values():
+            if "steps" in node["inputs"]:
+                node["inputs"]["steps"] = steps
+            if "batch_size" in node["inputs"]:
+                node["inputs"]["batch_size"] = batch
+            if "warmup_steps" in node["inputs"]:
+                node["inputs"]["warmup_steps"] = 1
+        return workflow
+
+    def only(self, workflow: dict[str, Any], class_type: str) -> str:
+        """Return the id of the one node of a class."""
+        (node_id,) = (key for key, node in workflow.items() if node["class_type"] == class_type)
+        return node_id
+
+    def changed(self, workflow: dict[str, Any], class_type: str, **inputs: Any) -> dict[str, Any]:
+        """Return a copy with other values at the one node of a class."""
+        out = copy.deepcopy(workflow)
+        out[self.only(out, class_type)]["inputs"].update(inputs)
+        return out
+
+
+@pytest.fixture(scope="session")
+def workflows(repo: Path) -> Workflows:
+    return Workflows(repo / "example_workflows" / "api")
+
+
+@pytest.fixture(scope="session")
+def list_host_files(comfyui_path: Path) -> Any:
+    """List each file of the host's source with its size and time; Python's own caches do not count."""
+
+    def files() -> dict[str, tuple[int, int]]:
+        return {
+            str(file.relative_to(comfyui_path)): (file.stat().st_size, file.stat().st_mtime_ns)
+            for file in comfyui_path.rglob("*")
+            if file.is_file() and "__pycache__" not in file.parts
+        }
+
+    return files
+
+
+@pytest.fixture(scope="session")
+def host_files(list_host_files: Any) -> Any:
+    """The host's source before the server starts."""
+    return list_host_files()
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for checkpoints, which the server knows from the start."""
+    return tmp_path_factory.mktemp("checkpoints")
+
+
+@pytest.fixture(scope="session")
+def server(
+    comfy_server: ModuleType,
+    comfyui_path: Path,
+    checkpoints: Path,
+    host_files: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Any]:
+    folder = tmp_path_factory.mktemp("server")
+    with comfy_server.Server(
+        comfyui_path,
+        folder=folder,
+        demo_pack=True,
+        checkpoints=checkpoints,
+        arguments=["--preview-method", "latent2rgb"],
+        # For so small a model, threads that wait for each other on a busy machine cost more than they bring.
+        env={"OMP_NUM_THREADS": "1"},
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: Any) -> Any:
+    return server.client()
+
+
+class Recorder:
+    """The events of a run."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+
+    def __call__(self, event: Any) -> None:
+        self.events.append(event)
+
+    def of(self, kind: str) -> list[Any]:
+        return [event for event in self.events if event.type == kind]
+
+    @property
+    def executed(self) -> set[str]:
+        """The nodes that ran."""
+        return {event.data["node"] for event in self.of("executing")} - {None}
+
+    @property
+    def cached(self) -> set[str]:
+        return {node for event in self.of("execution_cached") for node in event.data["nodes"]}
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def pixels(client: Any) -> Any:
+    """Run a workflow and return its images (N, H, W, 3)."""
+
+    def run(workflow: dict[str, Any], on_event: Any = None) -> np.ndarray:
+        outputs = client.run(workflow, on_event)
+        files = [client.image(image) for output in outputs.values() for image in output["images"]]
+        return np.stack([np.asarray(Image.open(BytesIO(file)).convert("RGB")) for file in files])
+
+    return run

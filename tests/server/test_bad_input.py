@@ -1,0 +1,54 @@
+"""Bad values end in a message that names node, input and value, and the server goes on."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+CASES = [
+    ("first_edit", "SEGAConcept", {"threshold": 1.3}, ["threshold", "1.3"]),
+    ("first_edit", "SEGAConcept", {"threshold": math.nan}, ["threshold", "nan"]),
+    ("first_edit", "SEGAConcept", {"guidance_scale": math.inf}, ["guidance_scale", "inf"]),
+    ("first_edit", "SEGAConcept", {"guidance_scale": math.nan}, ["guidance_scale", "nan"]),
+    ("first_edit", "SEGAConcept", {"weight": -0.5}, ["weight", "-0.5"]),
+    ("first_edit", "SEGAConcept", {"warmup_steps": -1}, ["warmup_steps", "-1"]),
+    ("first_edit", "SEGAConcept", {"warmup_steps": 5, "cooldown_steps": 3}, ["cooldown_steps", "3"]),
+    ("first_edit", "SEGAConcept", {"direction": "sideways"}, ["direction", "sideways"]),
+    ("first_edit", "SEGASampler", {"mode": "turbo"}, ["mode", "turbo"]),
+    ("first_edit", "SEGASampler", {"baseline": "middle"}, ["baseline", "middle"]),
+    ("first_edit", "SEGASampler", {"momentum_beta": 1.0}, ["momentum_beta", "1.0"]),
+    ("first_edit", "SEGASampler", {"momentum_scale": math.nan}, ["momentum_scale", "nan"]),
+    ("first_edit", "SEGASampler", {"concepts": ["2", 0]}, ["concepts", "CONDITIONING"]),
+    ("model_patch", "SEGAModelPatch", {"mode": "turbo"}, ["mode", "turbo"]),
+]
+
+
+@pytest.mark.parametrize(("name", "node", "values", "named"), CASES)
+def test_a_bad_value_is_named(
+    workflows: Any, client: Any, comfy_server: Any, name: str, node: str, values: Any, named: list[str]
+) -> None:
+    workflow = workflows.changed(workflows.load(name), node, **values)
+    with pytest.raises((comfy_server.WorkflowRejected, comfy_server.ExecutionError)) as failure:
+        client.run(workflow)
+    message = str(failure.value)
+    for part in [node, *named]:
+        assert part.lower() in message.lower()
+
+
+def test_an_empty_stack_is_named(workflows: Any, client: Any, comfy_server: Any) -> None:
+    workflow = workflows.load("three_concepts")
+    workflow[workflows.only(workflow, "SEGAConceptStack")]["inputs"] = {}
+    with pytest.raises(
+        (comfy_server.WorkflowRejected, comfy_server.ExecutionError), match=r"SEGAConceptStack.*concept"
+    ):
+        client.run(workflow)
+
+
+def test_the_server_serves_a_good_workflow_after_bad_ones(workflows: Any, pixels: Any, client: Any) -> None:
+    good = workflows.changed(workflows.load("first_edit"), "SEGASampler", seed=601)
+    bad = workflows.changed(good, "SEGAConcept", threshold=math.nan)
+    with pytest.raises(Exception, match="threshold"):
+        client.run(bad)
+    assert pixels(good).std() > 10

@@ -1,0 +1,66 @@
+"""What the server tells the editor about the nodes, and that loading them is uneventful."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NODES = {
+    "SEGAConcept": {"direction": "add", "guidance_scale": 5.0, "threshold": 0.9, "warmup_steps": 10},
+    "SEGAConceptFromConditioning": {"direction": "add", "cooldown_steps": 0, "weight": 1.0},
+    "SEGAConceptStack": {},
+    "SEGASampler": {"steps": 20, "cfg": 8.0, "denoise": 1.0, "momentum_scale": 0.1, "momentum_beta": 0.4},
+    "SEGAModelPatch": {"mode": "reference", "baseline": "auto"},
+}
+
+
+def inputs_of(info: dict[str, Any]) -> dict[str, Any]:
+    return {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+
+
+@pytest.fixture(scope="module")
+def object_info(server: Any) -> dict[str, Any]:
+    return server.client().object_info()
+
+
+def test_the_packs_load_without_a_complaint(server: Any, object_info: dict[str, Any]) -> None:
+    log, _, later = server.log().partition("To see the GUI go to")
+    assert later
+    assert "Traceback" not in log
+    assert "IMPORT FAILED" not in log
+    complaints = [line for line in log.splitlines() if re.search("warning|error|unable|skip", line, re.IGNORECASE)]
+    assert not [line for line in complaints if "sega" in line.lower() or "pyproject" in line.lower()]
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_a_node_explains_itself(object_info: dict[str, Any], name: str) -> None:
+    info = object_info[name]
+    assert info["display_name"].startswith("SEGA ")
+    assert info["category"] == "sampling/SEGA"
+    assert len(info["description"]) > 20
+    assert all(info["output_tooltips"])
+    inputs = inputs_of(info)
+    assert all(options.get("tooltip") for _, options in inputs.values())
+    for input_id, default in NODES[name].items():
+        assert inputs[input_id][1]["default"] == default
+
+
+def test_the_sampler_has_all_inputs_of_the_hosts_sampler(object_info: dict[str, Any]) -> None:
+    theirs, ours = inputs_of(object_info["KSampler"]), inputs_of(object_info["SEGASampler"])
+    assert list(ours)[: len(theirs)] == list(theirs)
+    assert ours["seed"][1]["control_after_generate"]
+    assert not set(object_info["SEGASampler"]["input"]["required"]) & {"concepts"}
+
+
+def test_the_demo_model_needs_no_input(object_info: dict[str, Any]) -> None:
+    info = object_info["SEGADemoModel"]
+    assert info["output"] == ["MODEL", "CLIP", "VAE"]
+    assert not inputs_of(info)
+
+
+def test_the_demo_model_is_absent_where_nobody_asks_for_it(comfy_server: Any, comfyui_path: Path) -> None:
+    server = comfy_server.Server(comfyui_path)
+    assert set(server.packs) == {"ComfyUI-SEGA"}

@@ -1,0 +1,111 @@
+"""Workflows through /prompt: images, previews, caching, repeats, interrupts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+OUR_INPUTS = {"momentum_scale", "momentum_beta", "mode", "baseline"}
+SHIPPED = ["first_edit", "remove_concept", "three_concepts", "model_patch"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_workflow_makes_images(workflows: Any, pixels: Any, name: str) -> None:
+    images = pixels(workflows.load(name))
+    assert images.shape == (2, 128, 128, 3)
+    assert images.std() > 10
+
+
+def test_without_concepts_the_sampler_makes_the_hosts_image(workflows: Any, pixels: Any) -> None:
+    edited = workflows.load("first_edit")
+    sampler = workflows.only(edited, "SEGASampler")
+    values = dict(edited[sampler]["inputs"])
+    del values["concepts"]
+    without = {**edited, sampler: {"class_type": "SEGASampler", "inputs": values}}
+    theirs = {key: value for key, value in values.items() if key not in OUR_INPUTS}
+    host = {**edited, sampler: {"class_type": "KSampler", "inputs": theirs}}
+    images = pixels(host)
+    assert np.array_equal(pixels(without), images)
+    assert not np.array_equal(pixels(edited), images)
+
+
+def test_the_patched_model_gives_the_samplers_image(workflows: Any, pixels: Any) -> None:
+    assert np.array_equal(pixels(workflows.load("model_patch")), pixels(workflows.load("first_edit")))
+
+
+def test_a_stack_that_extends_another_equals_one_stack(workflows: Any, pixels: Any) -> None:
+    together = workflows.load("three_concepts")
+    stack = workflows.only(together, "SEGAConceptStack")
+    first, second, third = together[stack]["inputs"].values()
+    apart = workflows.changed(together, "SEGAConceptStack", stack=["first", 0])
+    apart["first"] = {"class_type": "SEGAConceptStack", "inputs": {"concepts.concept_0": first}}
+    apart[stack]["inputs"] = {"concepts.concept_0": second, "concepts.concept_1": third, "stack": ["first", 0]}
+    assert np.array_equal(pixels(apart), pixels(together))
+
+
+def test_a_seed_repeats_its_pixels_with_empty_caches(workflows: Any, client: Any, pixels: Any) -> None:
+    workflow = workflows.changed(workflows.load("first_edit"), "SEGASampler", seed=101)
+    first = pixels(workflow)
+    assert not np.array_equal(pixels(workflows.changed(workflow, "SEGASampler", seed=102)), first)
+    client.free()
+    assert np.array_equal(pixels(workflow), first)
+
+
+def test_a_new_seed_runs_the_sampler_and_what_follows_only(workflows: Any, client: Any, recorder: Any) -> None:
+    workflow = workflows.changed(workflows.load("three_concepts"), "SEGASampler", seed=201)
+    client.run(workflow)
+    client.run(workflows.changed(workflow, "SEGASampler", seed=202), recorder)
+    later = {workflows.only(workflow, name) for name in ("SEGASampler", "VAEDecode", "SaveImage")}
+    assert recorder.executed == later
+    assert recorder.cached == set(workflow) - later
+
+
+def test_a_repeated_workflow_runs_nothing(workflows: Any, client: Any, recorder: Any) -> None:
+    workflow = workflows.changed(workflows.load("three_concepts"), "SEGASampler", seed=203)
+    client.run(workflow)
+    client.run(workflow, recorder)
+    assert recorder.executed == set()
+    assert recorder.cached == set(workflow)
+
+
+def test_a_run_reports_each_step_and_shows_previews(workflows: Any, client: Any, recorder: Any, repo: Path) -> None:
+    workflow = workflows.changed(workflows.load("first_edit", steps=5), "SEGASampler", seed=301)
+    client.run(workflow, recorder)
+    sampler = workflows.only(workflow, "SEGASampler")
+    steps = [event.data for event in recorder.of("progress") if event.data["node"] == sampler]
+    assert [step["value"] for step in steps] == [1, 2, 3, 4, 5]
+    assert {step["max"] for step in steps} == {5}
+    if "latent_rgb_factors" in (repo / "demo" / "model.py").read_text():
+        previews = recorder.of("preview")
+        assert len(previews) >= 1
+        assert all(preview.image.startswith(b"\xff\xd8") for preview in previews)
+
+
+def test_an_interrupt_stops_the_run_and_leaves_nothing_behind(
+    workflows: Any, client: Any, pixels: Any, comfy_server: Any
+) -> None:
+    before = workflows.changed(workflows.load("three_concepts"), "SEGASampler", seed=401)
+    images = pixels(before)
+    steps: list[int] = []
+
+    def stop_at_once(event: Any) -> None:
+        if event.type == "progress":
+            steps.append(event.data["value"])
+            if len(steps) == 1:
+                client.interrupt()
+
+    with pytest.raises(comfy_server.ExecutionInterrupted, match="SEGASampler"):
+        client.run(workflows.changed(before, "SEGASampler", seed=402, steps=500), stop_at_once)
+    assert max(steps) < 250
+    client.free()
+    assert np.array_equal(pixels(before), images)
+
+
+def test_nothing_is_written_to_the_hosts_source(
+    workflows: Any, client: Any, host_files: dict[str, Any], list_host_files: Any
+) -> None:
+    client.run(workflows.changed(workflows.load("first_edit"), "SEGASampler", seed=501))
+    assert list_host_files() == host_files
