@@ -204,12 +204,8 @@ class _Canvas:
 
     def beard(self, colour: tuple[int, ...]) -> None:
         arc = [math.pi * t / 24 for t in range(25)]
-        outer = [
-            (self.x + (self.w + 1) * math.cos(a), self.y + 9 + (self.h - 2) * math.sin(a) ** 0.8) for a in arc
-        ]
-        inner = [
-            (self.x + (self.w - 6) * math.cos(a), self.y + 9 + self.h * 0.18 * math.sin(a)) for a in reversed(arc)
-        ]
+        outer = [(self.x + (self.w + 1) * math.cos(a), self.y + 9 + (self.h - 2) * math.sin(a) ** 0.8) for a in arc]
+        inner = [(self.x + (self.w - 6) * math.cos(a), self.y + 9 + self.h * 0.18 * math.sin(a)) for a in reversed(arc)]
         self.polygon(outer + inner, colour)
 
     def mouth(self, kind: str) -> None:

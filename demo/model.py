@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import comfy.clip_model
 import comfy.latent_formats
@@ -83,8 +83,13 @@ class FaceTokenizer(comfy.sd1_clip.SDTokenizer):
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "vocab.json").write_text(json.dumps(vocabulary))
             Path(folder, "merges.txt").write_text("\n".join(["#version: 0.2", *merges]))
-            config = {"tokenizer_class": "CLIPTokenizer", "bos_token": START, "eos_token": END, "unk_token": END,
-                      "pad_token": END}
+            config = {
+                "tokenizer_class": "CLIPTokenizer",
+                "bos_token": START,
+                "eos_token": END,
+                "unk_token": END,
+                "pad_token": END,
+            }
             Path(folder, "tokenizer_config.json").write_text(json.dumps(config))
             super().__init__(
                 tokenizer_path=folder,
@@ -145,10 +150,14 @@ class FaceLatent(comfy.latent_formats.LatentFormat):
 class FaceModelConfig(comfy.supported_models_base.BASE):
     """A model of the host's SD1.x class with v prediction and small sizes."""
 
-    unet_config: dict[str, Any] = {}
-    unet_extra_config = {"num_heads": 4, "num_head_channels": -1}
+    unet_config: ClassVar[dict[str, Any]] = {}
+    unet_extra_config: ClassVar[dict[str, int]] = {"num_heads": 4, "num_head_channels": -1}
     latent_format = FaceLatent
-    sampling_settings = {"beta_schedule": "linear", "linear_start": 0.00085, "linear_end": 0.012}
+    sampling_settings: ClassVar[dict[str, Any]] = {
+        "beta_schedule": "linear",
+        "linear_start": 0.00085,
+        "linear_end": 0.012,
+    }
 
     def inpaint_model(self) -> bool:
         return False

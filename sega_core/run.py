@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
 
@@ -76,11 +76,11 @@ class Run:
         return _sum(weights[c] / total * gammas[c] for c in warm if c in gammas)
 
     def _independent(self, step: int, gammas: Mapping[int, Tensor]) -> Tensor | None:
-        active = []
+        active: list[Tensor] = []
         for c, gamma in gammas.items():
             concept = self.concepts[c]
             with_momentum = self._with_momentum(c, concept.weight * gamma)
-            if concept.is_warm(step) and not concept.is_cooled(step):
+            if with_momentum is not None and concept.is_warm(step) and not concept.is_cooled(step):
                 active.append(with_momentum)
         return _sum(active)
 
@@ -104,8 +104,8 @@ class Run:
         return {key: factor * momentum for key, momentum in momenta.items()}
 
 
-def _sum(terms) -> Tensor | None:
-    total = None
+def _sum(terms: Iterable[Tensor]) -> Tensor | None:
+    total: Tensor | None = None
     for term in terms:
         total = term if total is None else total + term
     return total

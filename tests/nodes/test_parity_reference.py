@@ -110,7 +110,6 @@ def test_the_edited_latents_agree(
     want = sample_pipeline(pipeline, noise, **as_pipeline_arguments(edit))
     got = sample_host(host, edited_model(host, twin, pipeline, edit), pipeline, noise)
     error, change = (got - want).norm(), (want - unedited).norm()
-    print(f"relative error {error / want.norm():.2e}, of the edit {error / change:.2e}")
     assert change > 1e-3 * want.norm()
     assert error < 3e-4 * want.norm()
     assert error < 0.05 * change
