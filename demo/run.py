@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -120,7 +121,7 @@ def show_faces(client: Client, output: Path, seed: int, faces: int) -> None:
     for edit in EDITS:
         prompt = PLAIN_PROMPT if edit.direction == "add" else FULL_PROMPT
         values = concept(edit)
-        sign = "+" if edit.direction == "add" else "\N{MINUS SIGN}"
+        sign = "+" if edit.direction == "add" else "-"
         images = pictures.of(face_workflow(prompt, [values], seed, faces), f"{sign} {edit.text}")
         detail = f"scale {values['guidance_scale']:g}, threshold {values['threshold']:g}"
         rows[edit.direction].append(Row(f"{sign} {edit.text}", detail, images))
@@ -169,7 +170,7 @@ def show_checkpoint(client: Client, output: Path, checkpoint: str, options: argp
         edited += pictures.of(workflow, f"seed {sampler['seed']}, four concepts")
     prompt = workflows.node_titled(workflow, "Prompt")["text"]
     names = [
-        ("+ " if inputs["direction"] == "add" else "\N{MINUS SIGN} ") + inputs["text"].split(",")[0]
+        ("+ " if inputs["direction"] == "add" else "- ") + inputs["text"].split(",")[0]
         for inputs in workflows.nodes_of(workflow, "SEGAConcept")
     ]
     contact_sheet(
@@ -198,9 +199,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output: Path = options.output
     output.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
+    # So that the server is stopped however the demo is.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     comfyui = Path(os.environ["COMFYUI_PATH"])
     folder = None if checkpoint is None else checkpoint.resolve().parent
-    with Server(comfyui, demo_pack=checkpoint is None, checkpoints=folder, port=options.port) as server:
+    with Server(
+        comfyui,
+        demo_pack=checkpoint is None,
+        checkpoints=folder,
+        port=options.port,
+        cpu=not torch.cuda.is_available(),
+        env={"OMP_WAIT_POLICY": "PASSIVE"},
+    ) as server:
         client = server.client()
         if checkpoint is not None:
             show_checkpoint(client, output, checkpoint.name, options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from .types import MAX_CONCEPTS, EncodedConcept, SegaConcept, SegaConceptStack, as_stack
@@ -33,8 +35,13 @@ class SEGAConceptStack(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, concepts: dict[str, EncodedConcept], stack: tuple[EncodedConcept, ...] | None = None
+        cls, concepts: dict[str, EncodedConcept], stack: tuple[EncodedConcept, ...] | None = None, **unknown: Any
     ) -> io.NodeOutput:
+        if unknown:
+            raise ValueError(
+                f"SEGAConceptStack: concepts must be concept_0 to concept_{MAX_CONCEPTS - 1}, got "
+                f"{', '.join(sorted(unknown))}"
+            )
         added = tuple(concept for concept in concepts.values() if concept is not None)
         if not added:
             raise ValueError("SEGAConceptStack: concepts must hold at least one concept, got none")

@@ -15,7 +15,7 @@ from .drawings import HELD_OUT, Drawings
 BATCH = 16
 PEAK_LEARNING_RATE = 2e-3
 # Sampled latents are less exact than encoded ones.
-LATENT_NOISE = 0.1
+LATENT_NOISE = 0.35
 
 
 def fit_encoder(work: Path) -> dict[str, float]:
@@ -37,9 +37,15 @@ def _edges(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def train_decoder(work: Path, steps: int) -> dict[str, float]:
-    """Train the decoder to undo the encoder; return its figures on held-out faces."""
+    """Train the decoder to undo the encoder, from the weights of an earlier training where there are any.
+
+    Returns its figures on held-out faces.
+    """
     torch.manual_seed(1)
     drawings, encoder, decoder = Drawings(work), load_encoder(work), Decoder()
+    partial = work / "decoder.partial.safetensors"
+    if partial.exists():
+        decoder.load_state_dict(load_file(partial))
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=steps)
     for step in range(1, steps + 1):

@@ -46,6 +46,14 @@ def test_an_empty_stack_is_named(workflows: Any, client: Any, comfy_server: Any)
         client.run(workflow)
 
 
+def test_more_concepts_than_a_stack_holds_are_named(workflows: Any, client: Any, comfy_server: Any) -> None:
+    workflow = workflows.load("three_concepts")
+    inputs = workflow[workflows.only(workflow, "SEGAConceptStack")]["inputs"]
+    inputs |= {f"concepts.concept_{i}": inputs["concepts.concept_0"] for i in range(101)}
+    with pytest.raises(comfy_server.ExecutionError, match=r"SEGAConceptStack.*concepts.concept_100"):
+        client.run(workflow)
+
+
 def test_the_server_serves_a_good_workflow_after_bad_ones(workflows: Any, pixels: Any, client: Any) -> None:
     good = workflows.changed(workflows.load("first_edit"), "SEGASampler", seed=601)
     bad = workflows.changed(good, "SEGAConcept", threshold=math.nan)
