@@ -24,14 +24,18 @@ from PIL import Image
 from tqdm import tqdm
 
 from . import classifier, measure, workflows
-from .comfy_server import Client, Server
+from .comfy_server import Client, Event, Server
 from .sheet import Row, contact_sheet
 
 ROOT = Path(__file__).parent.parent
-COLUMNS = 8
-
-PLAIN_PROMPT = "a face"
-FULL_PROMPT = "a face, glasses, hat, beard, smiling"
+# Prompts say how a face looks, so that an attribute that an edit changes by mistake was no accident before.
+LOOKS = (
+    "black hair, light skin, blue background",
+    "ginger hair, light skin, green background",
+    "blond hair, tan skin, purple background",
+    "brown hair, dark skin, yellow background",
+)
+COLUMNS_PER_LOOK = 2
 
 EDITS = [
     measure.Edit("glasses", "add", "glasses", "yes"),
@@ -44,32 +48,54 @@ EDITS = [
     measure.Edit("smiling", "remove", "mouth", "smiling"),
 ]
 
-# The settings that the README recommends for the demo model: (guidance_scale, threshold, warmup_steps).
-RECOMMENDED: dict[tuple[str, str], tuple[float, float, int]] = {}
-DEFAULT_SETTINGS = (8.0, 0.9, 3)
+# What the README recommends for this model: (guidance_scale, threshold, warmup_steps).
+RECOMMENDED = {"add": (8.0, 0.9, 3), "remove": (8.0, 0.8, 1)}
 
-STRENGTHS = (2.0, 4.0, 8.0, 12.0)
+STRENGTHS = (1.0, 2.0, 4.0, 8.0)
 
 
-class Pictures:
-    """Runs workflows on the server and fetches their pictures, with a progress bar each."""
+class Studio:
+    """Draws the faces of every look on the server, with a progress bar for each row of the sheet.
 
-    def __init__(self, client: Client, total: int) -> None:
-        self.client = client
-        self.total = total
+    Args:
+        client: the server's.
+        rows: how many rows there will be.
+        seed: of the first look; the others count on.
+        faces: number of faces per look.
+    """
+
+    def __init__(self, client: Client, rows: int, seed: int, faces: int) -> None:
+        self.client, self.rows, self.seed, self.faces = client, rows, seed, faces
         self.done = 0
 
-    def of(self, workflow: workflows.Workflow, label: str) -> list[Image.Image]:
+    def draw(
+        self, label: str, prompt: str, concepts: Sequence[dict[str, Any]] = (), faces: int | None = None
+    ) -> list[Image.Image]:
+        """Return the faces of all looks, one look after the other."""
         self.done += 1
-        with tqdm(desc=f"[{self.done}/{self.total}] {label}", unit="step", leave=True) as bar:
+        images = []
+        with progress_bar(f"[{self.done:2}/{self.rows}] {label}") as bar:
+            for number, look in enumerate(LOOKS):
+                workflow = face_workflow(f"{prompt}, {look}", concepts, self.seed + number, faces or self.faces)
+                images += run(self.client, workflow, bar, len(LOOKS))
+        return images
 
-            def follow(event: Any) -> None:
-                if event.type == "progress":
-                    bar.total = event.data["max"]
-                    bar.update(event.data["value"] - bar.n)
 
-            outputs = self.client.run(workflow, follow)
-        return [Image.open(BytesIO(self.client.image(image))).convert("RGB") for image in _images(outputs)]
+def progress_bar(label: str) -> tqdm:
+    return tqdm(desc=f"{label:24}", unit="step", bar_format="{desc} {percentage:3.0f}% |{bar:30}| {elapsed}")
+
+
+def run(client: Client, workflow: workflows.Workflow, bar: tqdm, runs: int) -> list[Image.Image]:
+    """Run a workflow, one of `runs` that the bar covers, and fetch its images."""
+    before = bar.n
+
+    def follow(event: Event) -> None:
+        if event.type == "progress":
+            bar.total = event.data["max"] * runs
+            bar.update(before + event.data["value"] - bar.n)
+
+    outputs = client.run(workflow, follow)
+    return [Image.open(BytesIO(client.image(image))).convert("RGB") for image in _images(outputs)]
 
 
 def _images(outputs: dict[str, Any]) -> list[dict[str, Any]]:
@@ -91,7 +117,7 @@ def face_workflow(prompt: str, concepts: Sequence[dict[str, Any]], seed: int, ba
 
 def concept(edit: measure.Edit, **changes: Any) -> dict[str, Any]:
     """Return a concept node's values at the recommended settings."""
-    scale, threshold, warmup = RECOMMENDED.get((edit.text, edit.direction), DEFAULT_SETTINGS)
+    scale, threshold, warmup = RECOMMENDED[edit.direction]
     return {
         "text": edit.text,
         "direction": edit.direction,
@@ -101,56 +127,68 @@ def concept(edit: measure.Edit, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def judged(judge: classifier.Classifier, images: list[Image.Image]) -> dict[str, torch.Tensor]:
+    stack = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
+    return judge.judge(stack.movedim(-1, 1).float() / 255)
+
+
 def show_faces(client: Client, output: Path, seed: int, faces: int) -> None:
     """Edit faces of the demo model; write the contact sheet and the figures."""
     judge = classifier.load()
-    pictures = Pictures(client, total=3 + len(EDITS) + len(STRENGTHS))
-
-    def judged(images: list[Image.Image]) -> dict[str, torch.Tensor]:
-        stack = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
-        return judge.judge(stack.movedim(-1, 1).float() / 255)
-
-    plain = pictures.of(face_workflow(PLAIN_PROMPT, [], seed, faces), PLAIN_PROMPT)
-    full = pictures.of(face_workflow(FULL_PROMPT, [], seed, faces), FULL_PROMPT)
-    before = {"add": judged(plain), "remove": judged(full)}
-    rows = {
-        "add": [Row("no edit", PLAIN_PROMPT, plain, "adding a concept")],
-        "remove": [Row("no edit", "everything at once", full, "removing a concept")],
-    }
+    adds = [edit for edit in EDITS if edit.direction == "add"]
+    removes = [edit for edit in EDITS if edit.direction == "remove"]
+    studio = Studio(client, 2 + len(adds) + 2 * len(removes) + len(STRENGTHS), seed, faces // len(LOOKS))
     figures = []
-    for edit in EDITS:
-        prompt = PLAIN_PROMPT if edit.direction == "add" else FULL_PROMPT
-        values = concept(edit)
-        sign = "+" if edit.direction == "add" else "-"
-        images = pictures.of(face_workflow(prompt, [values], seed, faces), f"{sign} {edit.text}")
-        detail = f"scale {values['guidance_scale']:g}, threshold {values['threshold']:g}"
-        rows[edit.direction].append(Row(f"{sign} {edit.text}", detail, images))
-        figures.append((edit, measure.measure(edit, before[edit.direction], judged(images))))
 
-    three = [concept(edit) for edit in EDITS if edit.direction == "add" and edit.text != "beard"]
-    images = pictures.of(face_workflow(PLAIN_PROMPT, three, seed, faces), "three at once")
-    together = [Row("three at once", "+ glasses + hat + smiling", images, "several concepts")]
-    smiling = next(edit for edit in EDITS if edit.text == "smiling")
-    rising = [Row("scale 0", "no edit", plain, "rising strength of smiling")]
+    plain = studio.draw("no edit", "a face")
+    rows = [Row("no edit", "a face", plain, "adding a concept")]
+    before = judged(judge, plain)
+    for edit in adds:
+        images = studio.draw(f"+ {edit.text}", "a face", [concept(edit)])
+        rows.append(Row(f"+ {edit.text}", _detail(concept(edit)), images))
+        figures.append((edit, measure.measure(edit, before, judged(judge, images))))
+
+    for number, edit in enumerate(removes):
+        prompt = f"a face, {edit.text}"
+        named = studio.draw("no edit", prompt)
+        images = studio.draw(f"- {edit.text}", prompt, [concept(edit)])
+        rows.append(Row("no edit", prompt, named, "" if number else "removing a concept"))
+        rows.append(Row(f"- {edit.text}", _detail(concept(edit)), images))
+        figures.append((edit, measure.measure(edit, judged(judge, named), judged(judge, images))))
+
+    three = [concept(edit) for edit in adds if edit.text != "beard"]
+    images = studio.draw("three at once", "a face", three)
+    rows.append(Row("three at once", "+ glasses + hat + smiling", images, "several concepts"))
+
+    shown = [plain[look * studio.faces + i] for look in range(len(LOOKS)) for i in range(COLUMNS_PER_LOOK)]
+    rising = [Row("scale 0", "no edit", shown, "rising strength")]
+    smiling = next(edit for edit in adds if edit.text == "smiling")
     for scale in STRENGTHS:
-        values = concept(smiling, guidance_scale=scale)
-        images = pictures.of(face_workflow(PLAIN_PROMPT, [values], seed, faces), f"+ smiling, scale {scale:g}")
+        images = studio.draw(
+            f"+ smiling, scale {scale:g}", "a face", [concept(smiling, guidance_scale=scale)], COLUMNS_PER_LOOK
+        )
         rising.append(Row(f"scale {scale:g}", "+ smiling", images))
 
-    sheet = contact_sheet(
+    contact_sheet(
         "Semantic guidance on the demo model",
-        f"Every column starts from the same noise (seed {seed}); only the concepts change.",
-        [
-            Row(row.label, row.detail, row.images[:COLUMNS], row.section)
-            for row in [*rows["add"], *rows["remove"], *together, *rising]
-        ],
-    )
-    sheet.save(output / "contact_sheet.png")
+        "Every column starts from the same noise; only the concepts change.",
+        [*(_columns(row, studio.faces) for row in rows), *rising],
+    ).save(output / "contact_sheet.png")
     text = measure.table(figures)
     (output / "figures.md").write_text(text, encoding="utf-8")
     record = [asdict(edit) | asdict(row) for edit, row in figures]
     (output / "figures.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    print(f"\nOver {faces} faces, judged by the classifier:\n\n{text}")
+    print(f"\n{studio.faces * len(LOOKS)} faces per edit, judged by the classifier:\n\n{text}")
+
+
+def _detail(values: dict[str, Any]) -> str:
+    return f"scale {values['guidance_scale']:g}, threshold {values['threshold']:g}"
+
+
+def _columns(row: Row, faces: int) -> Row:
+    """Return the row with the first faces of each look."""
+    first = [look * faces + i for look in range(len(LOOKS)) for i in range(COLUMNS_PER_LOOK)]
+    return Row(row.label, row.detail, [row.images[i] for i in first], row.section)
 
 
 def show_checkpoint(client: Client, output: Path, checkpoint: str, options: argparse.Namespace) -> None:
@@ -163,11 +201,12 @@ def show_checkpoint(client: Client, output: Path, checkpoint: str, options: argp
     sampler["steps"] = options.steps or sampler["steps"]
     first_seed = sampler["seed"] if options.seed is None else options.seed
     seeds = range(first_seed, first_seed + options.columns)
-    pictures = Pictures(client, total=2 * len(seeds))
     plain, edited = [], []
     for sampler["seed"] in seeds:
-        plain += pictures.of(workflows.without_concepts(workflow), f"seed {sampler['seed']}, no edit")
-        edited += pictures.of(workflow, f"seed {sampler['seed']}, four concepts")
+        with progress_bar(f"seed {sampler['seed']}, no edit") as bar:
+            plain += run(client, workflows.without_concepts(workflow), bar, 1)
+        with progress_bar(f"seed {sampler['seed']}, four concepts") as bar:
+            edited += run(client, workflow, bar, 1)
     prompt = workflows.node_titled(workflow, "Prompt")["text"]
     names = [
         ("+ " if inputs["direction"] == "add" else "- ") + inputs["text"].split(",")[0]
@@ -187,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=ROOT / "demo-output", help="folder for the results")
     parser.add_argument("--port", type=int, help="the server's port; default: a free one")
     parser.add_argument("--seed", type=int, help="seed of the noise")
-    parser.add_argument("--faces", type=int, default=64, help="faces per edit (demo model)")
+    parser.add_argument("--faces", type=int, default=64, help="faces per edit, 8 or more (demo model)")
     parser.add_argument("--columns", type=int, default=2, help="seeds to show (own checkpoint)")
     parser.add_argument("--steps", type=int, help="sampling steps (own checkpoint)")
     parser.add_argument("--size", type=int, help="width and height in pixels (own checkpoint)")
@@ -195,6 +234,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     checkpoint: Path | None = options.checkpoint
     if checkpoint is not None and not checkpoint.is_file():
         print(f"--checkpoint: there is no file {checkpoint}", file=sys.stderr)
+        return 2
+    if options.faces < len(LOOKS) * COLUMNS_PER_LOOK:
+        print(f"--faces: must be {len(LOOKS) * COLUMNS_PER_LOOK} or more, got {options.faces}", file=sys.stderr)
         return 2
     output: Path = options.output
     output.mkdir(parents=True, exist_ok=True)
