@@ -18,7 +18,6 @@ from .codec import load_encoder
 from .drawings import Drawings
 
 BATCH = 32
-PEAK_LEARNING_RATE = 1e-3
 WARMUP = 200
 EMA_DECAY = 0.9995
 
@@ -94,10 +93,10 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(child.bias)
 
 
-def train(work: Path, minutes: float) -> dict[str, Any]:
+def train(work: Path, minutes: float, learning_rate: float) -> dict[str, Any]:
     """Train for `minutes` of wall clock, from the partial weights of a broken-off training where there are any.
 
-    Writes the averaged weights and returns the figures.
+    The rate rises to `learning_rate` and falls to a fiftieth of it. Writes the averaged weights, returns the figures.
     """
     comfy.clip_model.CLIPLayer.forward = _out_of_place_layer
     drawings, encoder = Drawings(work), load_encoder(work)
@@ -109,11 +108,11 @@ def train(work: Path, minutes: float) -> dict[str, Any]:
     if partial.exists():
         network.load_state_dict(load_file(partial))
     average = {k: v.clone() for k, v in network.state_dict().items()}
-    optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
     start, step, running = time.monotonic(), 0, 0.0
 
     while (progress := (time.monotonic() - start) / 60 / minutes) < 1:
-        rate = PEAK_LEARNING_RATE * min(1, (step + 1) / WARMUP) * min(1, 0.02 + 1.6 * (1 - progress))
+        rate = learning_rate * min(1, (step + 1) / WARMUP) * min(1, 0.02 + 1.6 * (1 - progress))
         for group in optimizer.param_groups:
             group["lr"] = rate
         rows = drawings.random_rows(BATCH)
