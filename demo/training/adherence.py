@@ -12,8 +12,8 @@ import torch
 from .. import classifier, faces, model
 
 STEPS = 20
-CFG_SCALES = (3.0, 4.0, 5.0)
-SAMPLES = 64
+CFG_SCALES = (3.0, 5.0)
+SAMPLES = 48
 
 
 def prompts(cfg: float) -> list[dict[str, str]]:
