@@ -74,6 +74,8 @@ def _run_module(session: nox.Session, module: str, *arguments: str) -> None:
     env = {"COMFYUI_PATH": str(host)}
     # Python would put the current folder on the front of the path, where our `nodes` shadows the host's.
     env["PYTHONSAFEPATH"] = "1"
+    # Threads that spin for long while they wait are many times slower on a machine that does other work too.
+    env["GOMP_SPINCOUNT"] = "30000"
     if module.startswith("demo."):
         env["PYTHONPATH"] = os.pathsep.join([str(host), str(ROOT)])
     session.run(str(python), "-m", module, *arguments, env=env, external=True)

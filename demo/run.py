@@ -261,8 +261,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         checkpoints=folder,
         port=options.port,
         cpu=not torch.cuda.is_available(),
-        # Threads that spin for long while they wait slow the demo down tenfold on a machine that does other work too.
-        env={"GOMP_SPINCOUNT": "30000"},
     ) as server:
         client = server.client()
         if checkpoint is not None:
