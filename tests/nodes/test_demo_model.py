@@ -118,8 +118,9 @@ def test_an_edit_succeeds_and_the_rest_stays(studio: Studio) -> None:
         prompt = "a face" if edit.direction == "add" else f"a face, {edit.text}"
         before = plain if edit.direction == "add" else studio.judged_looks(prompt)
         figures = measure.measure(edit, before, studio.judged_looks(prompt, edit))
-        assert figures.success >= (0.85 if edit.direction == "add" else 0.7), (edit, figures)
-        assert figures.kept_on_average >= 0.9, (edit, figures)
+        success, kept = (0.85, 0.9) if edit.direction == "add" else (0.7, 0.8)
+        assert figures.success >= success, (edit, figures)
+        assert figures.kept_on_average >= kept, (edit, figures)
 
 
 def test_figures_count_the_faces_that_could_show_the_edit(studio: Studio) -> None:
