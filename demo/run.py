@@ -24,7 +24,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from . import classifier, measure, workflows
-from .comfy_server import Client, Event, Server
+from .comfy_server import Client, Event, Server, Workflow
 from .sheet import Row, contact_sheet
 
 ROOT = Path(__file__).parent.parent
@@ -95,7 +95,7 @@ def progress_bar(label: str) -> tqdm:
     return tqdm(desc=f"{label:24}", unit="step", bar_format="{desc} {percentage:3.0f}% |{bar:30}| {elapsed}")
 
 
-def run(client: Client, workflow: workflows.Workflow, bar: tqdm, runs: int) -> list[Image.Image]:
+def run(client: Client, workflow: Workflow, bar: tqdm, runs: int) -> list[Image.Image]:
     """Run a workflow, one of `runs` that the bar covers, and fetch its images."""
     before = bar.n
 
@@ -112,7 +112,7 @@ def _images(outputs: dict[str, Any]) -> list[dict[str, Any]]:
     return [image for node in outputs.values() for image in node.get("images", [])]
 
 
-def face_workflow(prompt: str, concepts: Sequence[dict[str, Any]], seed: int, batch: int) -> workflows.Workflow:
+def face_workflow(prompt: str, concepts: Sequence[dict[str, Any]], seed: int, batch: int) -> Workflow:
     """Return the shipped workflow for these concepts, each {"text", "direction", "guidance_scale", ...}."""
     workflow = workflows.load("three_concepts" if len(concepts) > 1 else "first_edit")
     workflows.node_titled(workflow, "Prompt")["text"] = prompt
@@ -170,8 +170,7 @@ def show_faces(client: Client, output: Path, seed: int, faces: int) -> None:
     images = studio.draw("three at once", "a face", three)
     rows.append(Row("three at once", "+ glasses + hat + smiling", images, "several concepts"))
 
-    shown = [plain[look * studio.faces + i] for look in range(len(LOOKS)) for i in range(COLUMNS_PER_LOOK)]
-    rising = [Row("scale 0", "no edit", shown, "rising strength")]
+    rising = [_columns(Row("scale 0", "no edit", plain, "rising strength"), studio.faces)]
     smiling = next(edit for edit in adds if edit.text == "smiling")
     for scale in STRENGTHS:
         images = studio.draw(

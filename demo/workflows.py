@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent.parent / "example_workflows" / "api"
+from .comfy_server import Workflow
 
-Workflow = dict[str, dict[str, Any]]
+FOLDER = Path(__file__).parent.parent / "example_workflows" / "api"
 
 
 def load(name: str) -> Workflow:
