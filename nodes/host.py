@@ -1,9 +1,9 @@
 """SEGA inside ComfyUI's sampling: the only module that touches the host's sampling API.
 
 A patched MODEL carries nothing but a `SemanticGuidance`, an immutable OUTER_SAMPLE wrapper. When a guider samples, the
-wrapper gives the guider's own conds one entry per concept, so that the host encodes, areas, hooks and memory-plans
-them as it does the prompts, and puts the two functions of a `_SamplingRun` into the options that the guider made for
-this run. Both are gone when the sampling ends.
+wrapper gives the guider's own conds one list per concept, so that the host encodes, areas, hooks and memory-plans
+them as it does the prompts, and puts the functions of a `_SamplingRun` into the options that the guider made for this
+run. All are gone when the sampling ends.
 """
 
 from __future__ import annotations
@@ -15,31 +15,21 @@ from typing import Any, Literal, get_args
 
 import comfy.model_patcher
 import comfy.patcher_extension
-import comfy.sampler_helpers
 import comfy.samplers
+import comfy.utils
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ..sega_core import Run, Settings, step_of_sigma
+from .concept_conditioning import check_text_is_used, concept_conds
 from .types import EncodedConcept
 
 Baseline = Literal["auto", "negative", "positive"]
+Prompt = Literal["negative", "positive"]
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
 
 # Where the two prompts stand in the host's `cond_or_uncond`.
 _PROMPT_INDEX = {"positive": 0, "negative": 1}
-
-# Conditioning keys that say where, when and with what besides text a prompt acts. A concept takes them from its
-# baseline, so that the difference of the two estimates holds the text alone.
-_NOT_TEXT = frozenset(
-    {
-        "area", "strength", "mask", "mask_strength", "set_area_to_bounds", "start_percent", "end_percent", "default",
-        "control", "control_apply_to_uncond", "gligen", "hooks", "additional_models", "prompt_type", "uuid",
-        "model_conds", "concat_latent_image", "concat_mask", "concat_image", "noise_augmentation",
-        "augmentation_level", "unclip_conditioning", "clip_vision_output", "guidance", "width", "height", "crop_w",
-        "crop_h", "target_width", "target_height", "aesthetic_score", "frame_rate", "reference_latents",
-        "reference_latents_method",
-    }
-)  # fmt: skip
 
 
 def patch_model(
@@ -63,7 +53,7 @@ def patch_model(
     patched = model.clone()
     if concepts:
         wrapper = SemanticGuidance(tuple(concepts), settings, baseline, node_id)
-        patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, "sega", wrapper)
+        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "sega", wrapper)
     return patched
 
 
@@ -78,140 +68,205 @@ class SemanticGuidance:
 
     def __call__(self, executor: Any, noise: Any, latent_image: Any, sampler: Any, sigmas: Tensor, *args, **kwargs):
         guider = executor.class_obj
-        run = Run([encoded.concept for encoded in self.concepts], self.settings, len(sigmas) - 1)
-        if run.needs_no_pass:
+        # The host packs latents of several parts (video and sound) into one row; each part is guided by itself.
+        shapes = kwargs.get("latent_shapes") or [noise.shape]
+        runs = [Run([encoded.concept for encoded in self.concepts], self.settings, len(sigmas) - 1) for _ in shapes]
+        if runs[0].needs_no_pass:
             return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
-        options = guider.model_options
-        baseline = self._baseline(guider, options)
-        entries = {
-            ("sega", id(run), index): self._conditioning(guider.conds[baseline], baseline, index)
-            for index in range(len(self.concepts))
-        }
-        if baseline == "negative":
-            options["disable_cfg1_optimization"] = True
-        guider.conds.update(entries)
-        sampling = _SamplingRun(guider, run, tuple(entries), baseline, sigmas.tolist())
-        # Another pack's function stays in charge; the concepts then get a call of their own after it.
-        options.setdefault("sampler_calc_cond_batch_function", sampling.calc_cond_batch)
-        options["sampler_post_cfg_function"] = [*options.get("sampler_post_cfg_function", []), sampling.post_cfg]
-        try:
-            return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
-        finally:
-            for key in entries:
-                guider.conds.pop(key, None)
-
-    def _baseline(self, guider: Any, options: dict[str, Any]) -> Literal["negative", "positive"]:
-        has_negative = "negative" in guider.conds
-        if self.baseline == "negative" and not has_negative:
-            raise ValueError(
-                f"{self.node_id}: baseline 'negative' needs a negative prompt, and this guider has none; "
-                "use 'auto' or 'positive'"
+        baseline = self._baseline(guider)
+        lists = {
+            ("sega", id(runs), index, text): conds
+            for index, encoded in enumerate(self.concepts)
+            for text, conds in enumerate(
+                concept_conds(
+                    encoded, guider.conds[baseline], baseline, guider.model_patcher.model, self._name_of(index)
+                )
             )
-        if self.baseline != "auto":
-            return self.baseline
-        uses_host_cfg = type(guider).predict_noise is comfy.samplers.CFGGuider.predict_noise
-        skips_negative = (
-            uses_host_cfg and math.isclose(guider.cfg, 1.0) and not options.get("disable_cfg1_optimization", False)
-        )
-        return "negative" if has_negative and not skips_negative else "positive"
-
-    def _conditioning(self, baseline_entries: list[dict], baseline: str, index: int) -> list[dict]:
-        """Return the baseline's conditioning with the concept's text in place of its own."""
-        encoded = self.concepts[index]
-        out = []
-        for text_entry in comfy.sampler_helpers.convert_cond(encoded.conditioning):
-            text = {key: value for key, value in text_entry.items() if key not in _NOT_TEXT}
-            for entry in baseline_entries:
-                self._check_width(entry, text, index)
-                out.append({"prompt_type": baseline, **entry, **text, "uuid": text_entry["uuid"]})
+        }
+        sampling = _SamplingRun(guider, runs, shapes, list(lists), baseline, sigmas.tolist(), self._name_of)
+        guider.conds.update(lists)
+        try:
+            sampling.join(guider.model_options)
+            out = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+        finally:
+            for key in lists:
+                guider.conds.pop(key, None)
+        if not sampling.took_part:
+            raise ValueError(
+                f"{self.node_id}: concepts: no concept can act, because {type(guider).__name__} or its sampler does "
+                "not predict the way ComfyUI's guiders do; use CFGGuider or KSampler"
+            )
         return out
 
-    def _check_width(self, baseline_entry: dict, text: dict, index: int) -> None:
-        expected, got = baseline_entry.get("cross_attn"), text.get("cross_attn")
-        if expected is not None and got is not None and expected.shape[-1] != got.shape[-1]:
+    def _baseline(self, guider: Any) -> Prompt:
+        prompts = [name for name in _PROMPT_INDEX if guider.conds.get(name)]
+        if self.baseline != "auto":
+            if self.baseline not in prompts:
+                raise ValueError(
+                    f"{self.node_id}: baseline {self.baseline!r} needs a {self.baseline} prompt, and this guider has "
+                    f"none; use {' or '.join(repr(choice) for choice in ['auto', *prompts])}"
+                )
+            return self.baseline
+        if not prompts:
             raise ValueError(
-                f"{self.node_id}: concepts: concept {index + 1} ({self.concepts[index].text!r}) is encoded for another "
-                f"model family: its width is {got.shape[-1]}, the prompt's is {expected.shape[-1]}; encode it with the "
-                "CLIP that belongs to the model"
+                f"{self.node_id}: baseline 'auto' needs a positive or a negative prompt, and {type(guider).__name__} "
+                "has neither"
             )
+        keeps_negative = guider.model_options.get("disable_cfg1_optimization", False)
+        skips_negative = _uses_host_cfg(guider) and math.isclose(guider.cfg, 1.0) and not keeps_negative
+        return "negative" if prompts == ["negative"] or ("negative" in prompts and not skips_negative) else "positive"
+
+    def _name_of(self, index: int) -> str:
+        return f"{self.node_id}: concepts: concept {index + 1} ({self.concepts[index].text!r})"
 
 
 @dataclass(frozen=True)
 class _Estimates:
-    """The x0 estimates of one evaluation of the model at `x`."""
+    """The x0 estimates of one evaluation of the model."""
 
-    x: Tensor
-    step: int
-    baseline: Tensor | None
+    baseline: Tensor
     concepts: dict[int, Tensor]
 
 
 class _SamplingRun:
-    """The two functions that the host calls at each evaluation, and what they carry from one to the other."""
+    """The functions that the host calls at each evaluation, and what they carry from one to the other."""
 
     def __init__(
-        self, guider: Any, run: Run, keys: Sequence[Any], baseline: Literal["negative", "positive"], sigmas: list[float]
+        self,
+        guider: Any,
+        runs: Sequence[Run],
+        shapes: Sequence[Any],
+        keys: Sequence[tuple[str, int, int, int]],
+        baseline: Prompt,
+        sigmas: list[float],
+        name_of: Callable[[int], str],
     ) -> None:
         self.guider = guider
-        self.run = run
+        self.runs = runs
+        self.shapes = shapes
         self.keys = keys
         self.baseline = baseline
         self.sigmas = sigmas
+        self.name_of = name_of
         self.step = 0
+        self.took_part = False
+        # While a prediction is under way: the latents it is made at, the concepts it needs, what is known already.
+        self.x: Tensor | None = None
+        self.needed: tuple[int, ...] = ()
         self.estimates: _Estimates | None = None
+        self.seen_baseline: Tensor | None = None
+
+    def join(self, options: dict[str, Any]) -> None:
+        """Enter the options of a run."""
+        if self.baseline == "negative":
+            options["disable_cfg1_optimization"] = True
+        # Another pack's function stays in charge; the concepts then get a call of their own.
+        options.setdefault("sampler_calc_cond_batch_function", self.calc_cond_batch)
+        if not _uses_host_cfg(self.guider):
+            options["sampler_post_cfg_function"] = [*options.get("sampler_post_cfg_function", []), self.see_baseline]
+        comfy.patcher_extension.add_wrapper_with_key(
+            WrappersMP.PREDICT_NOISE, "sega", self.predict_noise, options, is_model_options=True
+        )
+
+    def predict_noise(
+        self, executor: Any, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: Any = None
+    ) -> Tensor:
+        """Add the guidance to what the guider predicts: `denoised - sigma * guidance`.
+
+        The guider's own prediction is complete here, with every CFG function of other packs.
+        """
+        options = model_options or {}
+        # The one number read back per evaluation: which passes to run is decided on the CPU.
+        sigma = float(timestep.max())
+        self.step = step_of_sigma(sigma, self.sigmas, self.step)
+        # Without noise the estimate of the noise means nothing, and the guidance is multiplied by zero.
+        self.needed = self.runs[0].needed(self.step) if sigma > 0 else ()
+        self.x, self.estimates, self.seen_baseline = x, None, None
+        if self.needed and _looks_across_the_batch(self.guider.inner_model, options):
+            self.estimates = self._evaluate([], x, timestep, options)[1]
+        denoised = executor(x, timestep, options, seed)
+        if self.needed and self.estimates is None:
+            self.estimates = self._evaluate([], x, timestep, options, self.seen_baseline)[1]
+        self.x, estimates = None, self.estimates
+        self.took_part = True
+        if sigma == 0:
+            return denoised
+        sigma_of = timestep.view(-1, *[1] * (x.ndim - 1))
+        differences = (
+            {c: (estimates.baseline - x0) / sigma_of for c, x0 in estimates.concepts.items()} if estimates else {}
+        )
+        guidance = self._guidance(differences)
+        if guidance is None:
+            return denoised
+        return (denoised - sigma_of * guidance).to(denoised.dtype)
 
     def calc_cond_batch(self, args: dict[str, Any]) -> list[Tensor]:
         """Evaluate the host's conds and the concepts that this step needs in one call of the host's."""
-        out, self.estimates = self._evaluate(args, args["conds"])
+        x, sigma, options = args["input"], args["sigma"], args["model_options"]
+        if x is not self.x or not self.needed or self.estimates is not None:
+            return comfy.samplers.calc_cond_batch(args["model"], args["conds"], x, sigma, options)
+        out, self.estimates = self._evaluate(args["conds"], x, sigma, options)
         return out
 
-    def post_cfg(self, args: dict[str, Any]) -> Tensor:
-        """Add the guidance to the CFG result: `denoised - sigma * guidance`."""
-        estimates, self.estimates = self.estimates, None
-        x, sigma, denoised = args["input"], args["sigma"], args["denoised"]
-        if estimates is None or estimates.x is not x:
-            _, estimates = self._evaluate(args, [], self._known_baseline(args))
-        sigma = sigma.view(-1, *[1] * (x.ndim - 1))
-        differences = {c: (estimates.baseline - x0) / sigma for c, x0 in estimates.concepts.items()}
-        guidance = self.run.guidance(estimates.step, differences)
-        if guidance is None:
-            return denoised
-        return (denoised - sigma * guidance).to(denoised.dtype)
-
-    def _known_baseline(self, args: dict[str, Any]) -> Tensor | None:
-        """Return the baseline's estimate where the guider evaluated it itself."""
-        cond = self.guider.conds[self.baseline]
-        for name in ("cond", "uncond"):
-            if args.get(name) is cond:
-                return args[f"{name}_denoised"]
-        return None
+    def see_baseline(self, args: dict[str, Any]) -> Tensor:
+        """Remember the baseline's estimate where a guider with CFG of its own has evaluated it: a post-CFG function."""
+        changed = args["model_options"].get("sampler_pre_cfg_function")
+        if args["input"] is self.x and args["uncond"] is self.guider.conds[self.baseline] and not changed:
+            self.seen_baseline = args["uncond_denoised"]
+        return args["denoised"]
 
     def _evaluate(
-        self, args: dict[str, Any], conds: list[Any], baseline: Tensor | None = None
+        self, conds: list[Any], x: Tensor, sigma: Tensor, options: dict[str, Any], baseline: Tensor | None = None
     ) -> tuple[list[Tensor], _Estimates]:
-        """Run `conds`, the concepts of this step and, where nobody else did, the baseline through the model."""
-        x, sigma = args["input"], args["sigma"]
-        # The one number read back per evaluation: which passes to run is decided on the CPU.
-        self.step = step_of_sigma(float(sigma.max()), self.sigmas, self.step)
-        needed = self.run.needed(self.step)
-        passes = [self.guider.conds[self.keys[c]] for c in needed]
+        """Run `conds`, this step's concepts and, where nobody else did, the baseline through the model."""
         baseline_cond = self.guider.conds[self.baseline]
-        if needed and baseline is None:
-            at = next((i for i, cond in enumerate(conds) if cond is baseline_cond), None)
-            if at is None:
-                passes.append(baseline_cond)
-        options = args["model_options"]
-        if passes:
-            options = _show_as_baseline(options, len(passes), _PROMPT_INDEX[self.baseline])
-        out = []
-        if passes or conds:
-            # The host batches from the end: the prompts come first in the batch, where attention patches that look
-            # for the first 0 or 1 find them.
-            out = comfy.samplers.calc_cond_batch(args["model"], [*passes, *conds], x, sigma, options)
-        host_out = out[len(passes) :]
-        if needed and baseline is None:
-            baseline = out[len(needed)] if at is None else host_out[at]
-        return host_out, _Estimates(x, self.step, baseline, dict(zip(needed, out, strict=False)))
+        if not self.took_part:
+            for key in self.keys:
+                check_text_is_used(self.guider.conds[key], baseline_cond, self.name_of(key[2]))
+        keys = [key for key in self.keys if key[2] in self.needed]
+        passes = [self.guider.conds[key] for key in keys]
+        at = next((i for i, cond in enumerate(conds) if cond is baseline_cond), None)
+        if baseline is None and at is None:
+            passes.append(baseline_cond)
+        shown = _show_as_baseline(options, len(passes), _PROMPT_INDEX[self.baseline])
+        # The host batches from the end: the prompts come first in the batch, where attention patches that look for
+        # the first 0 or 1 find them.
+        out = comfy.samplers.calc_cond_batch(self.guider.inner_model, [*passes, *conds], x, sigma, shown)
+        prompts = out[len(passes) :]
+        if baseline is None:
+            baseline = out[len(keys)] if at is None else prompts[at]
+        concepts = {c: _mean([x0 for key, x0 in zip(keys, out, strict=False) if key[2] == c]) for c in self.needed}
+        return prompts, _Estimates(baseline, concepts)
+
+    def _guidance(self, differences: dict[int, Tensor]) -> Tensor | None:
+        """Return the guidance of all parts of the latents, in the shape the host samples them in."""
+        unpacked = {c: comfy.utils.unpack_latents(d, self.shapes) for c, d in differences.items()}
+        parts = [
+            run.guidance(self.step, {c: parts[i] for c, parts in unpacked.items()}) for i, run in enumerate(self.runs)
+        ]
+        if len(parts) == 1 or parts[0] is None:
+            return parts[0]
+        return comfy.utils.pack_latents(parts)[0]
+
+
+def _uses_host_cfg(guider: Any) -> bool:
+    return type(guider).predict_noise is comfy.samplers.CFGGuider.predict_noise
+
+
+def _mean(estimates: list[Tensor]) -> Tensor:
+    return estimates[0] if len(estimates) == 1 else sum(estimates[1:], estimates[0]) / len(estimates)
+
+
+def _looks_across_the_batch(model: Any, options: dict[str, Any]) -> bool:
+    """Say whether what is evaluated together changes the estimates, so that the concepts need a call of their own.
+
+    Patches of the self-attention may mix the prompts of a batch (NAG) or keep what the last call showed them (SAG);
+    SeedVR2's network takes a batch of several prompts to be a negative and a positive half.
+    """
+    transformer = options.get("transformer_options", {})
+    patches, replaced = transformer.get("patches", {}), transformer.get("patches_replace", {})
+    patched = patches.get("attn1_patch") or patches.get("attn1_output_patch") or replaced.get("attn1")
+    return bool(patched) or type(model.diffusion_model).__name__ == "NaDiT"
 
 
 def _show_as_baseline(options: dict[str, Any], passes: int, index: int) -> dict[str, Any]:

@@ -1,0 +1,122 @@
+"""A concept's conditioning: its baseline's, with the concept's text in place of the baseline's.
+
+The difference of the two estimates then holds the text and nothing else (arXiv 2301.12247, equation 5).
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import comfy.conds
+import comfy.model_base
+import comfy.sampler_helpers
+
+from .types import EncodedConcept
+
+# Conditioning keys that text encoders write. A concept never keeps its baseline's, also where it has none itself.
+TEXT = frozenset(
+    {
+        "cross_attn", "pooled_output", "attention_mask", "t5xxl_ids", "t5xxl_weights", "text_input_ids",
+        "conditioning_byt5small", "conditioning_llama3", "conditioning_mt5xl", "attention_mask_mt5xl",
+        "conditioning_lyrics", "lyrics_strength", "audio_codes", "unprocessed_ltxav_embeds", "minimax_token_tags",
+        "num_layers_stacked", "clip_start_percent", "clip_end_percent",
+    }
+)  # fmt: skip
+
+# Conditioning keys that say where, when and with what besides text a prompt acts. A concept has its baseline's.
+NOT_TEXT = frozenset(
+    {
+        "area", "strength", "mask", "mask_strength", "set_area_to_bounds", "start_percent", "end_percent", "default",
+        "timestep_start", "timestep_end", "control", "control_apply_to_uncond", "cross_attn_controlnet", "gligen",
+        "hooks", "additional_models", "prompt_type", "uuid", "model_conds", "concat_latent_image", "concat_mask",
+        "concat_mask_index", "concat_image", "noise_concat", "condition", "denoise_mask", "noise_augmentation",
+        "augmentation_level", "unclip_conditioning", "unclip_noise_augment_merge", "clip_vision_output",
+        "clip_vision_output_ref", "stable_cascade_prior", "guidance", "width", "height", "crop_w", "crop_h",
+        "target_width", "target_height", "aesthetic_score", "aspect_ratio", "frame_rate", "fps", "motion_bucket_id",
+        "elevation", "azimuth", "time_conditioning", "seconds_start", "seconds_total", "reference_latents",
+        "reference_latents_method", "reference_latents_text_embeds", "reference_audio_timbre_latents",
+        "reference_motion", "ref_latent", "ref_audio", "ref_mask_28ch", "ref_mask_flag", "driving_mask_28ch",
+        "time_dim_concat", "time_dim_replace", "keyframe_idxs", "guiding_frame_index", "guide_attention_entries",
+        "vace_frames", "vace_mask", "vace_strength", "camera_conditions", "control_video", "context_latents",
+        "audio_embed", "audio_inject_scale", "face_video_pixels", "pose_video_latent", "lq_latent", "degrade_sigma",
+        "ofs", "minimax_refs", "minimax_keyframes", "minimax_frame_count", "minimax_visual_cond_noise_aug",
+        "minimax_audio_cond_noise_aug",
+    }
+)  # fmt: skip
+
+
+def concept_conds(
+    encoded: EncodedConcept, baseline: list[dict[str, Any]], prompt_type: str, model: Any, name: str
+) -> list[list[dict[str, Any]]]:
+    """Return the concept's conds: one list per text, each entry for entry like the baseline's list.
+
+    The host then does to each list what it does to the baseline's: areas, ControlNets, masks, hooks. The estimate of
+    a concept of several texts (combined prompts) is the mean of theirs. Texts that take turns over the sampling
+    (scheduled hooks of a CLIP) share one list.
+
+    Args:
+        encoded: the concept.
+        baseline: the host's entries of the prompt that the concept is compared with, before sampling.
+        prompt_type: "positive" or "negative", what the baseline is.
+        model: the host's BaseModel.
+        name: of the concept in errors.
+
+    Raises:
+        ValueError: the concept's text is encoded for another model.
+    """
+    entries = comfy.sampler_helpers.convert_cond(encoded.conditioning)
+    texts = [[entry] for entry in entries if "clip_start_percent" not in entry]
+    in_turns = [entry for entry in entries if "clip_start_percent" in entry]
+    if in_turns:
+        texts.append(in_turns)
+    return [
+        [_with_text(entry, text, prompt_type, model, name) for text in turns for entry in baseline] for turns in texts
+    ]
+
+
+def _with_text(
+    baseline: dict[str, Any], text: dict[str, Any], prompt_type: str, model: Any, name: str
+) -> dict[str, Any]:
+    _check_encoder(baseline, text, model, name)
+    kept = {key: value for key, value in baseline.items() if key not in TEXT}
+    if "clip_start_percent" not in text:
+        kept |= {key: baseline[key] for key in ("clip_start_percent", "clip_end_percent") if key in baseline}
+    added = {key: value for key, value in text.items() if key not in NOT_TEXT}
+    return {"prompt_type": prompt_type, **kept, **added, "uuid": uuid.uuid4()}
+
+
+def _check_encoder(baseline: dict[str, Any], text: dict[str, Any], model: Any, name: str) -> None:
+    advice = "encode it with the CLIP that belongs to the model"
+    expected, got = baseline.get("cross_attn"), text.get("cross_attn")
+    if expected is not None and got is not None and expected.shape[-1] != got.shape[-1]:
+        raise ValueError(
+            f"{name} is encoded for another model family: its width is {got.shape[-1]}, the prompt's is "
+            f"{expected.shape[-1]}; {advice}"
+        )
+    uses_pooled = type(model).encode_adm is not comfy.model_base.BaseModel.encode_adm
+    if uses_pooled and baseline.get("pooled_output") is not None and text.get("pooled_output") is None:
+        raise ValueError(f"{name} has no pooled output, and the model needs one; {advice}")
+
+
+def check_text_is_used(conds: list[dict[str, Any]], baseline: list[dict[str, Any]], name: str) -> None:
+    """Refuse a model that makes the same of two different texts: no concept can act there.
+
+    Args:
+        conds: one of the concept's lists, as the host has encoded it.
+        baseline: the baseline's, likewise.
+
+    Raises:
+        ValueError: the texts differ and what the model gets does not.
+    """
+    for entry, other in zip(conds, baseline, strict=False):
+        same_text = all(comfy.conds.is_equal(entry.get(key), other.get(key)) for key in TEXT)
+        if same_text or not _same_inputs(entry["model_conds"], other["model_conds"]):
+            return
+    raise ValueError(f"{name} cannot act: this model takes no text, so the concept changes nothing")
+
+
+def _same_inputs(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    return first.keys() == second.keys() and all(
+        comfy.conds.is_equal(first[key].cond, second[key].cond) for key in first
+    )
