@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,6 +35,9 @@ def load_package(name: str, folder: Path) -> ModuleType:
 load_package("sega_core", REPO / "sega_core")
 
 
+COMFYUI = Path(os.environ.get("COMFYUI_PATH", REPO / ".host" / "ComfyUI-0.30.0"))
+
+
 @pytest.fixture(scope="session")
 def repo() -> Path:
     return REPO
@@ -40,7 +45,42 @@ def repo() -> Path:
 
 @pytest.fixture(scope="session")
 def comfyui_path() -> Path:
-    return Path(os.environ.get("COMFYUI_PATH", REPO / ".host" / "ComfyUI-0.30.0"))
+    return COMFYUI
+
+
+class CompatibilityReport:
+    """Counts, for each row of the compatibility table, how many of its tests passed, failed and were skipped."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.rows: dict[tuple[str, str], Counter[str]] = {}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            for mark in item.iter_markers("compat"):
+                item.user_properties.append(("compat", mark.args))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when != "call" and report.passed:
+            return
+        for name, row in report.user_properties:
+            if name == "compat":
+                self.rows.setdefault(tuple(row), Counter())[report.outcome] += 1
+
+    def pytest_sessionfinish(self) -> None:
+        version = re.search(r'__version__ = "(.+)"', (COMFYUI / "comfyui_version.py").read_text())
+        rows = [{"group": group, "row": row, **counts} for (group, row), counts in self.rows.items()]
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.write_text(json.dumps({"comfyui": version and version[1], "rows": rows}, indent=1))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--compatibility", type=Path, help="write what each row of the compatibility table gave here")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if file := config.getoption("--compatibility"):
+        config.pluginmanager.register(CompatibilityReport(file))
 
 
 @pytest.fixture(scope="session")

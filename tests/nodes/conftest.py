@@ -200,3 +200,25 @@ class Passes:
 @pytest.fixture
 def count_passes() -> Callable[[Any], Passes]:
     return Passes
+
+
+@pytest.fixture
+def one_pass_at_a_time(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the host find no free memory: it then evaluates one prompt per call, and equal prompts give equal bits."""
+    import comfy.model_patcher
+
+    monkeypatch.setattr(comfy.model_patcher.ModelPatcher, "get_free_memory", lambda self, device: 0)
+
+
+@pytest.fixture
+def guidance_log(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor | None]:
+    """The guidance of each evaluation of the model, as `Run.guidance` returned it; with packed latents one per part."""
+    run, log = host.pack.sega_core.Run, []
+    original = run.guidance
+
+    def guidance(self: Any, *args: Any) -> torch.Tensor | None:
+        log.append(original(self, *args))
+        return log[-1]
+
+    monkeypatch.setattr(run, "guidance", guidance)
+    return log
