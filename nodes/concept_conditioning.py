@@ -17,8 +17,8 @@ from .types import EncodedConcept
 # Conditioning keys that text encoders write. A concept never keeps its baseline's, also where it has none itself.
 TEXT = frozenset(
     {
-        "cross_attn", "pooled_output", "attention_mask", "t5xxl_ids", "t5xxl_weights", "text_input_ids",
-        "conditioning_byt5small", "conditioning_llama3", "conditioning_mt5xl", "attention_mask_mt5xl",
+        "cross_attn", "pooled_output", "attention_mask", "attention_mask_img_shape", "t5xxl_ids", "t5xxl_weights",
+        "text_input_ids", "conditioning_byt5small", "conditioning_llama3", "conditioning_mt5xl", "attention_mask_mt5xl",
         "conditioning_lyrics", "lyrics_strength", "audio_codes", "unprocessed_ltxav_embeds", "minimax_token_tags",
         "num_layers_stacked", "clip_start_percent", "clip_end_percent",
     }
@@ -32,7 +32,7 @@ NOT_TEXT = frozenset(
         "hooks", "additional_models", "prompt_type", "uuid", "model_conds", "concat_latent_image", "concat_mask",
         "concat_mask_index", "concat_image", "noise_concat", "condition", "denoise_mask", "noise_augmentation",
         "augmentation_level", "unclip_conditioning", "unclip_noise_augment_merge", "clip_vision_output",
-        "clip_vision_output_ref", "stable_cascade_prior", "guidance", "width", "height", "crop_w", "crop_h",
+        "clip_vision_output_ref", "clip_vision_outputs", "stable_cascade_prior", "guidance", "width", "height", "crop_w", "crop_h",
         "target_width", "target_height", "aesthetic_score", "aspect_ratio", "frame_rate", "fps", "motion_bucket_id",
         "elevation", "azimuth", "time_conditioning", "seconds_start", "seconds_total", "reference_latents",
         "reference_latents_method", "reference_latents_text_embeds", "reference_audio_timbre_latents",

@@ -54,22 +54,31 @@ class CompatibilityReport:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.rows: dict[tuple[str, str], Counter[str]] = {}
+        self.places: dict[tuple[str, str], int] = {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        for item in items:
+        for place, item in enumerate(items):
             for mark in item.iter_markers("compat"):
-                item.user_properties.append(("compat", mark.args))
+                item.user_properties.append(("compat", (*mark.args, place)))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when != "call" and report.passed:
             return
-        for name, row in report.user_properties:
+        for name, value in report.user_properties:
             if name == "compat":
-                self.rows.setdefault(tuple(row), Counter())[report.outcome] += 1
+                group, row, place = value
+                self.rows.setdefault((group, row), Counter())[report.outcome] += 1
+                self.places[group, row] = min(place, self.places.get((group, row), place))
 
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        # Tests that run side by side report to the process that started the others.
+        if hasattr(session.config, "workerinput"):
+            return
         version = re.search(r'__version__ = "(.+)"', (COMFYUI / "comfyui_version.py").read_text())
-        rows = [{"group": group, "row": row, **counts} for (group, row), counts in self.rows.items()]
+        rows = [
+            {"group": group, "row": row, **self.rows[group, row]}
+            for group, row in sorted(self.rows, key=self.places.__getitem__)
+        ]
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.file.write_text(json.dumps({"comfyui": version and version[1], "rows": rows}, indent=1))
 

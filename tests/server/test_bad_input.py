@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.compat("Refused with a clear error", "values out of range, in the editor and over the API")
+
 CASES = [
     ("first_edit", "SEGAConcept", {"threshold": 1.3}, ["threshold", "1.3"]),
     ("first_edit", "SEGAConcept", {"threshold": math.nan}, ["threshold", "nan"]),

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.compat("Server", "a checkpoint file, loaded by the host's loader")
+
 
 @pytest.fixture(scope="module")
 def checkpoint(checkpoints: Path, repo: Path, comfyui_path: Path) -> Iterator[Path]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.compat("Server", "nodes, inputs and defaults as the editor gets them")
+
 NODES = {
     "SEGAConcept": {"direction": "add", "guidance_scale": 5.0, "threshold": 0.9, "warmup_steps": 10},
     "SEGAConceptFromConditioning": {"direction": "add", "cooldown_steps": 0, "weight": 1.0},
@@ -29,7 +31,8 @@ def object_info(server: Any) -> dict[str, Any]:
 def test_the_packs_load_without_a_complaint(server: Any, object_info: dict[str, Any]) -> None:
     log, _, later = server.log().partition("To see the GUI go to")
     assert later
-    assert "Traceback" not in log
+    # A host may log traces of its own.
+    assert not re.search(r'File ".*(ComfyUI-SEGA|sega_demo).*", line', log)
     assert "IMPORT FAILED" not in log
     complaints = [line for line in log.splitlines() if re.search("warning|error|unable|skip", line, re.IGNORECASE)]
     assert not [line for line in complaints if "sega" in line.lower() or "pyproject" in line.lower()]

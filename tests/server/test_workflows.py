@@ -11,6 +11,8 @@ import pytest
 OUR_INPUTS = {"momentum_scale", "momentum_beta", "mode", "baseline"}
 SHIPPED = ["first_edit", "remove_concept", "three_concepts", "model_patch"]
 
+pytestmark = pytest.mark.compat("Server", "API workflows: pictures, previews, caches, interrupts")
+
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_workflow_makes_images(workflows: Any, pixels: Any, name: str) -> None:
