@@ -27,21 +27,21 @@ TEXT = frozenset(
 # Conditioning keys that say where, when and with what besides text a prompt acts. A concept has its baseline's.
 NOT_TEXT = frozenset(
     {
-        "area", "strength", "mask", "mask_strength", "set_area_to_bounds", "start_percent", "end_percent", "default",
-        "timestep_start", "timestep_end", "control", "control_apply_to_uncond", "cross_attn_controlnet", "gligen",
-        "hooks", "additional_models", "prompt_type", "uuid", "model_conds", "concat_latent_image", "concat_mask",
-        "concat_mask_index", "concat_image", "noise_concat", "condition", "denoise_mask", "noise_augmentation",
-        "augmentation_level", "unclip_conditioning", "unclip_noise_augment_merge", "clip_vision_output",
-        "clip_vision_output_ref", "clip_vision_outputs", "stable_cascade_prior", "guidance", "width", "height", "crop_w", "crop_h",
-        "target_width", "target_height", "aesthetic_score", "aspect_ratio", "frame_rate", "fps", "motion_bucket_id",
-        "elevation", "azimuth", "time_conditioning", "seconds_start", "seconds_total", "reference_latents",
-        "reference_latents_method", "reference_latents_text_embeds", "reference_audio_timbre_latents",
-        "reference_motion", "ref_latent", "ref_audio", "ref_mask_28ch", "ref_mask_flag", "driving_mask_28ch",
-        "time_dim_concat", "time_dim_replace", "keyframe_idxs", "guiding_frame_index", "guide_attention_entries",
-        "vace_frames", "vace_mask", "vace_strength", "camera_conditions", "control_video", "context_latents",
-        "audio_embed", "audio_inject_scale", "face_video_pixels", "pose_video_latent", "lq_latent", "degrade_sigma",
-        "ofs", "minimax_refs", "minimax_keyframes", "minimax_frame_count", "minimax_visual_cond_noise_aug",
-        "minimax_audio_cond_noise_aug",
+        "area", "strength", "mask", "mask_strength", "set_area_to_bounds", "start_percent", "end_percent",
+        "default", "timestep_start", "timestep_end", "control", "control_apply_to_uncond", "cross_attn_controlnet",
+        "gligen", "hooks", "additional_models", "prompt_type", "uuid", "model_conds", "concat_latent_image",
+        "concat_mask", "concat_mask_index", "concat_image", "noise_concat", "condition", "denoise_mask",
+        "noise_augmentation", "augmentation_level", "unclip_conditioning", "unclip_noise_augment_merge",
+        "clip_vision_output", "clip_vision_output_ref", "clip_vision_outputs", "stable_cascade_prior", "guidance",
+        "width", "height", "crop_w", "crop_h", "target_width", "target_height", "aesthetic_score", "aspect_ratio",
+        "frame_rate", "fps", "motion_bucket_id", "elevation", "azimuth", "time_conditioning", "seconds_start",
+        "seconds_total", "reference_latents", "reference_latents_method", "reference_latents_text_embeds",
+        "reference_audio_timbre_latents", "reference_motion", "ref_latent", "ref_audio", "ref_mask_28ch",
+        "ref_mask_flag", "driving_mask_28ch", "time_dim_concat", "time_dim_replace", "keyframe_idxs",
+        "guiding_frame_index", "guide_attention_entries", "vace_frames", "vace_mask", "vace_strength",
+        "camera_conditions", "control_video", "context_latents", "audio_embed", "audio_inject_scale",
+        "face_video_pixels", "pose_video_latent", "lq_latent", "degrade_sigma", "ofs", "minimax_refs",
+        "minimax_keyframes", "minimax_frame_count", "minimax_visual_cond_noise_aug", "minimax_audio_cond_noise_aug",
     }
 )  # fmt: skip
 
@@ -89,14 +89,38 @@ def _with_text(
 def _check_encoder(baseline: dict[str, Any], text: dict[str, Any], model: Any, name: str) -> None:
     advice = "encode it with the CLIP that belongs to the model"
     expected, got = baseline.get("cross_attn"), text.get("cross_attn")
-    if expected is not None and got is not None and expected.shape[-1] != got.shape[-1]:
+    if expected is not None and got is None:
+        raise ValueError(f"{name} has no text embedding; {advice}")
+    if expected is not None and expected.ndim != got.ndim:
+        raise ValueError(
+            f"{name} has an embedding of another shape than the prompt's: {tuple(got.shape)} against "
+            f"{tuple(expected.shape)}; {advice}"
+        )
+    if expected is not None and expected.shape[-1] != got.shape[-1]:
         raise ValueError(
             f"{name} is encoded for another model family: its width is {got.shape[-1]}, the prompt's is "
             f"{expected.shape[-1]}; {advice}"
         )
-    uses_pooled = type(model).encode_adm is not comfy.model_base.BaseModel.encode_adm
-    if uses_pooled and baseline.get("pooled_output") is not None and text.get("pooled_output") is None:
+    for tensor in (got, text.get("pooled_output")):
+        if tensor is not None and tensor.numel() == 0:
+            raise ValueError(f"{name} has an empty embedding, of shape {tuple(tensor.shape)}; {advice}")
+        if tensor is not None and not tensor.isfinite().all():
+            raise ValueError(f"{name} has an embedding that is not finite; run its text encoder in fp32 or bf16")
+    if not _uses_pooled(model) or baseline.get("pooled_output") is None:
+        return
+    expected, got = baseline["pooled_output"], text.get("pooled_output")
+    if got is None:
         raise ValueError(f"{name} has no pooled output, and the model needs one; {advice}")
+    if expected.shape[-1] != got.shape[-1]:
+        raise ValueError(
+            f"{name} is encoded for another model family: its pooled output's width is {got.shape[-1]}, the "
+            f"prompt's is {expected.shape[-1]}; {advice}"
+        )
+
+
+def _uses_pooled(model: Any) -> bool:
+    cascade = (comfy.model_base.StableCascade_B, comfy.model_base.StableCascade_C)
+    return isinstance(model, cascade) or type(model).encode_adm is not comfy.model_base.BaseModel.encode_adm
 
 
 def check_text_is_used(conds: list[dict[str, Any]], baseline: list[dict[str, Any]], name: str) -> None:

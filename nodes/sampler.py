@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import comfy.samplers
 import nodes as host_nodes
-import torch
 from comfy_api.latest import io
 
 from .guidance_inputs import guidance_inputs, guided_model
@@ -88,7 +88,11 @@ class SEGASampler(io.ComfyNode):
         concepts: Any = None,
         **settings: Any,
     ) -> io.NodeOutput:
-        _check_channels(model, latent_image["samples"])
+        for name, value in (("cfg", cfg), ("denoise", denoise)):
+            if not math.isfinite(value):
+                raise ValueError(f"SEGASampler: {name} must be a finite number, got {value!r}")
+        if concepts is not None:
+            _check_latent(model, latent_image["samples"])
         guided = guided_model("SEGASampler", model, concepts, **settings)
         (latent,) = host_nodes.common_ksampler(
             guided, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise=denoise
@@ -96,13 +100,23 @@ class SEGASampler(io.ComfyNode):
         return io.NodeOutput(latent)
 
 
-def _check_channels(model: Any, samples: Any) -> None:
-    """Refuse a latent image of another model family; the host itself fits empty ones."""
-    if samples.is_nested or torch.count_nonzero(samples) == 0:
+def _check_latent(model: Any, samples: Any) -> None:
+    """Refuse a latent image that the model cannot sample; the host itself gives empty ones the model's channels."""
+    if samples.is_nested:
         return
-    channels = model.get_model_object("latent_format").latent_channels
-    if samples.shape[1] != channels:
+    latent_format = model.get_model_object("latent_format")
+    axes, channels = latent_format.latent_dimensions + 2, latent_format.latent_channels
+    advice = "encode it with the VAE that belongs to the model"
+    # The host makes a video of one frame of an image.
+    if samples.ndim != axes and not (axes == 5 and samples.ndim == 4):
         raise ValueError(
-            f"SEGASampler: latent_image must have {channels} channels for this model, got {samples.shape[1]}; encode "
-            "it with the VAE that belongs to the model"
+            f"SEGASampler: latent_image must have {axes} dimensions for this model, got {samples.ndim}; {advice}"
+        )
+    if samples.numel() == 0:
+        raise ValueError(f"SEGASampler: latent_image must hold an image, got shape {tuple(samples.shape)}")
+    if not samples.isfinite().all():
+        raise ValueError("SEGASampler: latent_image must be finite, got NaN or infinity; decode it to see which image")
+    if samples.count_nonzero() and samples.shape[1] != channels:
+        raise ValueError(
+            f"SEGASampler: latent_image must have {channels} channels for this model, got {samples.shape[1]}; {advice}"
         )

@@ -21,6 +21,7 @@ GROUPS = [
     "Other packs' patches",
     "Memory and devices",
     "Server",
+    "Unusual inputs",
     "Refused with a clear error",
 ]
 WORKS, LACKS, FAILS = "✓", "-", "✗"

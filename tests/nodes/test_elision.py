@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -52,20 +51,6 @@ def test_a_batch_of_images_shares_the_call(host: Any, count_passes: Callable) ->
     passes = count_passes(host.eps)
     host.sega(host.concept(), model=passes.model, latent=host.latent(3))
     assert passes.sizes == [9] * STEPS
-
-
-def test_little_memory_splits_the_call_and_changes_nothing(
-    host: Any, count_passes: Callable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    concepts = [host.concept(10), host.concept(11)]
-    whole = host.sega(*concepts)
-    passes = count_passes(host.eps)
-    monkeypatch.setattr(host.eps.model, "memory_required", lambda *args, **kwargs: math.inf, raising=False)
-    monkeypatch.setattr("comfy.sampler_helpers.estimate_memory", lambda *args, **kwargs: (0, 0), raising=False)
-    split = host.sega(*concepts, model=passes.model)
-    assert passes.sizes == [1] * 4 * STEPS
-    assert all(len(labels) == 1 and labels[0] in (0, 1) for labels in passes.labels)
-    assert (split - whole).norm() < 1e-4 * whole.norm()
 
 
 @pytest.mark.parametrize(("baseline", "label"), [("negative", 1), ("positive", 0)])

@@ -1,0 +1,569 @@
+"""Little memory, several devices, small number formats and offloaded models: the same edit, planned for by the host."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import importlib.util
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+
+STEPS = 3
+KINDS = ["eps", "sdxl", "flow"]
+CPU = torch.device("cpu")
+# The host keys its models by device. To it this is another one than the plain CPU; to torch it is the same.
+SECOND = torch.device("cpu", 0)
+
+
+def make_model(
+    host: Any,
+    kind: str,
+    *,
+    seed: int = 1,
+    dtype: torch.dtype = torch.float32,
+    manual_cast: torch.dtype | None = None,
+    device: torch.device = CPU,
+    weights: dict[str, torch.Tensor] | None = None,
+) -> Any:
+    """Return a MODEL of a family with random weights, or with `weights`, in any number format."""
+    import comfy.latent_formats
+    import comfy.model_base
+    import comfy.model_patcher
+    import comfy.supported_models_base
+
+    is_flow = kind == "flow"
+
+    class Config(comfy.supported_models_base.BASE):
+        unet_extra_config = {} if is_flow else {"num_heads": 4, "num_head_channels": -1}
+        latent_format = comfy.latent_formats.Flux if is_flow else comfy.latent_formats.SD15
+
+        def inpaint_model(self) -> bool:
+            return False
+
+    if is_flow:
+        unet_config: dict[str, Any] = {
+            "image_model": "flux",
+            "in_channels": 16,
+            "out_channels": 16,
+            "vec_in_dim": 32,
+            "context_in_dim": 32,
+            "hidden_size": 32,
+            "mlp_ratio": 2.0,
+            "num_heads": 2,
+            "depth": 1,
+            "depth_single_blocks": 1,
+            "axes_dim": [4, 6, 6],
+            "theta": 10000,
+            "patch_size": 2,
+            "qkv_bias": True,
+            "guidance_embed": True,
+            "txt_ids_dims": [],
+        }
+    else:
+        unet_config = copy.deepcopy(host.eps.model.model_config.unet_config)
+    if kind == "sdxl":
+        unet_config |= {"adm_in_channels": 32 + 6 * 256, "num_classes": "sequential"}
+    config = Config(unet_config)
+    config.sampling_settings = {"shift": 1.15} if is_flow else {}
+    config.set_inference_dtype(dtype, manual_cast)
+    cls, model_type = {
+        "eps": (comfy.model_base.BaseModel, comfy.model_base.ModelType.EPS),
+        "sdxl": (comfy.model_base.SDXL, comfy.model_base.ModelType.EPS),
+        "flow": (comfy.model_base.Flux, comfy.model_base.ModelType.FLUX),
+    }[kind]
+    base = cls(config, model_type)
+    if weights is None:
+        host.fill(base.diffusion_model, seed)
+    else:
+        base.diffusion_model.load_state_dict(weights)
+    base.diffusion_model.to(dtype)
+    base.eval()
+    model = comfy.model_patcher.ModelPatcher(base, load_device=device, offload_device=CPU)
+    if hasattr(model, "cached_patcher_init"):
+        model.cached_patcher_init = (remake, (host, kind, seed, device))
+    return model
+
+
+def remake(host: Any, kind: str, seed: int, device: torch.device, disable_dynamic: bool = False) -> Any:
+    """Load the model once more, as a loader of the host does for each further device."""
+    return make_model(host, kind, seed=seed, device=device)
+
+
+def prompt(host: Any, seed: int, **values: Any) -> list[Any]:
+    generator = torch.Generator().manual_seed(2000 + seed)
+    return host.conditioning(seed, pooled_output=torch.randn((1, 32), generator=generator), **values)
+
+
+def concepts(host: Any, count: int, **changes: Any) -> list[Any]:
+    """Return concepts that edit everywhere: at a threshold single elements may fall to either side of it."""
+    node, settings = host.pack.nodes.SEGAConceptFromConditioning, {"direction": "add", "guidance_scale": 4.0}
+    settings |= {"threshold": 0.0, "warmup_steps": 0, "cooldown_steps": 0, "weight": 1.0 / count, **changes}
+    return [node.execute(prompt(host, 10 + i), **settings)[0] for i in range(count)]
+
+
+def edit(host: Any, model: Any, *chosen: Any, batch: int = 1, **changes: Any) -> torch.Tensor:
+    channels = model.get_model_object("latent_format").latent_channels
+    latent = {"samples": torch.zeros(batch, channels, 8, 8)}
+    prompts = {"positive": prompt(host, 1), "negative": prompt(host, 2)}
+    return host.sega(*chosen, model=model, latent=latent, **{"steps": STEPS, **prompts, **changes})
+
+
+def same_edit(edited: torch.Tensor, expected: torch.Tensor, plain: torch.Tensor, tolerance: float = 1e-3) -> bool:
+    """Compare against the size of the edit, which must be there."""
+    size = (expected - plain).norm()
+    assert edited.isfinite().all()
+    assert size > 1e-2 * plain.norm()
+    return bool((edited - expected).norm() < tolerance * size)
+
+
+def near_edit(edited: torch.Tensor, plain: torch.Tensor, expected: torch.Tensor, expected_plain: torch.Tensor) -> bool:
+    """Compare edits in two number formats: that changes the plain image too, and the edit's error is of that size."""
+    size = (expected - expected_plain).norm()
+    error = ((edited - plain) - (expected - expected_plain)).norm()
+    assert edited.isfinite().all()
+    return bool(error < 4 * (plain - expected_plain).norm() and error < 0.5 * size)
+
+
+def require(module: str, thing: str) -> Any:
+    if importlib.util.find_spec(module) is None:
+        version = importlib.import_module("comfyui_version").__version__
+        pytest.skip(f"ComfyUI {version} has no {thing}")
+    return importlib.import_module(module)
+
+
+class Card:
+    """A MODEL on cards with room for so many samples per call: it fails as torch does when one more comes."""
+
+    def __init__(self, model: Any, room: float = math.inf) -> None:
+        import comfy.patcher_extension
+
+        self.room = room
+        self.sizes: list[int] = []
+        self.labels: list[int] = []
+        self.passes_on: Counter[torch.device] = Counter()
+        self.model = model.clone()
+        kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
+        self.model.add_wrapper_with_key(kind, "card", self._call)
+
+    def _call(self, executor: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+        # The host passes the options by position, and each network takes other arguments before them.
+        options = next(arg for arg in (kwargs.get("transformer_options"), *args) if isinstance(arg, dict))
+        self.sizes.append(x.shape[0])
+        self.labels.extend(options["cond_or_uncond"])
+        self.passes_on[options.get("multigpu_thread_device", CPU)] += len(options["cond_or_uncond"])
+        if x.shape[0] > self.room:
+            raise torch.OutOfMemoryError("the card is too small")
+        return executor(x, *args, **kwargs)
+
+
+@pytest.fixture
+def report_room(host: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, int, int], None]:
+    """Let the host find free memory for so many passes of so many images."""
+    import comfy.model_management
+
+    def report(model: Any, passes: int, batch: int) -> None:
+        channels = model.get_model_object("latent_format").latent_channels
+        free = 1.5 * model.model.memory_required([passes * batch, channels, 8, 8]) + 1
+        monkeypatch.setattr(
+            comfy.model_management,
+            "get_free_memory",
+            lambda dev=None, torch_free_too=False: (free, free) if torch_free_too else free,
+        )
+
+    return report
+
+
+@pytest.mark.compat("Memory and devices", "memory for one to three prompts at a time; 1, 3 and 8 concepts")
+@pytest.mark.parametrize(
+    ("count", "batch", "passes"),
+    [(1, 1, 1), (3, 1, 1), (8, 1, 1), (1, 3, 1), (3, 3, 1), (8, 3, 1), (3, 1, 2), (8, 3, 3)],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_small_card_gives_the_same_edit(
+    host: Any, report_room: Callable, kind: str, count: int, batch: int, passes: int
+) -> None:
+    model, chosen = make_model(host, kind), concepts(host, count)
+    whole = edit(host, model, *chosen, batch=batch)
+    plain = edit(host, model, batch=batch)
+    report_room(model, passes, batch)
+    card = Card(model, passes * batch)
+    first, second = (edit(host, card.model, *chosen, batch=batch) for _ in range(2))
+    assert max(card.sizes) == passes * batch
+    assert sum(card.sizes) == 2 * STEPS * (count + 2) * batch
+    assert Counter(card.labels) == {0: 2 * STEPS, 1: 2 * STEPS * (count + 1)}
+    assert same_edit(first, whole, plain)
+    assert torch.equal(first, second)
+
+
+@pytest.mark.compat("Memory and devices", "memory for one to three prompts at a time; 1, 3 and 8 concepts")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_threshold_and_momentum_keep_their_bits_on_a_small_card(host: Any, report_room: Callable, kind: str) -> None:
+    model = make_model(host, kind)
+    chosen = concepts(host, 3, threshold=0.8, warmup_steps=1)
+    report_room(model, 1, 1)
+    card = Card(model, 1)
+    first, second = (edit(host, card.model, *chosen, momentum_scale=0.5) for _ in range(2))
+    assert first.isfinite().all()
+    assert torch.equal(first, second)
+    assert not torch.equal(first, edit(host, card.model))
+
+
+@pytest.mark.compat("Memory and devices", "memory for one to three prompts at a time; 1, 3 and 8 concepts")
+@pytest.mark.parametrize("guider", ["perp neg", "dual"])
+def test_concepts_in_a_call_of_their_own_fit_a_small_card(host: Any, report_room: Callable, guider: str) -> None:
+    from comfy_extras import nodes_perpneg
+
+    def guide(model: Any) -> torch.Tensor:
+        first, second, third = (host.conditioning(seed) for seed in (1, 2, 4))
+        if guider == "perp neg":
+            return host.guide(nodes_perpneg.PerpNegGuider.execute(model, first, second, third, 4.0, 1.0)[0])
+        return host.guide(host.custom.DualCFGGuider.execute(model, first, third, second, 4.0, 3.0, "regular")[0])
+
+    chosen = concepts(host, 3)
+    expected, plain = guide(host.patched(*chosen)), guide(host.eps)
+    report_room(host.eps, 1, 1)
+    card = Card(host.eps, 1)
+    assert same_edit(guide(host.patched(*chosen, model=card.model)), expected, plain)
+    assert set(card.sizes) == {1}
+
+
+@pytest.mark.compat("Memory and devices", "memory for one to three prompts at a time; 1, 3 and 8 concepts")
+def test_a_card_that_runs_out_of_memory_leaves_nothing_behind(host: Any) -> None:
+    chosen = concepts(host, 3)
+    expected = edit(host, host.eps, *chosen)
+    card = Card(host.eps, 4)
+    with pytest.raises(torch.OutOfMemoryError, match="too small"):
+        edit(host, card.model, *chosen)
+    card.room = 5
+    assert torch.equal(edit(host, card.model, *chosen), expected)
+
+
+@pytest.fixture
+def plans(host: Any, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the host plans for each sampling: the prompts it knows of and the memory it asks for."""
+    import comfy.model_management
+    import comfy.sampler_helpers
+
+    log: list[dict[str, Any]] = []
+    estimate, load = comfy.sampler_helpers.estimate_memory, comfy.model_management.load_models_gpu
+
+    def estimate_memory(model: Any, noise_shape: Any, conds: dict[Any, Any]) -> Any:
+        log.append({"texts": [entry["cross_attn"] for entries in conds.values() for entry in entries]})
+        return estimate(model, noise_shape, conds)
+
+    def load_models_gpu(models: list[Any], **kwargs: Any) -> Any:
+        log[-1] |= {"models": models, "most": kwargs["memory_required"], "least": kwargs["minimum_memory_required"]}
+        return load(models, **kwargs)
+
+    monkeypatch.setattr(comfy.sampler_helpers, "estimate_memory", estimate_memory)
+    monkeypatch.setattr(comfy.model_management, "load_models_gpu", load_models_gpu)
+    return log
+
+
+@pytest.mark.compat("Memory and devices", "the host plans its memory with the concepts in view")
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_host_plans_with_every_concept(host: Any, plans: list[dict[str, Any]], kind: str) -> None:
+    model = make_model(host, kind)
+    chosen = concepts(host, 8)
+    for count in (0, 1, 8):
+        edit(host, model, *chosen[:count])
+    plain, one, eight = plans
+    assert [len(plan["texts"]) for plan in plans] == [2, 3, 10]
+    for concept, text in zip(chosen, eight["texts"][2:], strict=True):
+        assert torch.equal(text, concept.conditioning[0][0])
+    for before, after in ((plain, one), (one, eight)):
+        assert after["most"] >= before["most"] > 0
+        assert after["least"] >= before["least"] > 0
+        assert len(after["models"]) == len(before["models"])
+
+
+@pytest.mark.compat("Memory and devices", "the host plans its memory with the concepts in view")
+def test_reference_images_of_concepts_are_planned_for(host: Any, plans: list[dict[str, Any]]) -> None:
+    model = make_model(host, "flow")
+    reference = {"reference_latents": [torch.ones(1, 16, 8, 8)]}
+    prompts = {"positive": prompt(host, 1, **reference), "negative": prompt(host, 2, **reference)}
+    for count in (0, 1, 8):
+        edit(host, model, *concepts(host, 8)[:count], **prompts)
+    plain, one, eight = (plan["most"] for plan in plans)
+    # Each concept is evaluated with the baseline's reference image; each adds as much as the next.
+    assert one > plain
+    assert eight - plain == pytest.approx(8 * (one - plain))
+
+
+def use_devices(monkeypatch: pytest.MonkeyPatch, *devices: torch.device) -> None:
+    import comfy.model_management
+
+    monkeypatch.setattr(
+        comfy.model_management, "get_all_torch_devices", lambda exclude_current=False: list(devices)[exclude_current:]
+    )
+
+
+@pytest.fixture
+def split(host: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], Any]]:
+    """The host's node that spreads a model over the devices, here two names of the CPU."""
+    import comfy.model_management
+
+    node = require("comfy_extras.nodes_multigpu", "split over several GPUs").MultiGPUCFGSplitNode
+    use_devices(monkeypatch, CPU, SECOND)
+    yield lambda model: node.execute(model, 2)[0]
+    comfy.model_management.unload_all_models()
+
+
+@pytest.mark.compat("Memory and devices", "several GPUs: the host spreads the concepts over them")
+@pytest.mark.parametrize(("count", "batch"), [(1, 1), (3, 1), (8, 3)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_devices_share_the_concepts(host: Any, split: Callable, kind: str, count: int, batch: int) -> None:
+    model, chosen = make_model(host, kind), concepts(host, count)
+    plain, expected = edit(host, model, batch=batch), edit(host, model, *chosen, batch=batch)
+    cards = Card(split(model))
+    first, second = (edit(host, cards.model, *chosen, batch=batch) for _ in range(2))
+    passes = count + 2
+    assert cards.passes_on == {CPU: 2 * STEPS * -(-passes // 2), SECOND: 2 * STEPS * (passes // 2)}
+    assert Counter(cards.labels) == {0: 2 * STEPS, 1: 2 * STEPS * (count + 1)}
+    assert same_edit(first, expected, plain)
+    assert torch.equal(first, second)
+
+
+@pytest.mark.compat("Memory and devices", "several GPUs: the host spreads the concepts over them")
+@pytest.mark.parametrize("split_first", [True, False], ids=["split then patch", "patch then split"])
+def test_the_order_of_split_and_patch_is_free(host: Any, split: Callable, split_first: bool) -> None:
+    model, chosen = make_model(host, "eps"), concepts(host, 3)
+    guided = host.patched(*chosen, model=split(model)) if split_first else split(host.patched(*chosen, model=model))
+    cards = Card(guided)
+    expected, plain = host.sample(host.patched(*chosen, model=model)), host.sample(model)
+    assert same_edit(host.sample(cards.model), expected, plain)
+    assert cards.passes_on[SECOND] > 0
+
+
+@pytest.mark.compat("Memory and devices", "several GPUs: the host spreads the concepts over them")
+def test_two_small_devices_take_one_pass_at_a_time(host: Any, split: Callable, report_room: Callable) -> None:
+    model, chosen = make_model(host, "eps"), concepts(host, 3)
+    plain, expected = edit(host, model), edit(host, model, *chosen)
+    cards = Card(split(model), 1)
+    report_room(model, 1, 1)
+    assert same_edit(edit(host, cards.model, *chosen), expected, plain)
+    assert cards.passes_on == {CPU: 3 * STEPS, SECOND: 2 * STEPS}
+
+
+@pytest.mark.compat("Memory and devices", "several GPUs: the host spreads the concepts over them")
+def test_concepts_in_a_call_of_their_own_are_spread_too(host: Any, split: Callable) -> None:
+    model, chosen = make_model(host, "eps"), concepts(host, 4)
+    prompts = [host.conditioning(seed) for seed in (1, 4, 2)]
+
+    def guide(guided: Any) -> torch.Tensor:
+        return host.guide(host.custom.DualCFGGuider.execute(guided, *prompts, 4.0, 3.0, "regular")[0])
+
+    cards = Card(split(model))
+    edited = guide(host.patched(*chosen, model=cards.model))
+    assert same_edit(edited, guide(host.patched(*chosen, model=model)), guide(model))
+    # Of each evaluation's three prompts the first device takes two, of its four concepts two.
+    assert cards.passes_on[CPU] * 3 == cards.passes_on[SECOND] * 4 > 0
+
+
+@pytest.mark.compat("Memory and devices", "several GPUs: the host spreads the concepts over them")
+def test_an_error_on_one_device_ends_the_run_and_leaves_nothing(host: Any, split: Callable) -> None:
+    model, chosen = make_model(host, "eps"), concepts(host, 3)
+    cards = Card(split(model), 3)
+    expected = edit(host, cards.model, *chosen)
+    cards.room = 2
+    with pytest.raises(torch.OutOfMemoryError, match="too small"):
+        edit(host, cards.model, *chosen)
+    cards.room = 3
+    assert torch.equal(edit(host, cards.model, *chosen), expected)
+
+
+def weights_of(model: Any) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in model.model.diffusion_model.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pytest.param(dtype, marks=pytest.mark.compat("Memory and devices", f"{name} weights"), id=name)
+        for name, dtype in (
+            ("fp16", torch.float16),
+            ("bf16", torch.bfloat16),
+            ("fp8", torch.float8_e4m3fn),
+            ("fp8", torch.float8_e5m2),
+        )
+    ],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_small_weights_edit_as_the_same_numbers_in_fp32(
+    host: Any, guidance_log: list[Any], kind: str, dtype: torch.dtype
+) -> None:
+    import comfy.model_management
+
+    cast = comfy.model_management.unet_manual_cast(dtype, CPU, [torch.float32])
+    small, chosen = make_model(host, kind, dtype=dtype, manual_cast=cast), concepts(host, 2)
+    assert {p.dtype for p in small.model.diffusion_model.parameters()} == {dtype}
+    rounded = {key: value.float() for key, value in weights_of(small).items()}
+    same_numbers = make_model(host, kind, weights=rounded)
+    edited = edit(host, small, *chosen)
+    assert [guidance.dtype for guidance in guidance_log] == [torch.float32] * STEPS
+    assert same_edit(edited, edit(host, same_numbers, *chosen), edit(host, same_numbers))
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pytest.param(dtype, marks=pytest.mark.compat("Memory and devices", f"{name} weights"), id=name)
+        for name, dtype in (("fp16", torch.float16), ("bf16", torch.bfloat16))
+    ],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_small_arithmetic_edits_nearly_as_fp32(
+    host: Any, guidance_log: list[Any], kind: str, dtype: torch.dtype
+) -> None:
+    model, small, chosen = make_model(host, kind), make_model(host, kind, dtype=dtype), concepts(host, 2)
+    seen: list[torch.dtype] = []
+    small.model.diffusion_model.register_forward_pre_hook(lambda module, args: seen.append(args[0].dtype))
+    edited = edit(host, small, *chosen)
+    assert set(seen) == {dtype}
+    assert [guidance.dtype for guidance in guidance_log] == [torch.float32] * STEPS
+    assert edited.dtype == torch.float32
+    assert near_edit(edited, edit(host, small), edit(host, model, *chosen), edit(host, model))
+
+
+@pytest.fixture
+def memory_for_half_of(host: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]]:
+    """Let the host take its second device for a GPU that has room for half of a model."""
+    import comfy.model_management
+
+    management = comfy.model_management
+    monkeypatch.setattr(management, "is_device_cpu", lambda device: device == CPU)
+    monkeypatch.setattr(management, "vram_state", management.VRAMState.NORMAL_VRAM)
+    monkeypatch.setattr(management, "MIN_WEIGHT_MEMORY_RATIO", 0.0)
+
+    def report(model: Any) -> None:
+        reserved = management.minimum_inference_memory()
+        required = model.model.memory_required([1, 4, 8, 8]) + management.extra_reserved_memory()
+        free = max(reserved, required) + model.model_size() / 2
+
+        def get_free_memory(dev: Any = None, torch_free_too: bool = False) -> Any:
+            left = free - model.loaded_size()
+            return (left, left) if torch_free_too else left
+
+        monkeypatch.setattr(management, "get_free_memory", get_free_memory)
+
+    yield report
+    management.free_memory(1e30, SECOND)
+
+
+def lora(model: Any) -> Any:
+    """Return the MODEL with a patch of every attention weight, as a LoRA loader makes it."""
+    patched = model.clone()
+    generator = torch.Generator().manual_seed(7)
+    weights = model.model.state_dict()
+    names = [name for name in weights if "attn2.to_" in name and name.endswith("weight")]
+    patches = {name: (0.2 * torch.randn(weights[name].shape, generator=generator),) for name in names}
+    assert set(patched.add_patches(patches)) == set(patches)
+    return patched
+
+
+@pytest.mark.compat("Memory and devices", "models that are offloaded in part")
+@pytest.mark.parametrize("with_lora", [False, True], ids=["plain", "lora"])
+def test_a_model_half_of_which_is_offloaded_edits_the_same(
+    host: Any, memory_for_half_of: Callable, with_lora: bool
+) -> None:
+    def make(device: torch.device) -> Any:
+        model = make_model(host, "eps", device=device)
+        return lora(model) if with_lora else model
+
+    chosen, model = concepts(host, 3), make(CPU)
+    plain, expected = edit(host, model), edit(host, model, *chosen)
+    if with_lora:
+        assert not same_edit(expected, edit(host, make_model(host, "eps"), *chosen), plain)
+    small = make(SECOND)
+    memory_for_half_of(small)
+    first, second = (edit(host, small, *chosen) for _ in range(2))
+    assert small.model.model_lowvram
+    assert 0 < small.loaded_size() < small.model_size()
+    assert same_edit(first, expected, plain)
+    assert torch.equal(first, second)
+
+
+@pytest.mark.compat("Memory and devices", "models that are offloaded in part")
+@pytest.mark.parametrize("share", [0.25, 0.75])
+def test_a_model_that_gives_up_weights_between_runs_edits_the_same(
+    host: Any, memory_for_half_of: Callable, share: float
+) -> None:
+    chosen, model = concepts(host, 3), make_model(host, "eps", device=SECOND)
+    guided = host.patched(*chosen, model=model)
+    expected, plain = host.sample(guided), host.sample(model)
+    assert model.loaded_size() == model.model_size()
+    assert model.partially_unload(CPU, share * model.model_size()) > 0
+    assert model.model.model_lowvram
+    memory_for_half_of(model)
+    assert same_edit(host.sample(guided), expected, plain)
+
+
+@pytest.mark.compat("Memory and devices", "models unloaded between runs, several models in turn")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_that_was_unloaded_edits_the_same(host: Any, kind: str) -> None:
+    import comfy.model_management
+
+    model, chosen = lora(make_model(host, kind)) if kind != "flow" else make_model(host, kind), concepts(host, 2)
+    expected = edit(host, model, *chosen)
+    for unload in (
+        comfy.model_management.unload_all_models,
+        lambda: comfy.model_management.free_memory(1e30, CPU),
+        lambda: model.detach(),
+    ):
+        unload()
+        assert model.loaded_size() == 0
+        assert torch.equal(edit(host, model, *chosen), expected)
+
+
+@pytest.mark.compat("Memory and devices", "models unloaded between runs, several models in turn")
+def test_models_in_turn_keep_their_own_edits(host: Any) -> None:
+    models = {kind: make_model(host, kind) for kind in KINDS} | {"eps again": make_model(host, "eps", seed=2)}
+    stacks = {kind: concepts(host, 1 + i) for i, kind in enumerate(models)}
+    expected = {kind: edit(host, model, *stacks[kind]) for kind, model in models.items()}
+    for kind in ("flow", "eps", "eps again", "sdxl", "eps", "flow"):
+        assert torch.equal(edit(host, models[kind], *stacks[kind]), expected[kind])
+
+
+def cuda_devices(least: int) -> list[torch.device]:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count < least:
+        pytest.skip(f"this test needs {least} GPU{'s' * (least > 1)}, found {count}")
+    return [torch.device("cuda", index) for index in range(count)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=["fp32", "fp16", "bf16"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gpu_edits_nearly_as_the_cpu(host: Any, guidance_log: list[Any], kind: str, dtype: torch.dtype) -> None:
+    import comfy.model_management
+
+    (device, *_) = cuda_devices(1)
+    model, chosen = make_model(host, kind), concepts(host, 3)
+    there = make_model(host, kind, dtype=dtype, device=device)
+    first, second = (edit(host, there, *chosen) for _ in range(2))
+    assert {(guidance.dtype, guidance.device) for guidance in guidance_log} == {(torch.float32, device)}
+    plain = edit(host, there)
+    assert near_edit(first, plain, edit(host, model, *chosen), edit(host, model))
+    assert same_edit(second, first, plain)
+    comfy.model_management.free_memory(1e30, device)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_gpus_share_the_concepts(host: Any, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    import comfy.model_management
+
+    gpus = cuda_devices(2)[:2]
+    node = require("comfy_extras.nodes_multigpu", "split over several GPUs").MultiGPUCFGSplitNode
+    use_devices(monkeypatch, *gpus)
+    model, chosen = make_model(host, kind, device=gpus[0]), concepts(host, 3)
+    plain, expected = edit(host, model), edit(host, model, *chosen)
+    cards = Card(node.execute(model, 2)[0])
+    edited = edit(host, cards.model, *chosen)
+    assert cards.passes_on == {gpus[0]: 3 * STEPS, gpus[1]: 2 * STEPS}
+    assert same_edit(edited, expected, plain)
+    for gpu in gpus:
+        comfy.model_management.free_memory(1e30, gpu)
