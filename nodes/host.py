@@ -231,7 +231,9 @@ class _SamplingRun:
         shown = _show_as_baseline(options, len(passes), _PROMPT_INDEX[self.baseline])
         # The host batches from the end: the prompts come first in the batch, where attention patches that look for
         # the first 0 or 1 find them.
-        out = comfy.samplers.calc_cond_batch(self.guider.inner_model, [*passes, *conds], x, sigma, shown)
+        together = [*passes, *conds]
+        calls = [[cond] for cond in together] if _mixes_texts(self.guider.inner_model) else [together]
+        out = [x0 for c in calls for x0 in comfy.samplers.calc_cond_batch(self.guider.inner_model, c, x, sigma, shown)]
         prompts = out[len(passes) :]
         if baseline is None:
             baseline = out[len(keys)] if at is None else prompts[at]
@@ -260,13 +262,17 @@ def _mean(estimates: list[Tensor]) -> Tensor:
 def _looks_across_the_batch(model: Any, options: dict[str, Any]) -> bool:
     """Say whether what is evaluated together changes the estimates, so that the concepts need a call of their own.
 
-    Patches of the self-attention may mix the prompts of a batch (NAG) or keep what the last call showed them (SAG);
-    SeedVR2's network takes a batch of several prompts to be a negative and a positive half.
+    Patches of the self-attention may mix the prompts of a batch (NAG) or keep what the last call showed them (SAG).
     """
     transformer = options.get("transformer_options", {})
     patches, replaced = transformer.get("patches", {}), transformer.get("patches_replace", {})
     patched = patches.get("attn1_patch") or patches.get("attn1_output_patch") or replaced.get("attn1")
-    return bool(patched) or type(model.diffusion_model).__name__ == "NaDiT"
+    return bool(patched) or _mixes_texts(model)
+
+
+def _mixes_texts(model: Any) -> bool:
+    """Say whether the network lets the texts of a batch into each other: SeedVR2's does."""
+    return type(model.diffusion_model).__name__ == "NaDiT"
 
 
 def _show_as_baseline(options: dict[str, Any], passes: int, index: int) -> dict[str, Any]:
