@@ -10,9 +10,6 @@ from typing import Any
 
 import comfy.conds
 import comfy.model_base
-import comfy.sampler_helpers
-
-from .types import EncodedConcept
 
 # Conditioning keys that text encoders write. A concept never keeps its baseline's, also where it has none itself.
 TEXT = frozenset(
@@ -47,7 +44,7 @@ NOT_TEXT = frozenset(
 
 
 def concept_conds(
-    encoded: EncodedConcept, baseline: list[dict[str, Any]], prompt_type: str, model: Any, name: str
+    entries: list[dict[str, Any]], baseline: list[dict[str, Any]], prompt_type: str, model: Any, name: str
 ) -> list[list[dict[str, Any]]]:
     """Return the concept's conds: one list per text, each entry for entry like the baseline's list.
 
@@ -56,8 +53,8 @@ def concept_conds(
     (scheduled hooks of a CLIP) share one list.
 
     Args:
-        encoded: the concept.
-        baseline: the host's entries of the prompt that the concept is compared with, before sampling.
+        entries: the concept's conditioning, as the host's entries.
+        baseline: those of the prompt that the concept is compared with, before sampling.
         prompt_type: "positive" or "negative", what the baseline is.
         model: the host's BaseModel.
         name: of the concept in errors.
@@ -65,7 +62,6 @@ def concept_conds(
     Raises:
         ValueError: the concept's text is encoded for another model.
     """
-    entries = comfy.sampler_helpers.convert_cond(encoded.conditioning)
     texts = [[entry] for entry in entries if "clip_start_percent" not in entry]
     in_turns = [entry for entry in entries if "clip_start_percent" in entry]
     if in_turns:

@@ -1,4 +1,4 @@
-"""SEGA inside ComfyUI's sampling: the only module that touches the host's sampling API.
+"""SEGA inside ComfyUI's sampling: the only module that touches the host's sampling API, besides `prompt_labels`.
 
 A patched MODEL carries nothing but a `SemanticGuidance`, an immutable OUTER_SAMPLE wrapper. When a guider samples, the
 wrapper gives the guider's own conds one list per concept, so that the host encodes, areas, hooks and memory-plans
@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-import comfy.model_patcher
 import comfy.patcher_extension
+import comfy.sampler_helpers
 import comfy.samplers
 import comfy.utils
 from comfy.patcher_extension import WrappersMP
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..sega_core import Run, Settings, step_of_sigma
 from .concept_conditioning import check_text_is_used, concept_conds
+from .prompt_labels import show_as_prompt
 from .types import EncodedConcept
 
 Baseline = Literal["auto", "negative", "positive"]
@@ -76,12 +77,8 @@ class SemanticGuidance:
         baseline = self._baseline(guider)
         lists = {
             ("sega", id(runs), index, text): conds
-            for index, encoded in enumerate(self.concepts)
-            for text, conds in enumerate(
-                concept_conds(
-                    encoded, guider.conds[baseline], baseline, guider.model_patcher.model, self._name_of(index)
-                )
-            )
+            for index in range(len(self.concepts))
+            for text, conds in enumerate(self._conds(index, guider, baseline))
         }
         sampling = _SamplingRun(guider, runs, shapes, list(lists), baseline, sigmas.tolist(), self._name_of)
         guider.conds.update(lists)
@@ -116,16 +113,13 @@ class SemanticGuidance:
         skips_negative = _uses_host_cfg(guider) and math.isclose(guider.cfg, 1.0) and not keeps_negative
         return "negative" if prompts == ["negative"] or ("negative" in prompts and not skips_negative) else "positive"
 
+    def _conds(self, index: int, guider: Any, baseline: Prompt) -> list[list[dict[str, Any]]]:
+        entries = comfy.sampler_helpers.convert_cond(self.concepts[index].conditioning)
+        model = guider.model_patcher.model
+        return concept_conds(entries, guider.conds[baseline], baseline, model, self._name_of(index))
+
     def _name_of(self, index: int) -> str:
         return f"{self.node_id}: concepts: concept {index + 1} ({self.concepts[index].text!r})"
-
-
-@dataclass(frozen=True)
-class _Estimates:
-    """The x0 estimates of one evaluation of the model."""
-
-    baseline: Tensor
-    concepts: dict[int, Tensor]
 
 
 class _SamplingRun:
@@ -150,10 +144,11 @@ class _SamplingRun:
         self.name_of = name_of
         self.step = 0
         self.took_part = False
+        self.size: Any = None
         # While a prediction is under way: the latents it is made at, the concepts it needs, what is known already.
         self.x: Tensor | None = None
         self.needed: tuple[int, ...] = ()
-        self.estimates: _Estimates | None = None
+        self.differences: dict[int, Tensor] | None = None
         self.seen_baseline: Tensor | None = None
 
     def join(self, options: dict[str, Any]) -> None:
@@ -176,26 +171,32 @@ class _SamplingRun:
         The guider's own prediction is complete here, with every CFG function of other packs.
         """
         options = model_options or {}
+        if "ar_state" in options.get("transformer_options", {}):
+            raise ValueError(
+                f"{self.name_of(0)} cannot act: this sampler makes the video block by block and keeps what the model "
+                "made of every pass, a concept's too; use another sampler"
+            )
         # The one number read back per evaluation: which passes to run is decided on the CPU.
         sigma = float(timestep.max())
         self.step = step_of_sigma(sigma, self.sigmas, self.step)
         # Without noise the estimate of the noise means nothing, and the guidance is multiplied by zero.
         self.needed = self.runs[0].needed(self.step) if sigma > 0 else ()
-        self.x, self.estimates, self.seen_baseline = x, None, None
+        if self.size not in (None, x.shape):
+            for run in self.runs:
+                run.forget_momentum()
+        self.size = x.shape
+        self.x, self.differences, self.seen_baseline = x, None, None
         if self.needed and _looks_across_the_batch(self.guider.inner_model, options):
-            self.estimates = self._evaluate([], x, timestep, options)[1]
+            self.differences = self._evaluate([], x, timestep, options)[1]
         denoised = executor(x, timestep, options, seed)
-        if self.needed and self.estimates is None:
-            self.estimates = self._evaluate([], x, timestep, options, self.seen_baseline)[1]
-        self.x, estimates = None, self.estimates
+        if self.needed and self.differences is None:
+            self.differences = self._evaluate([], x, timestep, options, self.seen_baseline)[1]
+        self.x, differences = None, self.differences or {}
         self.took_part = True
         if sigma == 0:
             return denoised
         sigma_of = timestep.view(-1, *[1] * (x.ndim - 1))
-        differences = (
-            {c: (estimates.baseline - x0) / sigma_of for c, x0 in estimates.concepts.items()} if estimates else {}
-        )
-        guidance = self._guidance(differences)
+        guidance = self._guidance({c: difference / sigma_of for c, difference in differences.items()})
         if guidance is None:
             return denoised
         return (denoised - sigma_of * guidance).to(denoised.dtype)
@@ -203,9 +204,9 @@ class _SamplingRun:
     def calc_cond_batch(self, args: dict[str, Any]) -> list[Tensor]:
         """Evaluate the host's conds and the concepts that this step needs in one call of the host's."""
         x, sigma, options = args["input"], args["sigma"], args["model_options"]
-        if x is not self.x or not self.needed or self.estimates is not None:
+        if x is not self.x or not self.needed or self.differences is not None:
             return comfy.samplers.calc_cond_batch(args["model"], args["conds"], x, sigma, options)
-        out, self.estimates = self._evaluate(args["conds"], x, sigma, options)
+        out, self.differences = self._evaluate(args["conds"], x, sigma, options)
         return out
 
     def see_baseline(self, args: dict[str, Any]) -> Tensor:
@@ -217,7 +218,7 @@ class _SamplingRun:
 
     def _evaluate(
         self, conds: list[Any], x: Tensor, sigma: Tensor, options: dict[str, Any], baseline: Tensor | None = None
-    ) -> tuple[list[Tensor], _Estimates]:
+    ) -> tuple[list[Tensor], dict[int, Tensor]]:
         """Run `conds`, this step's concepts and, where nobody else did, the baseline through the model."""
         baseline_cond = self.guider.conds[self.baseline]
         if not self.took_part:
@@ -228,17 +229,19 @@ class _SamplingRun:
         at = next((i for i, cond in enumerate(conds) if cond is baseline_cond), None)
         if baseline is None and at is None:
             passes.append(baseline_cond)
-        shown = _show_as_baseline(options, len(passes), _PROMPT_INDEX[self.baseline])
+        together, shown = show_as_prompt([*passes, *conds], options, len(passes), _PROMPT_INDEX[self.baseline])
         # The host batches from the end: the prompts come first in the batch, where attention patches that look for
         # the first 0 or 1 find them.
-        together = [*passes, *conds]
         calls = [[cond] for cond in together] if _mixes_texts(self.guider.inner_model) else [together]
         out = [x0 for c in calls for x0 in comfy.samplers.calc_cond_batch(self.guider.inner_model, c, x, sigma, shown)]
         prompts = out[len(passes) :]
         if baseline is None:
             baseline = out[len(keys)] if at is None else prompts[at]
-        concepts = {c: _mean([x0 for key, x0 in zip(keys, out, strict=False) if key[2] == c]) for c in self.needed}
-        return prompts, _Estimates(baseline, concepts)
+        # Now, because CFG functions may change the prompts' estimates in place.
+        differences = {
+            c: baseline - _mean([x0 for key, x0 in zip(keys, out, strict=False) if key[2] == c]) for c in self.needed
+        }
+        return prompts, differences
 
     def _guidance(self, differences: dict[int, Tensor]) -> Tensor | None:
         """Return the guidance of all parts of the latents, in the shape the host samples them in."""
@@ -273,39 +276,3 @@ def _looks_across_the_batch(model: Any, options: dict[str, Any]) -> bool:
 def _mixes_texts(model: Any) -> bool:
     """Say whether the network lets the texts of a batch into each other: SeedVR2's does."""
     return type(model.diffusion_model).__name__ == "NaDiT"
-
-
-def _show_as_baseline(options: dict[str, Any], passes: int, index: int) -> dict[str, Any]:
-    """Return options under which the first `passes` conds look like the prompt `index` to every patch.
-
-    Attention patches know 0 (positive) and 1 (negative) only.
-    """
-
-    def shown(cond_or_uncond: list[int]) -> list[int]:
-        return [index if i < passes else i - passes for i in cond_or_uncond]
-
-    def shown_once(transformer_options: dict[str, Any]) -> dict[str, Any]:
-        # A model function wrapper hands on, whole or chunk by chunk, the labels that it was shown.
-        if "sega_shown" in transformer_options:
-            return transformer_options
-        labels = shown(transformer_options["cond_or_uncond"])
-        return {**transformer_options, "cond_or_uncond": labels, "sega_shown": True}
-
-    def apply_model(
-        executor: Any, x: Any, t: Any, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs
-    ) -> Tensor:
-        return executor(x, t, c_concat, c_crossattn, control, shown_once(transformer_options), **kwargs)
-
-    options = comfy.model_patcher.create_model_options_clone(options)
-    comfy.patcher_extension.add_wrapper_with_key(
-        comfy.patcher_extension.WrappersMP.APPLY_MODEL, "sega", apply_model, options, is_model_options=True
-    )
-    wrapper: Callable | None = options.get("model_function_wrapper")
-    if wrapper is not None:
-
-        def wrapper_shown(apply: Callable, params: dict[str, Any]) -> Tensor:
-            c = {**params["c"], "transformer_options": shown_once(params["c"]["transformer_options"])}
-            return wrapper(apply, {**params, "c": c, "cond_or_uncond": shown(params["cond_or_uncond"])})
-
-        options["model_function_wrapper"] = wrapper_shown
-    return options

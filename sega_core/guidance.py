@@ -27,7 +27,8 @@ def keep_largest(psi: Tensor, threshold: float) -> Tensor:
     """Zero the elements whose magnitude is under the quantile of their sample and channel (equations 6 and 7).
 
     The interpolated quantile lies between two neighbouring order statistics, so exactly the elements from the upper
-    one on reach it: one selection replaces the sort.
+    one on reach it: one selection replaces the sort. (Between two adjacent floats torch.quantile may round down to the
+    lower one, and keep one element more.)
 
     Args:
         psi: (B, C, *spatial), fp32.

@@ -10,7 +10,7 @@ from .concept import Concept, Settings
 _RELATIVE_TOLERANCE = 1e-4
 
 
-def step_of_sigma(sigma: float, sigmas: Sequence[float], start: int = 0) -> int:
+def step_of_sigma(sigma: float, sigmas: Sequence[float], before: int = 0) -> int:
     """Return the sampling step that an evaluation at `sigma` belongs to.
 
     Step i covers the way from sigmas[i], included, to sigmas[i + 1], excluded, so that the intermediate evaluations of
@@ -19,20 +19,24 @@ def step_of_sigma(sigma: float, sigmas: Sequence[float], start: int = 0) -> int:
     Args:
         sigma: noise level of the evaluation.
         sigmas: the schedule, one more entry than steps; falling, or rising (restarts, inversion) in part or as a whole.
-        start: the step of the evaluation before; steps never go back.
+        before: the step of the evaluation before. Where several steps of a schedule that rises in part cover sigma, it
+            is the next of them from here on, or else the last one back.
 
     Returns:
-        A step in [start, len(sigmas) - 2]; `start` where no later step covers sigma.
+        A step in [0, len(sigmas) - 2]; where none covers sigma the first one above the schedule, the last one below it.
     """
-    for step in range(start, len(sigmas) - 1):
-        first, after = sigmas[step], sigmas[step + 1]
-        if after <= first:
-            covered = after * (1 + _RELATIVE_TOLERANCE) < sigma <= first * (1 + _RELATIVE_TOLERANCE)
-        else:
-            covered = first * (1 - _RELATIVE_TOLERANCE) <= sigma < after * (1 - _RELATIVE_TOLERANCE)
-        if covered:
-            return step
-    return start
+    steps = range(len(sigmas) - 1)
+    covering = [step for step in steps if _covers(sigmas[step], sigmas[step + 1], sigma)]
+    if not covering:
+        starts = [abs(start - sigma) for start in sigmas[:-1]]
+        return starts.index(min(starts))
+    return next((step for step in covering if step >= before), covering[-1])
+
+
+def _covers(first: float, after: float, sigma: float) -> bool:
+    if after <= first:
+        return after * (1 + _RELATIVE_TOLERANCE) < sigma <= first * (1 + _RELATIVE_TOLERANCE)
+    return first * (1 - _RELATIVE_TOLERANCE) <= sigma < after * (1 - _RELATIVE_TOLERANCE)
 
 
 def passes_needed(concepts: Sequence[Concept], settings: Settings, steps: int) -> list[tuple[int, ...]]:

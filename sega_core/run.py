@@ -14,8 +14,9 @@ from .plan import passes_needed
 class Run:
     """Turns the concepts' estimates into guidance, step by step, and owns the momentum.
 
-    A step may be evaluated several times (second-order and SDE samplers); each evaluation starts from the momentum
-    that the step began with, and the last one's counts for the next step.
+    A step may be evaluated several times (second-order and SDE samplers), also after a later one (samplers that look
+    ahead, or try a step again); each evaluation starts from the momentum that the step began with, and the last one's
+    counts for the next step.
 
     Args:
         concepts: the run's concepts, in the order of the indices used below.
@@ -27,11 +28,10 @@ class Run:
         self.concepts = tuple(concepts)
         self.settings = settings
         self._needed = passes_needed(self.concepts, settings, steps)
+        # Momenta v with which each of the last steps began, and what the last one leaves to the next; one for all
+        # concepts in reference mode, one each otherwise.
+        self._momenta: dict[int, dict[int, Tensor]] = {0: {}}
         self._step = 0
-        # Momenta v at the start of the step and as this step leaves them; one for all concepts in reference mode,
-        # one each otherwise.
-        self._momenta: dict[int, Tensor] = {}
-        self._next_momenta: dict[int, Tensor] = {}
 
     @property
     def needs_no_pass(self) -> bool:
@@ -42,27 +42,36 @@ class Run:
         """Return the indices of the concepts whose estimates `guidance` wants at this step."""
         return self._needed[step]
 
+    def forget_momentum(self) -> None:
+        """Start the momentum anew: the latents have another size now."""
+        self._momenta = {self._step: {}}
+
     def guidance(self, step: int, differences: Mapping[int, Tensor]) -> Tensor | None:
         """Return the guidance to add to the CFG estimate, or None where there is none.
 
         Args:
-            step: the sampling step, never before that of an earlier call.
+            step: the sampling step.
             differences: per concept of `needed(step)`, its estimate minus the baseline's, (B, C, *spatial), in noise
                 or velocity space.
 
         Returns:
             Guidance of the same shape, fp32.
         """
-        if step < self._step:
-            raise ValueError(f"step must not go back: got {step} after {self._step}")
-        for _ in range(step - self._step):
-            self._momenta = self._next_momenta
-            self._next_momenta = self._decayed(self._momenta)
-        self._step = step
+        self._begin(step)
         gammas = {c: concept_guidance(d, self.concepts[c]) for c, d in differences.items()}
         if self.settings.mode == "independent":
             return self._independent(step, gammas)
         return self._reference(step, gammas)
+
+    def _begin(self, step: int) -> None:
+        """Go to a step: forth over steps without any estimate, or back to what the step began with."""
+        for passed in range(max(self._momenta), step):
+            self._momenta[passed + 1] = self._decayed(self._momenta[passed])
+        # A sampler that goes back further than two steps finds the oldest momentum that is kept.
+        began = self._momenta.get(step, self._momenta[min(self._momenta)])
+        kept = {s: momenta for s, momenta in self._momenta.items() if step - 1 <= s < step}
+        self._momenta = {**kept, step: began, step + 1: self._decayed(began)}
+        self._step = step
 
     def _reference(self, step: int, gammas: Mapping[int, Tensor]) -> Tensor | None:
         warm = [c for c, concept in enumerate(self.concepts) if concept.is_warm(step)]
@@ -89,13 +98,13 @@ class Run:
         scale, beta = self.settings.momentum_scale, self.settings.momentum_beta
         if scale == 0:
             return guidance
-        momentum = self._momenta.get(key)
+        momentum = self._momenta[self._step].get(key)
         if momentum is not None:
             guidance = scale * momentum if guidance is None else guidance + scale * momentum
         if guidance is None:
             return None
         kept = (1 - beta) * guidance
-        self._next_momenta[key] = kept if momentum is None else beta * momentum + kept
+        self._momenta[self._step + 1][key] = kept if momentum is None else beta * momentum + kept
         return guidance
 
     def _decayed(self, momenta: Mapping[int, Tensor]) -> dict[int, Tensor]:

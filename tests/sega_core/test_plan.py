@@ -30,14 +30,18 @@ def test_a_sigma_that_is_off_by_rounding_still_starts_its_step(error: float) -> 
     assert [step_of_sigma(sigma * (1 + error), SIGMAS) for sigma in SIGMAS[:-1]] == list(range(STEPS))
 
 
-def test_steps_never_go_back() -> None:
-    assert step_of_sigma(9.0, SIGMAS, start=3) == 3
+def test_a_sampler_that_looked_ahead_comes_back() -> None:
+    assert step_of_sigma(9.0, SIGMAS, 3) == 1
 
 
-def test_a_sigma_beyond_the_schedule_stays_at_the_step_before() -> None:
+def test_a_sigma_beyond_the_schedule_belongs_to_its_nearest_step() -> None:
     assert step_of_sigma(99.0, SIGMAS) == 0
-    assert step_of_sigma(99.0, SIGMAS, start=2) == 2
-    assert step_of_sigma(0.0, SIGMAS, start=4) == 4
+    assert step_of_sigma(0.0, SIGMAS, 4) == 4
+    assert step_of_sigma(1e-9, SIGMAS[:-1]) == STEPS - 2
+
+
+def test_steps_that_stand_still_count_as_the_last_of_them() -> None:
+    assert [step_of_sigma(sigma, [5.0, 5.0, 3.0, 0.0]) for sigma in (5.0, 4.0, 3.0)] == [1, 1, 2]
 
 
 @pytest.mark.parametrize("evaluated", [[10, 7, 5, 2, 1, 8, 4], [10, 5, 1, 3, 8, 6, 4, 2], [10, 5, 8, 4]], ids=str)

@@ -121,11 +121,28 @@ def test_a_step_that_is_not_evaluated_counts_as_one_without_estimates(mode: str)
             torch.testing.assert_close(skipping.guidance(step, {0: difference}), want)
 
 
-def test_a_step_never_goes_back() -> None:
-    run = Run([Concept(warmup_steps=0)], Settings(), 5)
-    run.guidance(3, {0: noise(1, 2, 4, 4)})
-    with pytest.raises(ValueError, match="got 2 after 3"):
-        run.guidance(2, {0: noise(1, 2, 4, 4)})
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("order", [[0, 1, 2, 1, 2, 3, 2, 3], [0, 1, 0, 1, 2, 3], [0, 0, 2, 1, 2, 3]], ids=str)
+def test_a_step_that_is_taken_again_starts_from_its_own_momentum(mode: str, order: list[int]) -> None:
+    concepts, settings = [Concept(warmup_steps=0), Concept(warmup_steps=1)], Settings(momentum_scale=0.5, mode=mode)
+    back, straight = Run(concepts, settings, 4), Run(concepts, settings, 4)
+    last = {step: place for place, step in enumerate(order)}
+    found = {}
+    for place, step in enumerate(order):
+        found[step] = back.guidance(step, {c: noise(1, 2, 4, 4, seed=2 * place + c) for c in range(2)})
+    for step in range(4):
+        want = straight.guidance(step, {c: noise(1, 2, 4, 4, seed=2 * last[step] + c) for c in range(2)})
+        torch.testing.assert_close(found[step], want)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_latents_of_another_size_start_without_momentum(mode: str) -> None:
+    concepts, settings = [Concept(warmup_steps=0)], Settings(momentum_scale=0.5, mode=mode)
+    grown, fresh = Run(concepts, settings, 4), Run(concepts, settings, 4)
+    grown.guidance(0, {0: noise(1, 2, 4, 4)})
+    grown.forget_momentum()
+    larger = noise(1, 2, 8, 8)
+    assert torch.equal(grown.guidance(1, {0: larger}), fresh.guidance(1, {0: larger}))
 
 
 @pytest.mark.parametrize("mode", MODES)

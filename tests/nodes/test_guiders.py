@@ -1,0 +1,287 @@
+"""SamplerCustomAdvanced with every guider of the host: the edit is added to what the guider predicts, as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+POSITIVE, NEGATIVE, THIRD = 1, 2, 4
+STEPS = 4
+# A noise level in the middle of each prediction's schedule.
+MIDDLE = {"EPS": 6.0, "V_PREDICTION": 6.0, "FLOW": 0.7}
+REFUSED = pytest.mark.compat("Refused with a clear error", "a guider or sampler that predicts in a way of its own")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A guider node with its inputs.
+
+    Args:
+        row: of the compatibility table.
+        guider: makes the guider around a MODEL.
+        compared: the prompt that concepts are compared with.
+        baseline: the setting that says so.
+    """
+
+    row: str
+    guider: Callable[[Any, Any], Any]
+    compared: int | None = NEGATIVE
+    baseline: str = "auto"
+
+
+def cfg(scale: float) -> Callable[[Any, Any], Any]:
+    return lambda host, model: host.custom.CFGGuider.execute(
+        model, host.conditioning(POSITIVE), host.conditioning(NEGATIVE), scale
+    )[0]
+
+
+def basic(host: Any, model: Any) -> Any:
+    return host.custom.BasicGuider.execute(model, host.conditioning(POSITIVE))[0]
+
+
+def dual(style: str, first: float = 4.0, second: float = 3.0) -> Callable[[Any, Any], Any]:
+    def make(host: Any, model: Any) -> Any:
+        prompts = [host.conditioning(seed) for seed in (POSITIVE, THIRD, NEGATIVE)]
+        return host.custom.DualCFGGuider.execute(model, *prompts, first, second, style)[0]
+
+    return make
+
+
+def perp_neg(scale: float, negative: float) -> Callable[[Any, Any], Any]:
+    def make(host: Any, model: Any) -> Any:
+        from comfy_extras import nodes_perpneg
+
+        prompts = [host.conditioning(seed) for seed in (POSITIVE, NEGATIVE, THIRD)]
+        return nodes_perpneg.PerpNegGuider.execute(model, *prompts, scale, negative)[0]
+
+    return make
+
+
+def two_models(scale: float, negative: int | None = NEGATIVE, second: bool = True) -> Callable[[Any, Any], Any]:
+    def make(host: Any, model: Any) -> Any:
+        if not hasattr(host.custom, "DualModelGuider"):
+            import comfyui_version
+
+            pytest.skip(f"ComfyUI {comfyui_version.__version__} has no DualModelGuider")
+        other = host.model(model.model.model_type, seed=2, **SMALL) if second else None
+        text = None if negative is None else host.conditioning(negative)
+        return host.custom.DualModelGuider.execute(model, host.conditioning(POSITIVE), scale, other, text)[0]
+
+    return make
+
+
+CASES = {
+    "basic": Case("BasicGuider", basic, POSITIVE),
+    "cfg": Case("CFGGuider", cfg(4.0)),
+    "cfg against the positive prompt": Case("CFGGuider", cfg(4.0), POSITIVE, "positive"),
+    "cfg 1": Case("CFGGuider", cfg(1.0), POSITIVE),
+    "cfg 1 against the negative prompt": Case("CFGGuider", cfg(1.0), NEGATIVE, "negative"),
+    "dual regular": Case("DualCFGGuider, regular and nested", dual("regular")),
+    "dual regular without negative": Case("DualCFGGuider, regular and nested", dual("regular", 4.0, 1.0)),
+    "dual nested": Case("DualCFGGuider, regular and nested", dual("nested")),
+    "dual nested against the positive prompt": Case(
+        "DualCFGGuider, regular and nested", dual("nested"), POSITIVE, "positive"
+    ),
+    "perp neg": Case("PerpNegGuider", perp_neg(4.0, 1.0)),
+    "perp neg without negative": Case("PerpNegGuider", perp_neg(4.0, 0.0)),
+    "perp neg against the positive prompt": Case("PerpNegGuider", perp_neg(4.0, 1.0), POSITIVE, "positive"),
+    "two models": Case("DualModelGuider", two_models(4.0)),
+    "two models against the positive prompt": Case("DualModelGuider", two_models(4.0), POSITIVE, "positive"),
+    "two models, cfg 1": Case("DualModelGuider", two_models(1.0), POSITIVE),
+    "two models without negative prompt": Case("DualModelGuider", two_models(4.0, None), None),
+    "two models, cfg 1 without negative prompt": Case("DualModelGuider", two_models(1.0, None), POSITIVE),
+    "one model without negative prompt": Case("DualModelGuider", two_models(4.0, None, second=False), None),
+}
+# A UNet that can do without a text: its attention layers are as wide as the text.
+SMALL = {"channel_mult": [1, 1]}
+
+
+def every_case(*names: str) -> pytest.MarkDecorator:
+    chosen = [pytest.param(name, marks=pytest.mark.compat("Guiders", CASES[name].row)) for name in names or CASES]
+    return pytest.mark.parametrize("name", chosen)
+
+
+@pytest.fixture(scope="module")
+def models(host: Any) -> dict[str, Any]:
+    import comfy.model_base
+
+    return {kind: host.model(comfy.model_base.ModelType[kind], **SMALL) for kind in MIDDLE}
+
+
+@pytest.fixture(autouse=True)
+def nothing_loaded(host: Any) -> Iterator[None]:
+    """Forget the loaded models: the host collects garbage at each sampling while one has lost its last clone."""
+    import comfy.model_management
+
+    yield
+    comfy.model_management.current_loaded_models.clear()
+
+
+def guide(host: Any, guider: Any, sigmas: Any, sampler: str = "euler", batch: int = 1) -> torch.Tensor:
+    noise, chosen = host.custom.RandomNoise.execute(3)[0], host.samplers.sampler_object(sampler)
+    out = host.custom.SamplerCustomAdvanced.execute(noise, guider, chosen, torch.as_tensor(sigmas), host.latent(batch))
+    return out[0]["samples"]
+
+
+def whole(host: Any, guider: Any, batch: int = 2) -> torch.Tensor:
+    sampling = guider.model_patcher.get_model_object("model_sampling")
+    return guide(host, guider, host.samplers.calculate_sigmas(sampling, "normal", STEPS), batch=batch)
+
+
+def estimate(host: Any, model: Any, prompt: int | None, sigma: float) -> torch.Tensor:
+    """Return the host's own prediction for one prompt."""
+    text = [[None, {}]] if prompt is None else host.conditioning(prompt)
+    return guide(host, host.custom.BasicGuider.execute(model, text)[0], [sigma, 0.0])
+
+
+def two_concepts(host: Any, model: Any, **settings: Any) -> Any:
+    """Return the model with two concepts that leave no part of the latents out."""
+    added = host.concept(10, guidance_scale=3.0, threshold=0.0)
+    removed = host.concept(11, guidance_scale=2.0, threshold=0.0, direction="remove", weight=0.5)
+    return host.patched(added, removed, model=model, **settings)
+
+
+def edit(host: Any, model: Any, compared: int | None, sigma: float) -> torch.Tensor:
+    """Return what `two_concepts` must add, from the host's own predictions: - sigma * guidance at the first step."""
+    baseline, added, removed = (estimate(host, model, prompt, sigma) for prompt in (compared, 10, 11))
+    return 3.0 * (added - baseline) - 0.5 * 2.0 * (removed - baseline)
+
+
+def assert_close(got: torch.Tensor, expected: torch.Tensor) -> None:
+    assert float((got - expected).norm()) < 1e-3 * float(expected.norm())
+
+
+@every_case()
+@pytest.mark.parametrize("kind", MIDDLE)
+def test_a_steps_edit_is_what_the_predictions_say_whatever_the_guiders_scale(
+    host: Any, models: dict[str, Any], kind: str, name: str
+) -> None:
+    case, model, sigma = CASES[name], models[kind], MIDDLE[kind]
+    plain = guide(host, case.guider(host, model), [sigma, 0.0])
+    edited = guide(host, case.guider(host, two_concepts(host, model, baseline=case.baseline)), [sigma, 0.0])
+    assert_close(edited - plain, edit(host, model, case.compared, sigma))
+
+
+@every_case()
+def test_every_guider_is_edited_and_repeatable(host: Any, models: dict[str, Any], name: str) -> None:
+    case = CASES[name]
+    plain = whole(host, case.guider(host, models["EPS"]))
+    model = host.patched(
+        host.concept(), host.concept(11), model=models["EPS"], baseline=case.baseline, momentum_scale=0.5
+    )
+    guider = case.guider(host, model)
+    first, again, other = whole(host, guider), whole(host, guider), whole(host, case.guider(host, model))
+    assert torch.equal(first, again)
+    assert torch.equal(first, other)
+    assert first.isfinite().all()
+    assert (first - plain).norm() > 1e-3 * plain.norm()
+
+
+@every_case("basic", "cfg", "dual regular", "dual nested", "perp neg", "two models")
+def test_every_guider_keeps_the_concepts_times(
+    host: Any, models: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[int, list[int]]] = []
+    original = host.pack.sega_core.Run.guidance
+
+    def guidance(self: Any, step: int, differences: dict[int, torch.Tensor]) -> torch.Tensor | None:
+        calls.append((step, list(differences)))
+        return original(self, step, differences)
+
+    monkeypatch.setattr(host.pack.sega_core.Run, "guidance", guidance)
+    concepts = [host.concept(warmup_steps=1, cooldown_steps=3), host.concept(11, warmup_steps=2)]
+    model = host.patched(*concepts, model=models["EPS"], momentum_scale=0.0)
+    whole(host, CASES[name].guider(host, model))
+    assert calls == [(0, []), (1, [0]), (2, [0, 1]), (3, [1])]
+
+
+@every_case()
+def test_no_guider_changes_without_concepts(host: Any, models: dict[str, Any], name: str) -> None:
+    plain = whole(host, CASES[name].guider(host, models["EPS"]))
+    assert torch.equal(whole(host, CASES[name].guider(host, host.patched(model=models["EPS"]))), plain)
+    off = host.patched(host.concept(guidance_scale=0.0), model=models["EPS"])
+    assert torch.equal(whole(host, CASES[name].guider(host, off)), plain)
+
+
+@every_case()
+def test_a_guider_gets_its_own_conditionings_back(host: Any, models: dict[str, Any], name: str) -> None:
+    model = host.patched(host.concept(), model=models["EPS"], baseline=CASES[name].baseline)
+    guider = CASES[name].guider(host, model)
+    names, options = set(guider.original_conds), guider.model_options
+    whole(host, guider)
+    assert set(guider.original_conds) == names
+    assert guider.model_options is options
+    assert not hasattr(guider, "conds")
+
+
+@pytest.mark.compat("Guiders", "CFGOverride")
+@pytest.mark.parametrize("kind", MIDDLE)
+@pytest.mark.parametrize("order", ["override first", "SEGA first"])
+@pytest.mark.parametrize(("scale", "override"), [(4.0, 1.0), (4.0, 7.0), (1.0, 4.0)])
+def test_a_cfg_that_is_overridden_leaves_the_edit_alone(
+    host: Any, models: dict[str, Any], scale: float, override: float, order: str, kind: str
+) -> None:
+    if not hasattr(host.custom, "CFGOverride"):
+        import comfyui_version
+
+        pytest.skip(f"ComfyUI {comfyui_version.__version__} has no CFGOverride")
+    model, sigma = models[kind], MIDDLE[kind]
+
+    def overridden(inner: Any) -> Any:
+        return host.custom.CFGOverride.execute(inner, override, 0.0, 1.0)[0]
+
+    if order == "override first":
+        edited_model = two_concepts(host, overridden(model), baseline="negative")
+    else:
+        edited_model = overridden(two_concepts(host, model, baseline="negative"))
+    plain = guide(host, cfg(scale)(host, overridden(model)), [sigma, 0.0])
+    edited = guide(host, cfg(scale)(host, edited_model), [sigma, 0.0])
+    assert_close(edited - plain, edit(host, model, NEGATIVE, sigma))
+    assert_close(plain, guide(host, cfg(override)(host, model), [sigma, 0.0]))
+
+
+@pytest.mark.compat("Guiders", "CFG++ samplers")
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+def test_cfg_pp_samplers_add_the_edit_to_their_prediction_only(host: Any, models: dict[str, Any], scale: float) -> None:
+    model, sigma, after = models["EPS"], 6.0, 4.0
+    edits = {
+        sampler: guide(host, cfg(scale)(host, two_concepts(host, model, baseline="negative")), [sigma, after], sampler)
+        - guide(host, cfg(scale)(host, model), [sigma, after], sampler)
+        for sampler in ("euler", "euler_cfg_pp")
+    }
+    whole_edit = edit(host, model, NEGATIVE, sigma)
+    assert_close(edits["euler"], (1 - after / sigma) * whole_edit)
+    # CFG++ takes its way from the negative prompt's prediction, where no concept has a say.
+    assert_close(edits["euler_cfg_pp"], whole_edit)
+
+
+@REFUSED
+@pytest.mark.parametrize("shortcut", ["evaluates its prompts itself", "calls the host's sampling function"])
+def test_a_guider_that_goes_past_the_hosts_wrappers_is_named(host: Any, models: dict[str, Any], shortcut: str) -> None:
+    import comfy.samplers
+
+    class Bypass(comfy.samplers.CFGGuider):
+        def __call__(self, x: torch.Tensor, sigma: torch.Tensor, model_options: Any = None, seed: Any = None) -> Any:
+            positive, negative = self.conds["positive"], self.conds["negative"]
+            if shortcut == "calls the host's sampling function":
+                return comfy.samplers.sampling_function(
+                    self.inner_model, x, sigma, negative, positive, self.cfg, model_options=model_options, seed=seed
+                )
+            both = comfy.samplers.calc_cond_batch(self.inner_model, [positive, negative], x, sigma, model_options)
+            return both[1] + self.cfg * (both[0] - both[1])
+
+    def bypass(model: Any) -> Any:
+        guider = Bypass(model)
+        guider.set_conds(host.conditioning(POSITIVE), host.conditioning(NEGATIVE))
+        guider.set_cfg(4.0)
+        return guider
+
+    assert whole(host, bypass(models["EPS"])).isfinite().all()
+    guider = bypass(host.patched(host.concept(), model=models["EPS"]))
+    with pytest.raises(ValueError, match=r"SEGAModelPatch: concepts: .*Bypass.*use CFGGuider or KSampler"):
+        whole(host, guider)
+    assert set(guider.original_conds) == {"positive", "negative"}

@@ -1,0 +1,549 @@
+"""The edit joins what other packs hang into the sampling, whichever node comes first in the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+GROUP = "Other packs' patches"
+STEPS = 3
+HEADS = 4
+
+
+def options_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the transformer options that the host hands to a wrapper, by position or by name."""
+    return kwargs.get("transformer_options") or next(arg for arg in args if isinstance(arg, dict))
+
+
+def images_of(labels: list[int], label: int, images: int) -> list[int]:
+    """Return the places in a call's batch of the images evaluated for a prompt."""
+    size = images // len(labels)
+    return [i * size + image for i, each in enumerate(labels) if each == label for image in range(size)]
+
+
+def wrapped(kind: str, wrapper: Callable) -> Callable[[Any], Any]:
+    def patch(model: Any) -> Any:
+        import comfy.patcher_extension
+
+        model = model.clone()
+        model.add_wrapper_with_key(getattr(comfy.patcher_extension.WrappersMP, kind), "another pack", wrapper)
+        return model
+
+    return patch
+
+
+def host_node(module: str, name: str, **inputs: Any) -> Callable[[Any], Any]:
+    def patch(model: Any) -> Any:
+        import importlib
+
+        cls = getattr(importlib.import_module(f"comfy_extras.{module}"), name)
+        arguments = {"model": model, **inputs}
+        return cls.execute(**arguments)[0] if hasattr(cls, "execute") else getattr(cls(), cls.FUNCTION)(**arguments)[0]
+
+    return patch
+
+
+rescale_cfg = host_node("nodes_model_advanced", "RescaleCFG", multiplier=0.7)
+cfg_zero_star = host_node("nodes_cfg", "CFGZeroStar")
+
+
+def dynamic_thresholding(model: Any) -> Any:
+    """Mix the plain result with one whose channels are as wide as the positive prompt's."""
+
+    def function(args: dict[str, Any]) -> torch.Tensor:
+        cond, uncond = args["cond"], args["uncond"]
+        mixed = uncond + args["cond_scale"] * (cond - uncond)
+        dims = tuple(range(2, mixed.ndim))
+        return 0.5 * mixed + 0.5 * mixed * cond.std(dim=dims, keepdim=True) / mixed.std(dim=dims, keepdim=True)
+
+    model = model.clone()
+    model.set_model_sampler_cfg_function(function, disable_cfg1_optimization=True)
+    return model
+
+
+def pre_cfg(model: Any) -> Any:
+    model = model.clone()
+    model.set_model_sampler_pre_cfg_function(lambda args: [0.9 * args["conds_out"][0], *args["conds_out"][1:]])
+    return model
+
+
+def pre_cfg_in_place(model: Any) -> Any:
+    """Change the estimates that the host hands over, instead of new ones."""
+
+    def function(args: dict[str, Any]) -> list[torch.Tensor]:
+        for estimate in args["conds_out"]:
+            estimate.mul_(0.9)
+        return args["conds_out"]
+
+    model = model.clone()
+    model.set_model_sampler_pre_cfg_function(function)
+    return model
+
+
+def post_cfg(model: Any) -> Any:
+    model = model.clone()
+    model.set_model_sampler_post_cfg_function(lambda args: 0.9 * args["denoised"])
+    return model
+
+
+def one_more_pass(model: Any) -> Any:
+    """Evaluate the positive prompt once more, at other latents, and push away from it."""
+
+    def function(args: dict[str, Any]) -> torch.Tensor:
+        import comfy.samplers
+
+        x, sigma = 0.8 * args["input"], args["sigma"]
+        (weak,) = comfy.samplers.calc_cond_batch(args["model"], [args["cond"]], x, sigma, args["model_options"])
+        return args["denoised"] + 0.5 * (args["cond_denoised"] - weak)
+
+    model = model.clone()
+    model.set_model_sampler_post_cfg_function(function)
+    return model
+
+
+def cond_batch(model: Any) -> Any:
+    """Replace the host's evaluation by one that takes two prompts and weakens the positive one's estimate."""
+
+    def function(args: dict[str, Any]) -> list[torch.Tensor]:
+        import comfy.samplers
+
+        (positive, negative), x, sigma = args["conds"], args["input"], args["sigma"]
+        options = args["model_options"]
+        (cond,) = comfy.samplers.calc_cond_batch(args["model"], [positive], x, sigma, options)
+        (uncond,) = comfy.samplers.calc_cond_batch(args["model"], [negative], x, sigma, options)
+        return [0.9 * cond, uncond]
+
+    model = model.clone()
+    model.set_model_sampler_calc_cond_batch_function(function)
+    return model
+
+
+def half_noise(executor: Any, noise: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    return executor(0.5 * noise, *args, **kwargs)
+
+
+def options_of_its_own(executor: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """Sample with options of its own, as EasyCache does, and a function in them."""
+    import comfy.model_patcher
+
+    guider = executor.class_obj
+    kept = guider.model_options
+    guider.model_options = comfy.model_patcher.create_model_options_clone(kept)
+    comfy.model_patcher.set_model_options_post_cfg_function(guider.model_options, lambda args: 0.9 * args["denoised"])
+    try:
+        return executor(*args, **kwargs)
+    finally:
+        guider.model_options = kept
+
+
+def lower_sigmas(executor: Any, guider: Any, sigmas: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    return executor(guider, 0.9 * sigmas, *args, **kwargs)
+
+
+def weaker_prediction(executor: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    return 0.9 * executor(x, *args, **kwargs)
+
+
+def weaker_estimates(executor: Any, *args: Any, **kwargs: Any) -> list[torch.Tensor]:
+    return [0.9 * out for out in executor(*args, **kwargs)]
+
+
+def weaker_positive(executor: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """Weaken what the model makes of the positive prompt."""
+    out = executor(x, *args, **kwargs).clone()
+    out[images_of(options_of(args, kwargs)["cond_or_uncond"], 0, len(out))] *= 0.9
+    return out
+
+
+def weaker_call(model: Any) -> Any:
+    model = model.clone()
+    model.set_model_unet_function_wrapper(
+        lambda apply, params: 0.9 * apply(params["input"], params["timestep"], **params["c"])
+    )
+    return model
+
+
+def a_call_per_prompt(model: Any) -> Any:
+    """Evaluate each prompt of a batch alone, the positive one in another way."""
+
+    def wrapper(apply: Callable, params: dict[str, Any]) -> torch.Tensor:
+        c, labels = params["c"], params["cond_or_uncond"]
+        x, sigma, context = (
+            part.chunk(len(labels)) for part in (params["input"], params["timestep"], c["c_crossattn"])
+        )
+        out = []
+        for i, label in enumerate(labels):
+            options = {**c["transformer_options"], "cond_or_uncond": [label]}
+            estimate = apply(x[i], sigma[i], c_crossattn=context[i], transformer_options=options)
+            out.append(0.9 * estimate if label == 0 else estimate)
+        return torch.cat(out)
+
+    model = model.clone()
+    model.set_model_unet_function_wrapper(wrapper)
+    return model
+
+
+def tokens(seed: int, width: int) -> torch.Tensor:
+    return torch.randn((1, 4, width), generator=torch.Generator().manual_seed(seed)) / 2
+
+
+def ip_adapter(model: Any) -> Any:
+    """Add the attention to an image's tokens, which each prompt has its own of: IP-Adapter's way."""
+    import comfy.ldm.modules.attention
+
+    def patch(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, extra_options: dict[str, Any]) -> torch.Tensor:
+        labels, heads = extra_options["cond_or_uncond"], extra_options["n_heads"]
+        images = q.shape[0] // len(labels)
+        key, value = (
+            torch.cat([(cond, uncond)[label] for label in labels])
+            for cond, uncond in (
+                [tokens(seed, q.shape[-1]).repeat(images, 1, 1) for seed in seeds] for seeds in ((20, 21), (22, 23))
+            )
+        )
+        attention = comfy.ldm.modules.attention.optimized_attention
+        return attention(q, k, v, heads) + 0.7 * attention(q, key, value, heads)
+
+    model = model.clone()
+    for block in [("middle", 0), ("input", 1), ("output", 2)]:
+        model.set_model_attn2_replace(patch, *block)
+    return model
+
+
+def longer_negative(model: Any) -> Any:
+    """Change the text of the negative prompt in the cross-attention, found by its label."""
+
+    def patch(q: Any, k: torch.Tensor, v: torch.Tensor, extra_options: dict[str, Any]) -> Any:
+        scale = torch.ones(len(k), 1, 1)
+        scale[images_of(extra_options["cond_or_uncond"], 1, len(k))] = 1.3
+        return q, scale * k, scale * v
+
+    model = model.clone()
+    model.set_model_attn2_patch(patch)
+    return model
+
+
+def weaker_block(model: Any) -> Any:
+    model = model.clone()
+    model.set_model_output_block_patch(lambda h, hsp, options: (0.8 * h, hsp))
+    return model
+
+
+def normalized_attention(model: Any) -> Any:
+    """Push the positive prompt's attention away from the negative one's, where a call holds both."""
+
+    def patch(out: torch.Tensor, extra_options: dict[str, Any]) -> torch.Tensor:
+        labels = extra_options["cond_or_uncond"]
+        if not {0, 1} <= set(labels):
+            return out
+        size = len(out) // len(labels)
+        first, second = (labels.index(label) * size for label in (0, 1))
+        positive, negative = out[first : first + size], out[second : second + size]
+        out[first : first + size] = positive + 0.5 * (positive - negative)
+        return out
+
+    model = model.clone()
+    model.set_model_attn1_output_patch(patch)
+    return model
+
+
+def recorded_attention(model: Any) -> Any:
+    """Keep what the negative prompt's attention looked at, and use it after the CFG: SAG's way."""
+    import comfy.ldm.modules.attention
+
+    seen = {}
+
+    def attend(q: Any, k: torch.Tensor, v: Any, extra_options: dict[str, Any], **kwargs: Any) -> torch.Tensor:
+        labels = extra_options["cond_or_uncond"]
+        if 1 in labels:
+            size = len(k) // len(labels)
+            seen["k"] = k[labels.index(1) * size :][:size].mean()
+        return comfy.ldm.modules.attention.optimized_attention(q, k, v, extra_options["n_heads"])
+
+    model = model.clone()
+    model.set_model_attn1_replace(attend, "middle", 0)
+    model.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * (1 + seen["k"]))
+    return model
+
+
+CFG_ROW = "sampler_cfg_function (RescaleCFG, CFG-Zero*, dynamic thresholding)"
+HOOKS_ROW = "pre-CFG and post-CFG functions"
+BATCH_ROW = "sampler_calc_cond_batch_function"
+CALL_ROW = "model function wrappers"
+CROSS_ROW = "cross-attention patches that know the prompts by their labels (IP-Adapter)"
+SELF_ROW = "self-attention patches that mix the prompts or keep what they saw (NAG, SAG)"
+BLOCK_ROW = "patches of the model's blocks"
+WRAPPERS_ROW = "wrappers: {}"
+
+# Per patch: its row, and whether it changes what the model estimates for a prompt, and not only what is made of it.
+PATCHES: dict[str, tuple[Callable[[Any], Any], str, bool]] = {
+    "RescaleCFG": (rescale_cfg, CFG_ROW, False),
+    "CFGZeroStar": (cfg_zero_star, CFG_ROW, False),
+    "dynamic thresholding": (dynamic_thresholding, CFG_ROW, False),
+    "pre-CFG": (pre_cfg, HOOKS_ROW, False),
+    "pre-CFG in place": (pre_cfg_in_place, HOOKS_ROW, False),
+    "post-CFG": (post_cfg, HOOKS_ROW, False),
+    "post-CFG with a pass of its own": (one_more_pass, HOOKS_ROW, False),
+    "calc_cond_batch": (cond_batch, BATCH_ROW, False),
+    "OUTER_SAMPLE": (wrapped("OUTER_SAMPLE", half_noise), WRAPPERS_ROW.format("OUTER_SAMPLE"), True),
+    "OUTER_SAMPLE with options": (
+        wrapped("OUTER_SAMPLE", options_of_its_own),
+        WRAPPERS_ROW.format("OUTER_SAMPLE"),
+        False,
+    ),
+    "SAMPLER_SAMPLE": (wrapped("SAMPLER_SAMPLE", lower_sigmas), WRAPPERS_ROW.format("SAMPLER_SAMPLE"), True),
+    "PREDICT_NOISE": (wrapped("PREDICT_NOISE", weaker_prediction), WRAPPERS_ROW.format("PREDICT_NOISE"), True),
+    "CALC_COND_BATCH": (wrapped("CALC_COND_BATCH", weaker_estimates), WRAPPERS_ROW.format("CALC_COND_BATCH"), True),
+    "APPLY_MODEL": (wrapped("APPLY_MODEL", weaker_positive), WRAPPERS_ROW.format("APPLY_MODEL"), False),
+    "DIFFUSION_MODEL": (wrapped("DIFFUSION_MODEL", weaker_positive), WRAPPERS_ROW.format("DIFFUSION_MODEL"), False),
+    "model function": (weaker_call, CALL_ROW, True),
+    "model function per prompt": (a_call_per_prompt, CALL_ROW, False),
+    "IP-Adapter": (ip_adapter, CROSS_ROW, True),
+    "attn2": (longer_negative, CROSS_ROW, True),
+    "output block": (weaker_block, BLOCK_ROW, True),
+    "NAG": (normalized_attention, SELF_ROW, False),
+    "SAG": (recorded_attention, SELF_ROW, False),
+}
+
+
+def patches(*names: str, without: tuple[str, ...] = ()) -> Any:
+    """Return the parametrization over these patches, or all."""
+    chosen = [name for name in names or PATCHES if name not in without]
+    return pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=pytest.mark.compat(GROUP, PATCHES[name][1])) for name in chosen]
+    )
+
+
+def edit(host: Any, *concepts: Any, model: Any = None, **changes: Any) -> torch.Tensor:
+    return host.sega(*concepts, **{"model": model, "steps": STEPS, **changes})
+
+
+def plain(host: Any, model: Any = None, **changes: Any) -> torch.Tensor:
+    return host.sample(model, **{"steps": STEPS, **changes})
+
+
+def differ(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return bool(one.isfinite().all() and (one - other).norm() > 1e-3 * other.norm())
+
+
+@patches()
+def test_both_effects_are_there_in_any_order_of_the_nodes(host: Any, name: str) -> None:
+    patch, concept = PATCHES[name][0], host.concept()
+    both = plain(host, host.patched(concept, model=patch(host.eps)))
+    alone = plain(host, patch(host.eps))
+    assert differ(alone, plain(host))
+    assert differ(both, alone)
+    assert differ(both, edit(host, concept))
+    assert torch.equal(both, plain(host, patch(host.patched(concept))))
+
+
+@patches()
+def test_a_patched_sampling_repeats(host: Any, name: str) -> None:
+    model = host.patched(host.concept(), model=PATCHES[name][0](host.eps))
+    assert torch.equal(plain(host, model), plain(host, model))
+
+
+@patches()
+def test_nothing_changes_for_another_pack_without_concepts(host: Any, name: str) -> None:
+    patch = PATCHES[name][0]
+    assert torch.equal(edit(host, host.concept(weight=0.0), model=patch(host.eps)), plain(host, patch(host.eps)))
+
+
+@patches()
+def test_a_concept_that_is_the_baseline_adds_nothing(
+    host: Any, name: str, one_pass_at_a_time: None, guidance_log: list[torch.Tensor]
+) -> None:
+    patch = PATCHES[name][0]
+    same = edit(host, host.concept(2), model=patch(host.eps))
+    assert guidance_log
+    assert not any(guidance.any() for guidance in guidance_log)
+    assert torch.equal(same, plain(host, patch(host.eps)))
+    guidance_log.clear()
+    edit(host, host.concept(), model=patch(host.eps))
+    assert all(guidance.any() for guidance in guidance_log)
+
+
+@patches("IP-Adapter", "attn2", "output block", "model function", "CALC_COND_BATCH")
+def test_one_steps_edit_is_made_of_the_patched_models_estimates(host: Any, name: str) -> None:
+    """As negative prompts: what a patch does to the baseline it does to a concept."""
+    model = PATCHES[name][0](host.eps)
+    by_hand = [plain(host, model, negative=host.conditioning(seed), cfg=0.0, steps=1) for seed in (10, 2)]
+    expected = 5.0 * (by_hand[0] - by_hand[1])
+    change = edit(host, host.concept(threshold=0.0), model=model, steps=1) - plain(host, model, steps=1)
+    assert (change - expected).norm() < 1e-3 * expected.norm()
+
+
+@patches(*(name for name, (_, _, changes_estimates) in PATCHES.items() if not changes_estimates))
+def test_one_steps_edit_comes_on_top_of_a_patch_that_leaves_the_baseline_alone(host: Any, name: str) -> None:
+    patch, concept = PATCHES[name][0], host.concept(threshold=0.0)
+    change = edit(host, concept, steps=1) - plain(host, steps=1)
+    both = edit(host, concept, model=patch(host.eps), steps=1) - plain(host, patch(host.eps), steps=1)
+    assert (both - change).norm() < 1e-3 * change.norm()
+
+
+# With one prompt per call the host itself leaves NAG's patch without the prompt that it compares with.
+@patches(without=("NAG",))
+def test_one_prompt_per_call_gives_the_same_edit(host: Any, name: str, request: pytest.FixtureRequest) -> None:
+    patch, concepts = PATCHES[name][0], [host.concept(10, threshold=0.0), host.concept(11, threshold=0.0)]
+    together, alone = edit(host, *concepts, model=patch(host.eps)), plain(host, patch(host.eps))
+    request.getfixturevalue("one_pass_at_a_time")
+    split = edit(host, *concepts, model=patch(host.eps))
+    assert (split - together).norm() < 1e-3 * (together - alone).norm()
+
+
+@patches("IP-Adapter", "attn2", "model function per prompt", "APPLY_MODEL", "DIFFUSION_MODEL")
+def test_a_batch_of_images_is_edited_image_by_image(host: Any, name: str) -> None:
+    """The labels hold for each image: the first of three is the one sampled alone."""
+    model = PATCHES[name][0](host.eps)
+    concept = host.concept(threshold=0.0)
+    three = edit(host, concept, model=model, latent=host.latent(3))
+    one = edit(host, concept, model=model)
+    assert (three[:1] - one).norm() < 1e-3 * (one - plain(host, model)).norm()
+
+
+@pytest.mark.compat(GROUP, CROSS_ROW)
+@pytest.mark.parametrize(("baseline", "label"), [("negative", 1), ("positive", 0)])
+def test_patches_see_concepts_as_the_baseline(host: Any, count_passes: Callable, baseline: str, label: int) -> None:
+    passes = count_passes(host.eps)
+    host.sega(host.concept(10), host.concept(11), model=passes.model, baseline=baseline)
+    for labels in passes.labels:
+        assert set(labels[:2]) == {0, 1}
+        assert labels[2:] == [label, label]
+
+
+@pytest.mark.compat(GROUP, CROSS_ROW)
+def test_attention_patches_find_the_prompts_where_their_labels_say(host: Any) -> None:
+    seen: list[tuple[list[int], torch.Tensor]] = []
+
+    def patch(q: Any, k: Any, v: Any, extra_options: dict[str, Any]) -> Any:
+        seen.append((list(extra_options["cond_or_uncond"]), k))
+        return q, k, v
+
+    model = host.eps.clone()
+    model.set_model_attn2_patch(patch)
+    host.sega(host.concept(10), host.concept(11), model=model)
+    assert seen
+    for labels, context in seen:
+        assert set(labels) == {0, 1}
+        assert torch.equal(context[labels.index(0)], host.conditioning(1)[0][0][0])
+        assert torch.equal(context[labels.index(1)], host.conditioning(2)[0][0][0])
+
+
+@pytest.mark.compat(GROUP, CALL_ROW)
+def test_model_function_wrappers_see_concepts_as_the_baseline(host: Any) -> None:
+    seen = []
+
+    def wrapper(apply: Callable, params: dict[str, Any]) -> Any:
+        assert params["c"]["transformer_options"]["cond_or_uncond"] == params["cond_or_uncond"]
+        seen.append(list(params["cond_or_uncond"]))
+        return apply(params["input"], params["timestep"], **params["c"])
+
+    model = host.eps.clone()
+    model.set_model_unet_function_wrapper(wrapper)
+    edited = edit(host, host.concept(10), model=model)
+    assert seen == [[1, 0, 1]] * STEPS
+    assert torch.equal(edited, edit(host, host.concept(10)))
+
+
+@pytest.mark.compat(GROUP, CALL_ROW)
+def test_a_wrapper_that_splits_the_batch_hands_on_the_labels_it_was_shown(host: Any, count_passes: Callable) -> None:
+    passes = count_passes(host.eps)
+    edit(host, host.concept(10), model=a_call_per_prompt(passes.model))
+    assert passes.labels == [[1], [0], [1]] * STEPS
+
+
+@pytest.mark.compat(GROUP, WRAPPERS_ROW.format("APPLY_MODEL"))
+@pytest.mark.parametrize("concepts", [1, 3])
+def test_apply_model_wrappers_see_concepts_as_the_baseline(host: Any, concepts: int) -> None:
+    seen = []
+
+    def look(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(list(options_of(args, kwargs)["cond_or_uncond"]))
+        return executor(*args, **kwargs)
+
+    edit(host, *(host.concept(10 + i) for i in range(concepts)), model=wrapped("APPLY_MODEL", look)(host.eps))
+    assert seen == [[1, 0, *[1] * concepts]] * STEPS
+
+
+@pytest.mark.compat(GROUP, "ControlNets that know the prompts by their labels (Advanced-ControlNet)")
+def test_a_controlnet_that_acts_on_the_positive_prompt_alone_leaves_concepts_alone(
+    host: Any, one_pass_at_a_time: None, guidance_log: list[torch.Tensor]
+) -> None:
+    """Advanced-ControlNet can weaken itself for the negative prompt, which it knows by its label."""
+    import comfy.controlnet
+
+    class PositiveControl(comfy.controlnet.ControlBase):
+        def get_control(self, x: torch.Tensor, t: Any, cond: Any, batched_number: int, transformer_options: Any) -> Any:
+            residual = torch.zeros((len(x), 64, 4, 4))
+            residual[images_of(transformer_options["cond_or_uncond"], 0, len(x))] = 3.0
+            return {"input": [], "middle": [residual], "output": []}
+
+        def get_models(self) -> list[Any]:
+            return []
+
+    control = {"control": PositiveControl(), "control_apply_to_uncond": False}
+    prompts = {"positive": host.conditioning(1, **control), "negative": host.conditioning(2, **control)}
+    controlled = plain(host, **prompts)
+    assert differ(controlled, plain(host))
+    same = edit(host, host.concept(2), **prompts)
+    assert not any(guidance.any() for guidance in guidance_log)
+    assert torch.equal(same, controlled)
+    assert differ(edit(host, host.concept(), **prompts), controlled)
+
+
+@pytest.mark.compat(GROUP, WRAPPERS_ROW.format("PREDICT_NOISE"))
+def test_a_prediction_made_twice_per_step_is_edited_twice_and_counts_once(host: Any) -> None:
+    def twice(executor: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        return (executor(*args, **kwargs) + executor(*args, **kwargs)) / 2
+
+    concept = host.concept(threshold=0.0)
+    once, again = (edit(host, concept, model=model) for model in (host.eps, wrapped("PREDICT_NOISE", twice)(host.eps)))
+    assert (again - once).norm() < 1e-3 * (once - plain(host)).norm()
+
+
+@pytest.mark.compat(GROUP, WRAPPERS_ROW.format("SAMPLER_SAMPLE"))
+def test_a_pack_that_shows_the_model_a_lower_sigma_keeps_the_steps(
+    host: Any, guidance_log: list[torch.Tensor | None]
+) -> None:
+    """Packs for more detail tell the model that there is less noise than there is."""
+
+    def lower(executor: Any, x: torch.Tensor, timestep: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        return executor(x, 0.9 * timestep, *args, **kwargs)
+
+    model = wrapped("PREDICT_NOISE", lower)(host.eps)
+    edit(host, host.concept(warmup_steps=2, cooldown_steps=4), model=model, steps=6, momentum_scale=0.0)
+    assert [guidance is not None for guidance in guidance_log] == [False, False, True, True, False, False]
+
+
+@pytest.mark.compat(GROUP, BATCH_ROW)
+def test_a_pack_that_evaluates_the_prompts_itself_stays_in_charge_of_them(host: Any, count_passes: Callable) -> None:
+    passes = count_passes(cond_batch(host.eps))
+    edit(host, host.concept(10), host.concept(11), model=passes.model)
+    assert passes.labels == [[0], [0], [1, 1, 1]] * STEPS
+
+
+@pytest.mark.compat(GROUP, SELF_ROW)
+@pytest.mark.parametrize("name", ["NAG", "SAG"])
+def test_self_attention_patches_see_the_prompts_without_the_concepts(
+    host: Any, count_passes: Callable, name: str
+) -> None:
+    passes = count_passes(PATCHES[name][0](host.eps))
+    edit(host, host.concept(10), host.concept(11), model=passes.model)
+    assert passes.sizes.count(2) == STEPS
+    assert sorted(passes.labels) == sorted([[1, 0], [1, 1, 1]] * STEPS)
+
+
+@pytest.mark.compat(GROUP, "several patches at once")
+def test_many_patches_at_once_share_the_sampling(host: Any) -> None:
+    """One pack of each kind in one graph."""
+    stack = [rescale_cfg, pre_cfg, post_cfg, a_call_per_prompt, ip_adapter, PATCHES["PREDICT_NOISE"][0]]
+    concept = host.concept()
+    before, after, alone = host.eps, host.patched(concept), host.eps
+    for patch in stack:
+        before, after, alone = patch(before), patch(after), patch(alone)
+    before = host.patched(concept, model=before)
+    both = plain(host, before)
+    assert torch.equal(both, plain(host, after))
+    assert differ(both, plain(host, alone))
