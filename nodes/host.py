@@ -110,7 +110,10 @@ class SemanticGuidance:
                 "has neither"
             )
         keeps_negative = guider.model_options.get("disable_cfg1_optimization", False)
-        skips_negative = _uses_host_cfg(guider) and math.isclose(guider.cfg, 1.0) and not keeps_negative
+        # With a second model for the negative prompt, cfg 1 leaves it out whatever the options say.
+        of_two_models = hasattr(guider, "uncond_model_patcher")
+        at_cfg_1 = (_uses_host_cfg(guider) or of_two_models) and math.isclose(guider.cfg, 1.0)
+        skips_negative = at_cfg_1 and (of_two_models or not keeps_negative)
         return "negative" if prompts == ["negative"] or ("negative" in prompts and not skips_negative) else "positive"
 
     def _conds(self, index: int, guider: Any, baseline: Prompt) -> list[list[dict[str, Any]]]:

@@ -177,6 +177,15 @@ def inference() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def nothing_loaded(host: Host) -> Iterator[None]:
+    """Forget the loaded models: the host collects garbage at each sampling, or stumbles, while one of them is gone."""
+    import comfy.model_management
+
+    yield
+    comfy.model_management.current_loaded_models.clear()
+
+
 class Passes:
     """A MODEL's calls of the UNet: the size and the labels of each."""
 

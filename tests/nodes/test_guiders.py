@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,15 +110,6 @@ def models(host: Any) -> dict[str, Any]:
     import comfy.model_base
 
     return {kind: host.model(comfy.model_base.ModelType[kind], **SMALL) for kind in MIDDLE}
-
-
-@pytest.fixture(autouse=True)
-def nothing_loaded(host: Any) -> Iterator[None]:
-    """Forget the loaded models: the host collects garbage at each sampling while one has lost its last clone."""
-    import comfy.model_management
-
-    yield
-    comfy.model_management.current_loaded_models.clear()
 
 
 def guide(host: Any, guider: Any, sigmas: Any, sampler: str = "euler", batch: int = 1) -> torch.Tensor:

@@ -310,8 +310,6 @@ def split(host: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any]
 
     node = require("comfy_extras.nodes_multigpu", "split over several GPUs").MultiGPUCFGSplitNode
     use_devices(monkeypatch, CPU, SECOND)
-    # The host stumbles over models that earlier tests have dropped.
-    monkeypatch.setattr(comfy.model_management, "current_loaded_models", [])
     yield lambda model: node.execute(model, 2)[0]
     comfy.model_management.unload_all_models()
 

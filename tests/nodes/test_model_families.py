@@ -96,6 +96,7 @@ LUMINA = {
     "axes_dims": [4, 6, 6],
     "axes_lens": [300, 512, 512],
 }
+FROM_CHECKPOINT = {"pos_embed", "inv_freq", "adaln_t_table", "positive_conditioning", "negative_conditioning"}
 
 
 @dataclass(frozen=True)
@@ -738,6 +739,11 @@ class Sampled:
         config.set_inference_dtype(torch.float32, None)
         base = config.get_model(family.weights(), "")
         host.fill(base.diffusion_model, 1)
+        # Buffers that the host leaves to the checkpoint hold whatever the memory held.
+        generator = torch.Generator().manual_seed(2)
+        for name, buffer in base.diffusion_model.named_buffers():
+            if name.split(".")[-1] in FROM_CHECKPOINT:
+                buffer.copy_(torch.rand(buffer.shape, generator=generator))
         base.eval()
         cpu = torch.device("cpu")
         self.model = comfy.model_patcher.ModelPatcher(base, load_device=cpu, offload_device=cpu)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +53,6 @@ def models(host: Any) -> dict[str, Any]:
     import comfy.model_base
 
     return {name: host.model(comfy.model_base.ModelType[name]) for name in PREDICTIONS}
-
-
-@pytest.fixture(autouse=True)
-def nothing_loaded(host: Any) -> Iterator[None]:
-    """Forget the loaded models: the host collects garbage at each sampling while one has lost its last clone."""
-    import comfy.model_management
-
-    yield
-    comfy.model_management.current_loaded_models.clear()
 
 
 class Evaluations:
