@@ -14,6 +14,8 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- compatibility: made by `nox -s compatibility` -->", "<!-- end of compatibility -->"
 GROUPS = [
     "Samplers",
+    "Schedulers",
+    "Sampling nodes",
     "Guiders",
     "Models",
     "Conditioning",

@@ -209,7 +209,7 @@ def test_a_guider_gets_its_own_conditionings_back(host: Any, models: dict[str, A
     assert not hasattr(guider, "conds")
 
 
-@pytest.mark.compat("Guiders", "CFGOverride")
+@pytest.mark.compat("Guidance and model nodes", "CFG Override")
 @pytest.mark.parametrize("kind", MIDDLE)
 @pytest.mark.parametrize("order", ["override first", "SEGA first"])
 @pytest.mark.parametrize(("scale", "override"), [(4.0, 1.0), (4.0, 7.0), (1.0, 4.0)])
@@ -235,7 +235,7 @@ def test_a_cfg_that_is_overridden_leaves_the_edit_alone(
     assert_close(plain, guide(host, cfg(override)(host, model), [sigma, 0.0]))
 
 
-@pytest.mark.compat("Guiders", "CFG++ samplers")
+@pytest.mark.compat("Samplers", "CFG++ samplers")
 @pytest.mark.parametrize("scale", [1.0, 4.0])
 def test_cfg_pp_samplers_add_the_edit_to_their_prediction_only(host: Any, models: dict[str, Any], scale: float) -> None:
     model, sigma, after = models["EPS"], 6.0, 4.0
