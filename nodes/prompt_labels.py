@@ -65,7 +65,7 @@ def show_as_prompt(
 
     options = comfy.model_patcher.create_model_options_clone(options)
     # The first of the wrappers is the outermost: those of other packs see labels of prompts too.
-    wrappers = options["transformer_options"].setdefault("wrappers", {})
+    wrappers = options.setdefault("transformer_options", {}).setdefault("wrappers", {})
     wrappers[WrappersMP.APPLY_MODEL] = {"sega": [apply_model], **wrappers.get(WrappersMP.APPLY_MODEL, {})}
     wrapper: Callable | None = options.get("model_function_wrapper")
     if wrapper is not None:

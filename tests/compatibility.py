@@ -26,7 +26,7 @@ GROUPS = [
     "Unusual inputs",
     "Refused with a clear error",
 ]
-WORKS, LACKS, FAILS = "✓", "-", "✗"
+WORKS, WORKS_IN_PART, LACKS, FAILS = "✓", "(✓)", "-", "✗"
 
 Rows = dict[tuple[str, str], str]
 
@@ -40,7 +40,7 @@ def read(folder: Path) -> tuple[str, Rows]:
         for row in report["rows"]:
             if row["group"] not in GROUPS:
                 raise SystemExit(f"{file}: the group must be one of {', '.join(GROUPS)}, got {row['group']!r}")
-            works = WORKS if row.get("passed") else LACKS
+            works = (WORKS_IN_PART if row.get("skipped") else WORKS) if row.get("passed") else LACKS
             rows[row["group"], row["row"]] = FAILS if row.get("failed") else works
     if len(versions) != 1:
         raise SystemExit(f"{folder} must hold the results of one ComfyUI, got {versions or 'none'}")
