@@ -10,6 +10,8 @@ from typing import Any
 
 import comfy.conds
 import comfy.model_base
+import torch
+from torch import Tensor
 
 # Conditioning keys that text encoders write. A concept never keeps its baseline's, also where it has none itself.
 TEXT = frozenset(
@@ -79,7 +81,8 @@ def _with_text(
     if "clip_start_percent" not in text:
         kept |= {key: baseline[key] for key in ("clip_start_percent", "clip_end_percent") if key in baseline}
     added = {key: value for key, value in text.items() if key not in NOT_TEXT}
-    return {"prompt_type": prompt_type, **kept, **added, "uuid": uuid.uuid4()}
+    # Some models read the key, and do without a value.
+    return {"prompt_type": prompt_type, "pooled_output": None, **kept, **added, "uuid": uuid.uuid4()}
 
 
 def _check_encoder(baseline: dict[str, Any], text: dict[str, Any], model: Any, name: str) -> None:
@@ -102,21 +105,19 @@ def _check_encoder(baseline: dict[str, Any], text: dict[str, Any], model: Any, n
             raise ValueError(f"{name} has an empty embedding, of shape {tuple(tensor.shape)}; {advice}")
         if tensor is not None and not tensor.isfinite().all():
             raise ValueError(f"{name} has an embedding that is not finite; run its text encoder in fp32 or bf16")
-    if not _uses_pooled(model) or baseline.get("pooled_output") is None:
+    base = comfy.model_base
+    cascade = isinstance(model, (base.StableCascade_B, base.StableCascade_C))
+    uses_pooled = cascade or type(model).encode_adm is not base.BaseModel.encode_adm
+    expected, got = baseline.get("pooled_output"), text.get("pooled_output")
+    if not uses_pooled or expected is None:
         return
-    expected, got = baseline["pooled_output"], text.get("pooled_output")
-    if got is None:
+    if got is None and not isinstance(model, (base.Flux, base.SD21UNCLIP)):
         raise ValueError(f"{name} has no pooled output, and the model needs one; {advice}")
-    if expected.shape[-1] != got.shape[-1]:
+    if got is not None and expected.shape[-1] != got.shape[-1]:
         raise ValueError(
             f"{name} is encoded for another model family: its pooled output's width is {got.shape[-1]}, the "
             f"prompt's is {expected.shape[-1]}; {advice}"
         )
-
-
-def _uses_pooled(model: Any) -> bool:
-    cascade = (comfy.model_base.StableCascade_B, comfy.model_base.StableCascade_C)
-    return isinstance(model, cascade) or type(model).encode_adm is not comfy.model_base.BaseModel.encode_adm
 
 
 def check_text_is_used(conds: list[dict[str, Any]], baseline: list[dict[str, Any]], name: str) -> None:
@@ -130,13 +131,18 @@ def check_text_is_used(conds: list[dict[str, Any]], baseline: list[dict[str, Any
         ValueError: the texts differ and what the model gets does not.
     """
     for entry, other in zip(conds, baseline, strict=False):
-        same_text = all(comfy.conds.is_equal(entry.get(key), other.get(key)) for key in TEXT)
+        same_text = _is_equal(entry.get("cross_attn"), other.get("cross_attn"))
         if same_text or not _same_inputs(entry["model_conds"], other["model_conds"]):
             return
     raise ValueError(f"{name} cannot act: this model takes no text, so the concept changes nothing")
 
 
 def _same_inputs(first: dict[str, Any], second: dict[str, Any]) -> bool:
-    return first.keys() == second.keys() and all(
-        comfy.conds.is_equal(first[key].cond, second[key].cond) for key in first
-    )
+    return first.keys() == second.keys() and all(_is_equal(first[key].cond, second[key].cond) for key in first)
+
+
+def _is_equal(first: Any, second: Any) -> bool:
+    # The host leaves each embedding on the device that its encoder left it on.
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return first.shape == second.shape and torch.equal(first.to(second.device), second)
+    return comfy.conds.is_equal(first, second)

@@ -9,10 +9,12 @@ run. All are gone when the sampling ends.
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import comfy.model_patcher
 import comfy.patcher_extension
 import comfy.sampler_helpers
 import comfy.samplers
@@ -81,11 +83,15 @@ class SemanticGuidance:
             for text, conds in enumerate(self._conds(index, guider, baseline))
         }
         sampling = _SamplingRun(guider, runs, shapes, list(lists), baseline, sigmas.tolist(), self._name_of)
+        # A wrapper around this one may sample several times; each time has options of its own.
+        options = guider.model_options
+        guider.model_options = comfy.model_patcher.create_model_options_clone(options)
         guider.conds.update(lists)
         try:
             sampling.join(guider.model_options)
             out = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
         finally:
+            guider.model_options = options
             for key in lists:
                 guider.conds.pop(key, None)
         if not sampling.took_part:
@@ -107,7 +113,7 @@ class SemanticGuidance:
         if not prompts:
             raise ValueError(
                 f"{self.node_id}: baseline 'auto' needs a positive or a negative prompt, and {type(guider).__name__} "
-                "has neither"
+                "has neither; use CFGGuider or KSampler"
             )
         keeps_negative = guider.model_options.get("disable_cfg1_optimization", False)
         # With a second model for the negative prompt, cfg 1 leaves it out whatever the options say.
@@ -147,6 +153,8 @@ class _SamplingRun:
         self.name_of = name_of
         self.step = 0
         self.took_part = False
+        self.checked = False
+        self.baseline_again: list[dict[str, Any]] | None = None
         self.size: Any = None
         # While a prediction is under way: the latents it is made at, the concepts it needs, what is known already.
         self.x: Tensor | None = None
@@ -224,14 +232,18 @@ class _SamplingRun:
     ) -> tuple[list[Tensor], dict[int, Tensor]]:
         """Run `conds`, this step's concepts and, where nobody else did, the baseline through the model."""
         baseline_cond = self.guider.conds[self.baseline]
-        if not self.took_part:
+        if not self.checked:
+            self.checked = True
             for key in self.keys:
                 check_text_is_used(self.guider.conds[key], baseline_cond, self.name_of(key[2]))
         keys = [key for key in self.keys if key[2] in self.needed]
         passes = [self.guider.conds[key] for key in keys]
         at = next((i for i, cond in enumerate(conds) if cond is baseline_cond), None)
         if baseline is None and at is None:
-            passes.append(baseline_cond)
+            # EasyCache knows a cond by its uuid, and takes a second evaluation in a step for the first of the next.
+            if self.baseline_again is None:
+                self.baseline_again = [{**entry, "uuid": uuid.uuid4()} for entry in baseline_cond]
+            passes.append(self.baseline_again)
         together, shown = show_as_prompt([*passes, *conds], options, len(passes), _PROMPT_INDEX[self.baseline])
         # The host batches from the end: the prompts come first in the batch, where attention patches that look for
         # the first 0 or 1 find them.

@@ -26,7 +26,14 @@ class _ShownControl:
     def get_instance_for_device(self, device: Any) -> _ShownControl:
         return _ShownControl(self.control.get_instance_for_device(device), self.shown)
 
+    @property
+    def __class__(self) -> type:
+        # Other packs ask what kind of ControlNet it is.
+        return type(self.control)
+
     def __getattr__(self, name: str) -> Any:
+        if name == "control":
+            raise AttributeError(name)
         return getattr(self.control, name)
 
     def __setattr__(self, name: str, value: Any) -> None:

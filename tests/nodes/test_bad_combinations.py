@@ -242,6 +242,32 @@ def test_a_model_that_takes_no_text_is_refused(host: Any, kind: str) -> None:
         host.sega(chosen, model=model, **given)
 
 
+@pytest.mark.compat(REFUSED, "a model that takes no text")
+def test_a_model_that_takes_no_text_is_refused_when_the_first_concept_acts(host: Any) -> None:
+    model, given = make_model(host, "text ignored"), pooled_prompts(host)
+    chosen = concept(host, embedding(1, 77, 32), warmup_steps=1)
+    with pytest.raises(ValueError, match=mentions("SEGASampler: concepts: concept 1", "takes no text")):
+        host.sega(chosen, model=model, **given, momentum_scale=0.0)
+
+
+def test_a_text_that_differs_in_what_the_model_does_not_read_is_not_refused(host: Any) -> None:
+    given = pooled_prompts(host)
+    same = concept(host, given["negative"][0][0], pooled_output=embedding(1, 32, seed=9))
+    assert host.sega(same, **given).isfinite().all()
+
+
+def test_flux_does_without_a_pooled_output_but_not_with_another_models(host: Any) -> None:
+    import comfy.model_base
+
+    model = object.__new__(comfy.model_base.Flux)
+    baseline = [{"cross_attn": embedding(1, 77, 32), "pooled_output": embedding(1, 32)}]
+    text, conds = {"cross_attn": embedding(1, 9, 32)}, host.pack.nodes.concept_conditioning.concept_conds
+    ((entry,),) = conds([text], baseline, "positive", model, "concept 1")
+    assert entry["pooled_output"] is None
+    with pytest.raises(ValueError, match=mentions("concept 1", "pooled", 48, 32)):
+        conds([{**text, "pooled_output": embedding(1, 48)}], baseline, "positive", model, "concept 1")
+
+
 @pytest.mark.compat(REFUSED, "a latent image of another model, empty or not finite")
 @pytest.mark.parametrize(
     ("samples", "words"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -493,6 +494,29 @@ def test_a_controlnet_that_acts_on_the_positive_prompt_alone_leaves_concepts_alo
     assert differ(edit(host, host.concept(), **prompts), controlled)
 
 
+def test_a_controlnet_is_still_what_it_is(host: Any) -> None:
+    """Other packs ask for its class, and copy it."""
+    import comfy.controlnet
+
+    control = comfy.controlnet.T2IAdapter(None, 3, 8, "nearest")
+    ((entry,),), _ = host.pack.nodes.prompt_labels.show_as_prompt([[{"control": control}]], {}, 1, 1)
+    for shown in (entry["control"], copy.copy(entry["control"])):
+        assert isinstance(shown, comfy.controlnet.T2IAdapter)
+        assert shown.upscale_algorithm == "nearest"
+
+
+@pytest.mark.compat(GROUP, WRAPPERS_ROW.format("OUTER_SAMPLE"))
+def test_a_wrapper_that_samples_again_and_again_is_edited_each_time(host: Any) -> None:
+    """As AnimateDiff-Evolved does for FreeInit."""
+
+    def again(executor: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        executor(*args, **kwargs)
+        return executor(*args, **kwargs)
+
+    once, model = edit(host, host.concept()), wrapped("OUTER_SAMPLE", again)(host.eps)
+    assert torch.equal(plain(host, host.patched(host.concept(), model=model)), once)
+
+
 @pytest.mark.compat(GROUP, WRAPPERS_ROW.format("PREDICT_NOISE"))
 def test_a_prediction_made_twice_per_step_is_edited_twice_and_counts_once(host: Any) -> None:
     def twice(executor: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -533,6 +557,19 @@ def test_self_attention_patches_see_the_prompts_without_the_concepts(
     edit(host, host.concept(10), host.concept(11), model=passes.model)
     assert passes.sizes.count(2) == STEPS
     assert sorted(passes.labels) == sorted([[1, 0], [1, 1, 1]] * STEPS)
+
+
+@pytest.mark.compat(GROUP, BATCH_ROW)
+@pytest.mark.parametrize("patch", [cond_batch, recorded_attention], ids=["calc_cond_batch", "SAG"])
+def test_a_cache_that_may_skip_nothing_changes_nothing_where_concepts_have_a_call_of_their_own(
+    host: Any, patch: Callable
+) -> None:
+    """EasyCache knows what it has seen by the prompts' uuids."""
+    from comfy_extras import nodes_easycache
+
+    model = host.patched(host.concept(), model=patch(host.eps))
+    cached = nodes_easycache.EasyCacheNode.execute(model, 1e-7, 0.0, 1.0, False)[0]
+    assert torch.equal(plain(host, cached, steps=8), plain(host, model, steps=8))
 
 
 @pytest.mark.compat(GROUP, "several patches at once")
