@@ -23,7 +23,7 @@ def step_of_sigma(sigma: float, sigmas: Sequence[float], before: int = 0) -> int
             is the next of them from here on, or else the last one back.
 
     Returns:
-        A step in [0, len(sigmas) - 2]; where none covers sigma the first one above the schedule, the last one below it.
+        A step in [0, len(sigmas) - 2]; where none covers sigma, the one that starts nearest to it.
     """
     steps = range(len(sigmas) - 1)
     covering = [step for step in steps if _covers(sigmas[step], sigmas[step + 1], sigma)]

@@ -67,7 +67,7 @@ class Run:
         """Go to a step: forth over steps without any estimate, or back to what the step began with."""
         for passed in range(max(self._momenta), step):
             self._momenta[passed + 1] = self._decayed(self._momenta[passed])
-        # A sampler that goes back further than two steps finds the oldest momentum that is kept.
+        # A sampler that goes back further than to the step before finds the oldest momentum that is kept.
         began = self._momenta.get(step, self._momenta[min(self._momenta)])
         kept = {s: momenta for s, momenta in self._momenta.items() if step - 1 <= s < step}
         self._momenta = {**kept, step: began, step + 1: self._decayed(began)}
