@@ -262,7 +262,7 @@ class _SamplingRun:
         """Return the guidance of all parts of the latents, in the shape the host samples them in."""
         unpacked = {c: comfy.utils.unpack_latents(d, self.shapes) for c, d in differences.items()}
         parts = [
-            run.guidance(self.step, {c: parts[i] for c, parts in unpacked.items()}) for i, run in enumerate(self.runs)
+            run.guidance(self.step, {c: pieces[i] for c, pieces in unpacked.items()}) for i, run in enumerate(self.runs)
         ]
         if len(parts) == 1 or parts[0] is None:
             return parts[0]
