@@ -3,9 +3,23 @@
 from .concept import SEGAConcept
 from .concept_from_conditioning import SEGAConceptFromConditioning
 from .concept_stack import SEGAConceptStack
+from .load_conditioning import SEGALoadConditioning
+from .load_guidance import SEGALoadGuidance
 from .model_patch import SEGAModelPatch
 from .sampler import SEGASampler
+from .save_conditioning import SEGASaveConditioning
+from .save_guidance import SEGASaveGuidance
 
-NODES = [SEGAConcept, SEGAConceptFromConditioning, SEGAConceptStack, SEGASampler, SEGAModelPatch]
+NODES = [
+    SEGAConcept,
+    SEGAConceptFromConditioning,
+    SEGAConceptStack,
+    SEGASampler,
+    SEGAModelPatch,
+    SEGASaveGuidance,
+    SEGALoadGuidance,
+    SEGASaveConditioning,
+    SEGALoadConditioning,
+]
 
-__all__ = ["NODES", "SEGAConcept", "SEGAConceptFromConditioning", "SEGAConceptStack", "SEGAModelPatch", "SEGASampler"]
+__all__ = ["NODES", *(node.__name__ for node in NODES)]

@@ -6,13 +6,15 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .concept_inputs import build_concept, check_steps, concept_inputs
-from .types import EncodedConcept, SegaConcept
+from .concept_inputs import check_steps, concept_inputs, encoded_concept, place_inputs
+from .presets import NONE, available, completed
+from .types import SegaConcept
 
 
 class SEGAConcept(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
+        presets = available()
         return io.Schema(
             node_id="SEGAConcept",
             display_name="SEGA Concept",
@@ -26,25 +28,57 @@ class SEGAConcept(io.ComfyNode):
                     "text",
                     multiline=True,
                     dynamic_prompts=True,
+                    optional=True,
                     tooltip="The concept, in a few words: 'smiling', 'glasses'. Weights and embeddings work as in "
                     "prompts. To remove something, name it and set direction to remove.",
                 ),
-                *concept_inputs(),
+                *concept_inputs(optional=True),
+                *place_inputs(),
+                io.Combo.Input(
+                    "preset",
+                    options=[NONE, *presets],
+                    default=NONE,
+                    optional=True,
+                    tooltip="Picking one writes its published values into the other fields, and what runs is always "
+                    "what these say; over the API it sets the inputs that are left out. none is off; add your own in "
+                    "default/sega_presets.json in ComfyUI's user folder.",
+                    extra_dict={"sega_presets": {name: dict(preset.values) for name, preset in presets.items()}},
+                ),
             ],
             outputs=[SegaConcept.Output("concept", display_name="concept", tooltip="For a SEGA Sampler or Stack.")],
         )
 
     @classmethod
-    def validate_inputs(cls, warmup_steps: int | None = None, cooldown_steps: int | None = None) -> bool | str:
+    def validate_inputs(
+        cls, warmup_steps: int | None = None, cooldown_steps: int | None = None, preset: Any = NONE
+    ) -> bool | str:
+        # That the preset is named here keeps the host from refusing a workflow that has all the values themselves.
         return check_steps(warmup_steps, cooldown_steps)
 
     @classmethod
-    def execute(cls, clip: Any, text: str, **settings: Any) -> io.NodeOutput:
-        concept = build_concept("SEGAConcept", **settings)
+    def fingerprint_inputs(cls, preset: Any = NONE, **inputs: Any) -> str:
+        # The user may have changed the preset's values.
+        return repr(available().get(preset)) if isinstance(preset, str) else ""
+
+    @classmethod
+    def execute(cls, clip: Any, preset: Any = NONE, **given: Any) -> io.NodeOutput:
         if clip is None:
             raise ValueError(
                 "SEGAConcept: clip must be a CLIP, got None; the checkpoint has no text encoder: load one with a "
                 "CLIP loader"
             )
+        try:
+            settings = completed(preset, given)
+        except ValueError as error:
+            raise ValueError(f"SEGAConcept: {error}") from error
+        text = settings.pop("text")
         conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(text))
-        return io.NodeOutput(EncodedConcept(concept, conditioning, text))
+        words = _places_of_words(clip, text) if settings.get("attention_threshold") else None
+        return io.NodeOutput(encoded_concept("SEGAConcept", conditioning, text, words=words, **settings))
+
+
+def _places_of_words(clip: Any, text: str) -> tuple[int, ...]:
+    """Return where the words stand in the embedding, between the marks of start and end and before the padding."""
+    chunks = next(iter(clip.tokenize(text, return_word_ids=True).values()))
+    word_of = [word for chunk in chunks for _, _, word in chunk]
+    return tuple(place for place, word in enumerate(word_of) if word)

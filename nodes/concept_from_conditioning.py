@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .concept_inputs import build_concept, check_steps, concept_inputs
-from .types import EncodedConcept, SegaConcept
+from .concept_inputs import check_steps, concept_inputs, encoded_concept, place_inputs
+from .types import SegaConcept
 
 
 class SEGAConceptFromConditioning(io.ComfyNode):
@@ -27,6 +27,7 @@ class SEGAConceptFromConditioning(io.ComfyNode):
                     "from the prompt that the concept is compared with.",
                 ),
                 *concept_inputs(),
+                *place_inputs(),
             ],
             outputs=[SegaConcept.Output("concept", display_name="concept", tooltip="For a SEGA Sampler or Stack.")],
         )
@@ -37,7 +38,6 @@ class SEGAConceptFromConditioning(io.ComfyNode):
 
     @classmethod
     def execute(cls, conditioning: list[Any], **settings: Any) -> io.NodeOutput:
-        concept = build_concept("SEGAConceptFromConditioning", **settings)
         if not conditioning:
             raise ValueError(f"SEGAConceptFromConditioning: conditioning must not be empty, got {conditioning!r}")
-        return io.NodeOutput(EncodedConcept(concept, conditioning, "conditioning"))
+        return io.NodeOutput(encoded_concept("SEGAConceptFromConditioning", conditioning, "conditioning", **settings))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from comfy_api.latest import io
 
-from ..sega_core import MODES, Settings
+from ..sega_core import MODES, GuidanceVectors, Settings
 from .host import BASELINES, patch_model
-from .types import EncodedConcept, SegaConcept, SegaConceptStack, as_stack
+from .types import EncodedConcept, SegaConcept, SegaConceptStack, SegaGuidance, as_stack
 
 
 def guidance_inputs() -> list[io.Input]:
-    """Return `concepts` and the settings, with the reference's defaults."""
+    """Return `concepts`, the settings and `guidance`, with the reference's defaults."""
     return [
         io.MultiType.Input(
             "concepts",
@@ -55,6 +56,13 @@ def guidance_inputs() -> list[io.Input]:
             tooltip="What a concept is compared with: the negative prompt (the reference's way) or the positive one. "
             "auto takes the negative prompt, or the positive one where cfg 1 leaves the negative out.",
         ),
+        SegaGuidance.Input(
+            "guidance",
+            optional=True,
+            tooltip="Guidance of another run, added to that of the concepts: the same edit in another prompt with the "
+            "same seed. Other steps are matched by their noise level; the size must be the same. Off: not connected, "
+            "the reference's default.",
+        ),
     ]
 
 
@@ -66,8 +74,12 @@ def guided_model(
     momentum_beta: float,
     mode: str,
     baseline: str,
+    guidance: GuidanceVectors | None = None,
+    record: Callable[[GuidanceVectors], None] | None = None,
 ) -> Any:
-    """Return the host's MODEL with the guidance that the inputs describe; without concepts, a plain clone.
+    """Return the host's MODEL with the guidance that the inputs describe; without any, a plain clone.
+
+    `record` is given what the concepts did when the sampling is over.
 
     Raises:
         ValueError: names the node, the input and the value.
@@ -76,4 +88,4 @@ def guided_model(
         settings = Settings(momentum_scale=momentum_scale, momentum_beta=momentum_beta, mode=mode)
     except ValueError as error:
         raise ValueError(f"{node_id}: {error}") from error
-    return patch_model(model, as_stack(concepts, node_id), settings, baseline, node_id)
+    return patch_model(model, as_stack(concepts, node_id), settings, baseline, node_id, guidance, record)

@@ -60,10 +60,10 @@ def show_as_prompt(
 
     def shown_once(transformer_options: dict[str, Any]) -> dict[str, Any]:
         # A model function wrapper hands on, whole or chunk by chunk, the labels that it was shown.
-        if "sega_shown" in transformer_options:
+        if "sega_passes" in transformer_options:
             return transformer_options
-        labels = shown(transformer_options["cond_or_uncond"])
-        return {**transformer_options, "cond_or_uncond": labels, "sega_shown": True}
+        labels = transformer_options["cond_or_uncond"]
+        return {**transformer_options, "cond_or_uncond": shown(labels), "sega_passes": labels}
 
     def apply_model(
         executor: Any, x: Any, t: Any, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs

@@ -9,7 +9,13 @@ import comfy.samplers
 import nodes as host_nodes
 from comfy_api.latest import io
 
+from ..sega_core import GuidanceVectors
 from .guidance_inputs import guidance_inputs, guided_model
+from .types import SegaGuidance
+from .wiring import is_wired, is_wired_in_queue
+
+# The place of the guidance among the outputs.
+_GUIDANCE = 1
 
 
 class SEGASampler(io.ComfyNode):
@@ -69,8 +75,21 @@ class SEGASampler(io.ComfyNode):
                 ),
                 *guidance_inputs(),
             ],
-            outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised, edited latent.")],
+            outputs=[
+                io.Latent.Output(display_name="LATENT", tooltip="The denoised, edited latent."),
+                SegaGuidance.Output(
+                    display_name="guidance",
+                    tooltip="What the concepts added at each step and where they acted, for SEGA Preview, SEGA Save "
+                    "Guidance or the guidance input of another sampler. It is recorded only when it is connected.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **inputs: Any) -> bool:
+        # A run that recorded nothing must not be taken from the cache once the guidance is connected.
+        return is_wired_in_queue(cls.hidden.unique_id, _GUIDANCE)
 
     @classmethod
     def execute(
@@ -93,11 +112,13 @@ class SEGASampler(io.ComfyNode):
                 raise ValueError(f"SEGASampler: {name} must be a finite number, got {value!r}")
         if concepts is not None:
             _check_latent(model, latent_image["samples"])
-        guided = guided_model("SEGASampler", model, concepts, **settings)
+        runs: list[GuidanceVectors] = []
+        record = runs.append if is_wired(cls.hidden, _GUIDANCE) else None
+        guided = guided_model("SEGASampler", model, concepts, **settings, record=record)
         (latent,) = host_nodes.common_ksampler(
             guided, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise=denoise
         )
-        return io.NodeOutput(latent)
+        return io.NodeOutput(latent, runs[-1] if runs else None)
 
 
 def _check_latent(model: Any, samples: Any) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..sega_core import Concept
 
@@ -13,15 +14,26 @@ MAX_CONCEPTS = 100
 
 SegaConcept = io.Custom("SEGA_CONCEPT")
 SegaConceptStack = io.Custom("SEGA_CONCEPT_STACK")
+SegaGuidance = io.Custom("SEGA_GUIDANCE")
 
 
 @dataclass(frozen=True)
 class EncodedConcept:
-    """A concept and its text, encoded as the host's CONDITIONING."""
+    """A concept and its text, encoded as the host's CONDITIONING.
+
+    Args:
+        concept: the settings.
+        conditioning: the host's.
+        text: what the concept is called.
+        mask: the host's MASK, (N, H, W) or (H, W), in [0, 1]: where the concept may act; None is everywhere.
+        words: the places of the text's words in the embedding; None where they are not known.
+    """
 
     concept: Concept
     conditioning: list[Any]
     text: str
+    mask: Tensor | None = None
+    words: tuple[int, ...] | None = None
 
 
 def as_stack(concepts: EncodedConcept | tuple[EncodedConcept, ...] | None, node_id: str) -> tuple[EncodedConcept, ...]:

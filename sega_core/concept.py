@@ -12,6 +12,13 @@ The names follow diffusers' SemanticStableDiffusionPipeline without its `edit_` 
 | weight             | g_i (eq. 8)                | edit_weights             | 1                 |
 | momentum_scale     | s_m (eq. 9)                | edit_momentum_scale      | 0.1               |
 | momentum_beta      | beta_m (eq. 10)            | edit_mom_beta            | 0.4               |
+
+Two settings are LEDITS++'s (arXiv 2311.16711, section 3.3), off by default:
+
+| here                | LEDITS++ (equation 12)        | diffusers' LEDITS++ argument            |
+|---------------------|-------------------------------|-----------------------------------------|
+| threshold_over      | M^2: summed over the channels | always "space"                          |
+| attention_threshold | lambda of M^1                 | use_intersect_mask, use_cross_attn_mask |
 """
 
 from __future__ import annotations
@@ -22,8 +29,10 @@ from typing import Literal, get_args
 
 Direction = Literal["add", "remove"]
 Mode = Literal["reference", "independent"]
+ThresholdOver = Literal["channel", "space"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 MODES: tuple[Mode, ...] = get_args(Mode)
+THRESHOLDS_OVER: tuple[ThresholdOver, ...] = get_args(ThresholdOver)
 
 
 def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -54,6 +63,10 @@ class Concept:
         warmup_steps: first step, in [0, inf), at which the concept acts. Reference default 10.
         cooldown_steps: first step at which it acts no longer; None is never. Must be after `warmup_steps`.
         weight: share among the concepts, in [0, inf); 0 is off. Reference default 1.
+        threshold_over: "channel" takes the quantile in each channel for itself, as SEGA does; "space" takes it of the
+            magnitude summed over the channels, as LEDITS++ does: a place is edited in all channels or in none.
+        attention_threshold: the quantile, in [0, 1), of the cross-attention to the concept's words under which its
+            guidance is dropped as well; 0 is off. LEDITS++ uses the same number as for `threshold`.
 
     Raises:
         ValueError: names the argument, its range and the value.
@@ -65,6 +78,8 @@ class Concept:
     warmup_steps: int = 10
     cooldown_steps: int | None = None
     weight: float = 1.0
+    threshold_over: ThresholdOver = "channel"
+    attention_threshold: float = 0.0
 
     def __post_init__(self) -> None:
         _require_choice("direction", self.direction, DIRECTIONS)
@@ -78,6 +93,8 @@ class Concept:
                     f"cooldown_steps must be after warmup_steps ({self.warmup_steps}), got {self.cooldown_steps}"
                 )
         _require_number("weight", self.weight, 0)
+        _require_choice("threshold_over", self.threshold_over, THRESHOLDS_OVER)
+        _require_number("attention_threshold", self.attention_threshold, 0, 1)
 
     @property
     def factor(self) -> float:

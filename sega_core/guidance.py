@@ -1,30 +1,43 @@
-"""The guidance of one concept at one step (arXiv 2301.12247, section 3, equations 5 to 7), as a pure function."""
+"""The guidance of one concept at one step (arXiv 2301.12247, section 3, equations 5 to 7), as pure functions."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from .concept import Concept
+from .concept import Concept, ThresholdOver
 
 
-def concept_guidance(difference: Tensor, concept: Concept) -> Tensor:
-    """Scale and threshold a concept's direction (equations 5 to 7): gamma.
+def concept_guidance(
+    difference: Tensor, concept: Concept, mask: Tensor | None = None, attention: Tensor | None = None
+) -> Tensor:
+    """Scale, mask and threshold a concept's direction (equations 5 to 7): gamma.
 
     Args:
         difference: concept estimate minus baseline estimate, (B, C, *spatial), in noise or velocity space.
-        concept: its direction, scale and threshold are used.
+        concept: its direction, scale and thresholds are used.
+        mask: where the user wants the edit, (B or 1, 1, *spatial), in [0, 1]; the threshold looks at what it leaves.
+        attention: cross-attention to the concept's words, (B, h, w), for two spatial axes; needs an
+            `attention_threshold` above 0.
 
     Returns:
         The guidance, same shape, fp32, before weight and momentum.
     """
-    return keep_largest(difference.float() * concept.factor, concept.threshold)
+    psi = difference.float() * concept.factor
+    if mask is not None:
+        psi = psi * mask
+    gamma = keep_largest(psi, concept.threshold, concept.threshold_over)
+    if attention is None:
+        return gamma
+    return gamma * attention_mask(attention, concept.attention_threshold, gamma.shape[2:])
 
 
-def keep_largest(psi: Tensor, threshold: float) -> Tensor:
-    """Zero the elements whose magnitude is under the quantile of their sample and channel (equations 6 and 7).
+def keep_largest(psi: Tensor, threshold: float, over: ThresholdOver = "channel") -> Tensor:
+    """Zero the elements whose magnitude is under the quantile of their sample (equations 6 and 7).
 
     The interpolated quantile lies between two neighbouring order statistics, so exactly the elements from the upper
     one on reach it: one selection replaces the sort. (Between two adjacent floats torch.quantile may round down to the
@@ -33,6 +46,8 @@ def keep_largest(psi: Tensor, threshold: float) -> Tensor:
     Args:
         psi: (B, C, *spatial), fp32.
         threshold: the quantile over all spatial axes, in [0, 1).
+        over: "channel" for a quantile per channel; "space" for one of the magnitude summed over the channels
+            (LEDITS++, arXiv 2311.16711, section 3.3).
 
     Returns:
         Same shape; elements that pass keep their value.
@@ -40,8 +55,34 @@ def keep_largest(psi: Tensor, threshold: float) -> Tensor:
     if threshold == 0:
         return psi
     magnitude = psi.abs().flatten(2)
-    count = magnitude.shape[2]
+    if over == "space":
+        magnitude = magnitude.sum(1, keepdim=True)
+    return torch.where(_reaches_quantile(magnitude, threshold), psi.flatten(2), 0).view_as(psi)
+
+
+def attention_mask(attention: Tensor, threshold: float, spatial: Sequence[int]) -> Tensor:
+    """Return where the picture looks at the concept's words (LEDITS++, arXiv 2311.16711, section 3.3: M^1).
+
+    Args:
+        attention: cross-attention summed over the words, averaged over heads and layers, (B, h, w).
+        threshold: the quantile over the picture, in [0, 1), from which the mask is 1.
+        spatial: height and width of the mask.
+
+    Returns:
+        (B, 1, height, width), of 0 and 1.
+    """
+    # The weights that LEDITS++'s implementation gives to a place and its neighbours.
+    weights = torch.exp(-torch.tensor([1.0, 0.0, 1.0], device=attention.device))
+    weights = weights / weights.sum()
+    edge = "reflect" if min(attention.shape[1:]) > 1 else "replicate"
+    padded = F.pad(attention.float().unsqueeze(1), (1, 1, 1, 1), mode=edge)
+    smooth = F.conv2d(padded, (weights[:, None] * weights).view(1, 1, 3, 3))
+    mask = _reaches_quantile(smooth.flatten(2), threshold).view_as(smooth)
+    return F.interpolate(mask.float(), size=tuple(spatial))
+
+
+def _reaches_quantile(values: Tensor, threshold: float) -> Tensor:
+    """Return which values along the last axis reach its quantile."""
     # torch.quantile computes the rank in fp32 as well.
-    rank = math.ceil(float(torch.tensor(threshold, dtype=torch.float32) * (count - 1)))
-    limit = magnitude.kthvalue(rank + 1, dim=2, keepdim=True).values
-    return torch.where(magnitude >= limit, psi.flatten(2), 0).view_as(psi)
+    rank = math.ceil(float(torch.tensor(threshold, dtype=torch.float32) * (values.shape[-1] - 1)))
+    return values >= values.kthvalue(rank + 1, dim=-1, keepdim=True).values

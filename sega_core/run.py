@@ -9,6 +9,7 @@ from torch import Tensor
 from .concept import Concept, Settings
 from .guidance import concept_guidance
 from .plan import passes_needed
+from .vectors import Recorder
 
 
 class Run:
@@ -22,11 +23,15 @@ class Run:
         concepts: the run's concepts, in the order of the indices used below.
         settings: what they share.
         steps: number of sampling steps.
+        recorder: is told what each evaluation gave; None keeps nothing.
     """
 
-    def __init__(self, concepts: Sequence[Concept], settings: Settings, steps: int) -> None:
+    def __init__(
+        self, concepts: Sequence[Concept], settings: Settings, steps: int, recorder: Recorder | None = None
+    ) -> None:
         self.concepts = tuple(concepts)
         self.settings = settings
+        self.recorder = recorder
         self._needed = passes_needed(self.concepts, settings, steps)
         # Momenta v with which each of the last steps began, and what the last one leaves to the next; one for all
         # concepts in reference mode, one each otherwise.
@@ -46,22 +51,52 @@ class Run:
         """Start the momentum anew: the latents have another size now."""
         self._momenta = {self._step: {}}
 
-    def guidance(self, step: int, differences: Mapping[int, Tensor]) -> Tensor | None:
+    def guidance(
+        self,
+        step: int,
+        differences: Mapping[int, Tensor],
+        masks: Mapping[int, Tensor] | None = None,
+        attention: Mapping[int, Tensor] | None = None,
+        sigma: float = 0.0,
+    ) -> Tensor | None:
         """Return the guidance to add to the CFG estimate, or None where there is none.
 
         Args:
             step: the sampling step.
             differences: per concept of `needed(step)`, its estimate minus the baseline's, (B, C, *spatial), in noise
                 or velocity space.
+            masks: per concept that has one, where the user wants the edit, (B or 1, 1, *spatial), in [0, 1].
+            attention: per concept that asks for it, the cross-attention to its words, (B, h, w).
+            sigma: noise level of the evaluation; the recorder alone asks for it.
 
         Returns:
             Guidance of the same shape, fp32.
         """
         self._begin(step)
-        gammas = {c: concept_guidance(d, self.concepts[c]) for c, d in differences.items()}
-        if self.settings.mode == "independent":
-            return self._independent(step, gammas)
-        return self._reference(step, gammas)
+        masks, attention = masks or {}, attention or {}
+        gammas = {
+            c: concept_guidance(difference, self.concepts[c], masks.get(c), attention.get(c))
+            for c, difference in differences.items()
+        }
+        weights = self._weights(step)
+        independent = self.settings.mode == "independent"
+        guidance = self._independent(gammas, weights) if independent else self._reference(step, gammas, weights)
+        if self.recorder is not None:
+            shares = {c: weights[c] * gamma for c, gamma in gammas.items() if weights[c]}
+            self.recorder.keep(step, sigma, guidance, shares)
+        return guidance
+
+    def _weights(self, step: int) -> list[float]:
+        """Return what each concept's guidance is multiplied by at this step; 0 where it does not act (equation 8)."""
+        acting = [concept.is_warm(step) and not concept.is_cooled(step) for concept in self.concepts]
+        weights = [concept.weight if acts else 0.0 for concept, acts in zip(self.concepts, acting, strict=True)]
+        total = sum(weights)
+        if self.settings.mode == "independent" or total == 0 or self._all_warm(step):
+            return weights
+        return [weight / total for weight in weights]
+
+    def _all_warm(self, step: int) -> bool:
+        return all(concept.is_warm(step) for concept in self.concepts)
 
     def _begin(self, step: int) -> None:
         """Go to a step: forth over steps without any estimate, or back to what the step began with."""
@@ -73,23 +108,19 @@ class Run:
         self._momenta = {**kept, step: began, step + 1: self._decayed(began)}
         self._step = step
 
-    def _reference(self, step: int, gammas: Mapping[int, Tensor]) -> Tensor | None:
-        warm = [c for c, concept in enumerate(self.concepts) if concept.is_warm(step)]
-        weights = [0.0 if concept.is_cooled(step) else concept.weight for concept in self.concepts]
-        with_momentum = self._with_momentum(0, _sum(weights[c] * gamma for c, gamma in gammas.items()))
-        if len(warm) == len(self.concepts):
+    def _reference(self, step: int, gammas: Mapping[int, Tensor], weights: Sequence[float]) -> Tensor | None:
+        # The one momentum takes in what still warms up as well.
+        uncooled = {c: gamma for c, gamma in gammas.items() if not self.concepts[c].is_cooled(step)}
+        with_momentum = self._with_momentum(0, _sum(self.concepts[c].weight * g for c, g in uncooled.items()))
+        if self._all_warm(step):
             return with_momentum
-        total = sum(weights[c] for c in warm)
-        if total == 0:
-            return None
-        return _sum(weights[c] / total * gammas[c] for c in warm if c in gammas)
+        return _sum(weights[c] * gamma for c, gamma in gammas.items() if weights[c])
 
-    def _independent(self, step: int, gammas: Mapping[int, Tensor]) -> Tensor | None:
+    def _independent(self, gammas: Mapping[int, Tensor], weights: Sequence[float]) -> Tensor | None:
         active: list[Tensor] = []
         for c, gamma in gammas.items():
-            concept = self.concepts[c]
-            with_momentum = self._with_momentum(c, concept.weight * gamma)
-            if with_momentum is not None and concept.is_warm(step) and not concept.is_cooled(step):
+            with_momentum = self._with_momentum(c, self.concepts[c].weight * gamma)
+            if with_momentum is not None and weights[c]:
                 active.append(with_momentum)
         return _sum(active)
 

@@ -179,9 +179,9 @@ def test_every_guider_keeps_the_concepts_times(
     calls: list[tuple[int, list[int]]] = []
     original = host.pack.sega_core.Run.guidance
 
-    def guidance(self: Any, step: int, differences: dict[int, torch.Tensor]) -> torch.Tensor | None:
+    def guidance(self: Any, step: int, differences: dict[int, torch.Tensor], *rest: Any) -> torch.Tensor | None:
         calls.append((step, list(differences)))
-        return original(self, step, differences)
+        return original(self, step, differences, *rest)
 
     monkeypatch.setattr(host.pack.sega_core.Run, "guidance", guidance)
     concepts = [host.concept(warmup_steps=1, cooldown_steps=3), host.concept(11, warmup_steps=2)]

@@ -159,8 +159,8 @@ def test_momentum_advances_once_per_step(
     calls: list[tuple[int, torch.Tensor, torch.Tensor]] = []
     original = run.guidance
 
-    def guidance(self: Any, step: int, differences: dict[int, torch.Tensor]) -> torch.Tensor | None:
-        out = original(self, step, differences)
+    def guidance(self: Any, step: int, differences: dict[int, torch.Tensor], *rest: Any) -> torch.Tensor | None:
+        out = original(self, step, differences, *rest)
         gammas = [
             host.pack.sega_core.guidance.concept_guidance(difference, self.concepts[c])
             for c, difference in differences.items()
@@ -294,9 +294,9 @@ def test_restarts_count_the_steps_of_the_whole_schedule(
     steps: list[int] = []
     original = host.pack.sega_core.Run.guidance
 
-    def guidance(self: Any, step: int, differences: Any) -> torch.Tensor | None:
+    def guidance(self: Any, step: int, differences: Any, *rest: Any) -> torch.Tensor | None:
         steps.append(step)
-        return original(self, step, differences)
+        return original(self, step, differences, *rest)
 
     monkeypatch.setattr(host.pack.sega_core.Run, "guidance", guidance)
     seen, sigmas = Evaluations(host.eps), RESTARTS["EPS"]

@@ -1,0 +1,89 @@
+"""Files of tensors in ComfyUI's input and output folders: their names, for the nodes that save and load them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import folder_paths
+
+_OUTPUT = " [output]"
+
+
+def choices(kind: str) -> list[str]:
+    """Return the files of a kind, such as "guidance", as a picker shows them; those in the output folder say so."""
+    found = []
+    for folder, mark in ((folder_paths.get_input_directory(), ""), (folder_paths.get_output_directory(), _OUTPUT)):
+        files = Path(folder).rglob(f"*.{kind}.safetensors")
+        found += sorted(file.relative_to(folder).as_posix() + mark for file in files if file.is_file())
+    return found
+
+
+def input_file(node_id: str, name: str) -> Path:
+    """Return the file that a picker's choice stands for.
+
+    Raises:
+        ValueError: the name leads out of ComfyUI's folders, is no safetensors file or does not exist.
+    """
+    mark = name.endswith(_OUTPUT)
+    folder = Path(folder_paths.get_output_directory() if mark else folder_paths.get_input_directory())
+    relative = name.removesuffix(_OUTPUT)
+    if not _is_inside(folder, relative) or not relative.endswith(".safetensors"):
+        raise ValueError(
+            f"{node_id}: file must be a .safetensors file in ComfyUI's {'output' if mark else 'input'} folder, got "
+            f"{name!r}"
+        )
+    if not (folder / relative).is_file():
+        raise ValueError(f"{node_id}: file {name!r} does not exist in {folder}")
+    return folder / relative
+
+
+def check_file(node_id: str, name: str | None) -> bool | str:
+    """Say before anything runs what `input_file` would; None is a value that is not known yet."""
+    try:
+        if name is not None:
+            input_file(node_id, name)
+    except ValueError as error:
+        return str(error)
+    return True
+
+
+def stamp(node_id: str, name: str) -> str:
+    """Return what changes when the file does."""
+    status = input_file(node_id, name).stat()
+    return f"{status.st_mtime_ns} {status.st_size}"
+
+
+def output_file(node_id: str, prefix: str, kind: str) -> Path:
+    """Return a new file's path in the output folder: the prefix, a counter and the kind.
+
+    Raises:
+        ValueError: the prefix leads out of the folder.
+    """
+    folder = folder_paths.get_output_directory()
+    if not _is_inside(Path(folder), prefix) or not os.path.basename(prefix):
+        raise ValueError(
+            f"{node_id}: filename_prefix must be a name in ComfyUI's output folder, such as 'sega/{kind}', got "
+            f"{prefix!r}"
+        )
+    place, name, counter, _, _ = folder_paths.get_save_image_path(prefix, folder)
+    return Path(place, f"{name}_{counter:05}_.{kind}.safetensors")
+
+
+def as_result(file: Path) -> dict[str, str]:
+    """Return a saved file as the host's history names it."""
+    relative = file.relative_to(folder_paths.get_output_directory())
+    subfolder = "" if relative.parent == Path() else relative.parent.as_posix()
+    return {"filename": file.name, "subfolder": subfolder, "type": "output"}
+
+
+def _is_inside(folder: Path, name: str) -> bool:
+    if "\0" in name:
+        return False
+    base = os.path.abspath(folder)
+    path = os.path.abspath(os.path.join(base, name))
+    return (
+        path != base
+        and os.path.splitdrive(path)[0] == os.path.splitdrive(base)[0]
+        and (os.path.commonpath([base, path]) == base)
+    )

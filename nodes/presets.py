@@ -1,0 +1,182 @@
+"""Concept presets: published settings of concepts, and the user's own.
+
+The user's file is `default/sega_presets.json` in ComfyUI's user folder: a list of presets such as
+`[{"name": "hat", "text": "wearing a hat", "guidance_scale": 6, "threshold": 0.95, "source": "mine"}]`.
+The keys are `name` (needed), `text` (left out: the preset leaves the text alone), `source` (a note) and the inputs
+`direction`, `guidance_scale`, `threshold`, `warmup_steps`, `cooldown_steps`, `weight`, `threshold_over` and
+`attention_threshold`, in the ranges of SEGAConcept; one left out has its default. A name of a shipped preset replaces
+it. A preset that is not valid is left out and the log says why. The file is data: nothing in it is ever executed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import reprlib
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+from comfy_api.latest import io
+
+from .concept_inputs import check_steps, concept_inputs, place_inputs
+
+NONE = "none"
+MAX_PRESETS = 500
+MAX_FILE_BYTES = 1_000_000
+MAX_NAME, MAX_TEXT, MAX_SOURCE = 80, 2000, 2000
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named set of values for SEGAConcept's inputs.
+
+    Args:
+        name: as the user picks it.
+        values: by the input's id: every setting, and the text if the preset has one.
+        source: the publication, what it says and what was chosen here.
+    """
+
+    name: str
+    values: Mapping[str, Any]
+    source: str
+
+
+def available() -> dict[str, Preset]:
+    """Return the shipped presets and the user's, by name in alphabetical order; files that changed are read anew."""
+    users = Path(folder_paths.get_user_directory()) / "default" / "sega_presets.json"
+    found: dict[str, Preset] = {}
+    for file in (Path(__file__).with_suffix(".json"), users):
+        found.update({preset.name: preset for preset in _presets(file, _stamp(file))})
+    return dict(sorted(found.items(), key=lambda item: item[0].casefold()))
+
+
+def completed(name: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the given inputs, and a preset's values for those that it has and that are not given.
+
+    Raises:
+        ValueError: nobody gives the text, or there is no such preset and inputs are missing.
+    """
+    presets = available()
+    preset = presets.get(name) if isinstance(name, str) else None
+    if preset is None and name != NONE:
+        missing = [key for key in ("text", *_settings()) if key not in given]
+        if missing:
+            raise ValueError(
+                f"preset must be one of {', '.join([NONE, *presets])}, got {_short(name)}; without it these inputs are "
+                f"missing: {', '.join(missing)}"
+            )
+    values = {**(preset.values if preset else {}), **given}
+    if "text" not in values:
+        raise ValueError(f"text is missing, and preset {_short(name)} has none")
+    return values
+
+
+def _settings() -> dict[str, io.Input]:
+    """Return the inputs that a preset sets besides the text, by id."""
+    return {setting.id: setting for setting in [*concept_inputs(), *place_inputs()] if setting.id != "mask"}
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
+
+
+# The editor asks often. The stamp makes a file that changed another call.
+@lru_cache(maxsize=4)
+def _presets(file: Path, stamp: tuple[int, int] | None) -> tuple[Preset, ...]:
+    return tuple(_valid(file))
+
+
+def _valid(file: Path) -> Iterator[Preset]:
+    """Yield the file's valid presets and log one warning for each that is not."""
+    try:
+        entries = _entries(file)
+    except FileNotFoundError:
+        return
+    # A RecursionError is the parser's answer to lists in lists in lists.
+    except (OSError, ValueError, RecursionError) as error:
+        logging.warning("SEGA presets: %s is left out: %s", file, error)
+        return
+    if len(entries) > MAX_PRESETS:
+        logging.warning("SEGA presets: %s: only the first %d of %d are used", file, MAX_PRESETS, len(entries))
+    names = set()
+    for place, entry in enumerate(entries[:MAX_PRESETS], 1):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        try:
+            preset = _preset(entry)
+            if name in names:
+                raise ValueError("name must not be used twice")
+        except ValueError as error:
+            logging.warning("SEGA presets: %s: preset %d, %s, is left out: %s", file, place, _short(name), error)
+            continue
+        names.add(name)
+        yield preset
+
+
+def _entries(file: Path) -> list[Any]:
+    if file.exists() and not file.is_file():
+        raise ValueError("it must be a file")
+    with file.open("rb") as opened:
+        content = opened.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ValueError(f"it must be at most {MAX_FILE_BYTES} bytes long")
+    # Some editors write a byte order mark.
+    entries = json.loads(content.decode("utf-8-sig"))
+    if not isinstance(entries, list):
+        raise ValueError(f"it must be a list of presets, got {_short(entries)}")
+    return entries
+
+
+def _preset(entry: Any) -> Preset:
+    if not isinstance(entry, dict):
+        raise ValueError(f"it must be an object, got {_short(entry)}")
+    settings = _settings()
+    unknown = entry.keys() - {"name", "text", "source", *settings}
+    if unknown:
+        raise ValueError(f"there is no field {_short(min(unknown))}")
+    name = _words("name", entry.get("name"), MAX_NAME)
+    if name.strip().casefold() == NONE:
+        raise ValueError(f"name must not be {NONE!r}, which is no preset, got {_short(name)}")
+    values = {"text": _words("text", entry["text"], MAX_TEXT, "\n\t")} if "text" in entry else {}
+    for key, setting in settings.items():
+        values[key] = _fitting(setting, entry[key]) if key in entry else setting.default
+    steps = check_steps(values["warmup_steps"], values["cooldown_steps"])
+    if steps is not True:
+        raise ValueError(steps)
+    source = _words("source", entry["source"], MAX_SOURCE, "\n\t") if "source" in entry else ""
+    return Preset(name, values, source)
+
+
+def _words(key: str, value: Any, most: int, controls: str = "") -> str:
+    """Return a text if it is 1 to `most` characters long and has no control characters but those allowed."""
+    if not isinstance(value, str) or not 1 <= len(value) <= most or not value.strip():
+        raise ValueError(f"{key} must be a text of 1 to {most} characters, got {_short(value)}")
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") and c not in controls for c in value):
+        raise ValueError(f"{key} must have no control characters, got {_short(value)}")
+    return value
+
+
+def _fitting(setting: Any, value: Any) -> Any:
+    """Return a value if the input takes it."""
+    if isinstance(setting, io.Combo.Input):
+        if value not in setting.options:
+            raise ValueError(f"{setting.id} must be one of {', '.join(setting.options)}, got {_short(value)}")
+        return value
+    whole = isinstance(setting, io.Int.Input)
+    if type(value) not in ((int,) if whole else (int, float)) or not setting.min <= value <= setting.max:
+        number = "a whole number" if whole else "a number"
+        raise ValueError(f"{setting.id} must be {number} in [{setting.min:g}, {setting.max:g}], got {_short(value)}")
+    return value
+
+
+def _short(value: Any) -> str:
+    """Return a value as a log shows it: in one line, never long."""
+    return reprlib.repr(value)

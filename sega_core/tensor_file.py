@@ -1,0 +1,51 @@
+"""Safetensors files of one format: written whole or not at all, read without trust."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+def write(path: Path, form: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a file of format `form`; nobody ever sees a part of it.
+
+    Args:
+        path: the file; one that is there is replaced.
+        form: what the file holds, such as "sega-guidance"; `read` asks for it.
+        tensors: by name.
+        metadata: texts by name.
+    """
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, {**metadata, "format": form}
+        )
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read(path: Path, form: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a file of format `form`.
+
+    Raises:
+        ValueError: it is no safetensors file, of another format, or holds a number that is not finite.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != form:
+                raise ValueError(f"{path.name} must be a file of format {form!r}, got {metadata.get('format')!r}")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is no safetensors file, or a damaged one: {error}") from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{path.name}: {name} must be finite, got NaN or infinity")
+    return tensors, metadata

@@ -1,0 +1,211 @@
+"""Guidance vectors: what the concepts of a run added, step by step, and their safetensors file.
+
+They are diffusers' `sem_guidance`. Added to a run of another prompt with the same noise they make the same edit there
+(arXiv 2301.12247, section 4, uniqueness).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from . import tensor_file
+from .concept import Concept, Settings
+from .plan import step_of_sigma
+
+Space = Literal["noise", "velocity"]
+SPACES: tuple[Space, ...] = get_args(Space)
+FORMAT = "sega-guidance"
+VERSION = "1"
+
+
+@dataclass(frozen=True)
+class GuidanceVectors:
+    """The guidance of a whole run, and which concept acted where and when.
+
+    Args:
+        guidance: one tensor, or one for each part of packed latents (video and sound): what the concepts added at each
+            step, (steps, B, C, *spatial), fp32, on the CPU.
+        activity: likewise, (concepts, B, *spatial): where each concept acted, as the mean magnitude of its share over
+            steps and channels.
+        strength: (steps, concepts): how strongly each concept acted, as the mean magnitude of its share.
+        sigmas: the schedule, steps + 1 numbers.
+        space: of the estimates that the guidance is added to.
+        concepts: the run's concepts.
+        texts: theirs.
+        settings: what they shared.
+
+    A concept's share is its part of the guidance without the momentum.
+
+    Raises:
+        ValueError: the tensors, the schedule and the concepts do not fit each other.
+    """
+
+    guidance: tuple[Tensor, ...]
+    activity: tuple[Tensor, ...]
+    strength: Tensor
+    sigmas: tuple[float, ...]
+    space: Space
+    concepts: tuple[Concept, ...]
+    texts: tuple[str, ...]
+    settings: Settings
+
+    def __post_init__(self) -> None:
+        steps, concepts = len(self.sigmas) - 1, len(self.concepts)
+        if steps < 1 or not all(math.isfinite(sigma) and sigma >= 0 for sigma in self.sigmas):
+            raise ValueError(f"sigmas must be two or more numbers in [0, inf), got {list(self.sigmas)}")
+        if self.space not in SPACES:
+            raise ValueError(f"space must be one of {', '.join(SPACES)}, got {self.space!r}")
+        if len(self.texts) != concepts:
+            raise ValueError(f"texts must be as many as concepts ({concepts}), got {len(self.texts)}")
+        if not self.guidance or len(self.activity) != len(self.guidance):
+            raise ValueError(f"activity must have a tensor for each of guidance's {len(self.guidance)}")
+        for guidance, activity in zip(self.guidance, self.activity, strict=True):
+            if guidance.ndim < 4 or guidance.shape[0] != steps:
+                raise ValueError(f"guidance must be ({steps}, B, C, *spatial), got {tuple(guidance.shape)}")
+            _require_shape("activity", activity, (concepts, guidance.shape[1], *guidance.shape[3:]))
+        _require_shape("strength", self.strength, (steps, concepts))
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shape of the latents, (B, C, *spatial), for each part."""
+        return [tuple(guidance.shape[1:]) for guidance in self.guidance]
+
+    def step_at(self, sigma: float, before: int = 0) -> int:
+        """Return the step whose guidance belongs to a noise level, whatever the schedule it comes from."""
+        return step_of_sigma(sigma, self.sigmas, before)
+
+
+class Recorder:
+    """Keeps what one part of the latents was given, on the CPU, while a run is under way.
+
+    Args:
+        shape: of the latents, (B, C, *spatial).
+        sigmas: the schedule.
+        concepts: how many there are.
+    """
+
+    def __init__(self, shape: Sequence[int], sigmas: Sequence[float], concepts: int) -> None:
+        self.shape = tuple(shape)
+        self.sigmas = tuple(sigmas)
+        self.concepts = concepts
+        self._kept: dict[int, tuple[float, Tensor | None, dict[int, Tensor]]] = {}
+
+    def keep(self, step: int, sigma: float, guidance: Tensor | None, shares: Mapping[int, Tensor]) -> None:
+        """Keep the evaluation of a step that is nearest to the step's own noise level, the last one of several.
+
+        Raises:
+            ValueError: the latents have another size than at first.
+        """
+        distance = abs(sigma - self.sigmas[step])
+        if step in self._kept and self._kept[step][0] < distance:
+            return
+        if guidance is not None and tuple(guidance.shape) != self.shape:
+            raise ValueError(
+                f"guidance cannot be recorded where the latents change size: {tuple(guidance.shape)} after {self.shape}"
+            )
+        activity = {c: share.abs().mean(1).cpu() for c, share in shares.items()}
+        self._kept[step] = (distance, None if guidance is None else guidance.float().cpu(), activity)
+
+    def guidance(self) -> Tensor:
+        """Return the guidance of all steps, (steps, B, C, *spatial); 0 where there was none."""
+        out = torch.zeros((len(self.sigmas) - 1, *self.shape))
+        for step, (_, guidance, _) in self._kept.items():
+            if guidance is not None:
+                out[step] = guidance
+        return out
+
+    def activity(self) -> Tensor:
+        """Return where each concept acted, (concepts, B, *spatial)."""
+        out = torch.zeros((self.concepts, self.shape[0], *self.shape[2:]))
+        for _, _, activity in self._kept.values():
+            for c, magnitude in activity.items():
+                out[c] += magnitude / (len(self.sigmas) - 1)
+        return out
+
+    def strength(self) -> Tensor:
+        """Return how strongly each concept acted, (steps, concepts)."""
+        out = torch.zeros((len(self.sigmas) - 1, self.concepts))
+        for step, (_, _, activity) in self._kept.items():
+            for c, magnitude in activity.items():
+                out[step, c] = magnitude.mean()
+        return out
+
+
+def recorded(
+    recorders: Sequence[Recorder], space: Space, concepts: Sequence[Concept], texts: Sequence[str], settings: Settings
+) -> GuidanceVectors:
+    """Return what the recorders of a run, one for each part of its latents, have kept."""
+    return GuidanceVectors(
+        guidance=tuple(recorder.guidance() for recorder in recorders),
+        activity=tuple(recorder.activity() for recorder in recorders),
+        strength=torch.stack([recorder.strength() for recorder in recorders]).mean(0),
+        sigmas=recorders[0].sigmas,
+        space=space,
+        concepts=tuple(concepts),
+        texts=tuple(texts),
+        settings=settings,
+    )
+
+
+def save(vectors: GuidanceVectors, path: Path) -> None:
+    """Write guidance vectors to a safetensors file, whole or not at all."""
+    parts = range(len(vectors.guidance))
+    tensors = {f"guidance.{part}": vectors.guidance[part] for part in parts}
+    tensors |= {f"activity.{part}": vectors.activity[part] for part in parts}
+    concepts = [
+        {"text": text, **asdict(concept)} for text, concept in zip(vectors.texts, vectors.concepts, strict=True)
+    ]
+    metadata = {
+        "version": VERSION,
+        "space": vectors.space,
+        "sigmas": json.dumps(vectors.sigmas),
+        "concepts": json.dumps(concepts),
+        "settings": json.dumps(asdict(vectors.settings)),
+    }
+    tensor_file.write(path, FORMAT, tensors | {"strength": vectors.strength}, metadata)
+
+
+def load(path: Path) -> GuidanceVectors:
+    """Read guidance vectors.
+
+    Raises:
+        ValueError: names the file and what is wrong with it.
+        OSError: it cannot be read.
+    """
+    tensors, metadata = tensor_file.read(path, FORMAT)
+    if metadata.get("version") != VERSION:
+        raise ValueError(f"{path.name}: version must be {VERSION}, got {metadata.get('version')!r}")
+    try:
+        concepts = [dict(concept) for concept in _parsed(metadata, "concepts")]
+        parts = range(sum(name.startswith("guidance.") for name in tensors))
+        return GuidanceVectors(
+            guidance=tuple(tensors[f"guidance.{part}"].float() for part in parts),
+            activity=tuple(tensors[f"activity.{part}"].float() for part in parts),
+            strength=tensors["strength"].float(),
+            sigmas=tuple(float(sigma) for sigma in _parsed(metadata, "sigmas")),
+            space=metadata["space"],  # type: ignore[arg-type]
+            texts=tuple(str(concept.pop("text")) for concept in concepts),
+            concepts=tuple(Concept(**concept) for concept in concepts),
+            settings=Settings(**_parsed(metadata, "settings")),
+        )
+    except KeyError as error:
+        raise ValueError(f"{path.name}: {error.args[0]} is missing") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path.name}: {error}") from error
+
+
+def _parsed(metadata: Mapping[str, str], name: str) -> Any:
+    return json.loads(metadata[name])
+
+
+def _require_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} must be {shape}, got {tuple(tensor.shape)}")
