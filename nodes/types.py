@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,11 @@ class EncodedConcept:
     text: str
     mask: Tensor | None = None
     words: tuple[int, ...] | None = None
+
+
+def concept_name(node_id: str, concepts: Sequence[EncodedConcept], index: int) -> str:
+    """Return what a concept is called in errors."""
+    return f"{node_id}: concepts: concept {index + 1} ({concepts[index].text!r})"
 
 
 def as_stack(concepts: EncodedConcept | tuple[EncodedConcept, ...] | None, node_id: str) -> tuple[EncodedConcept, ...]:

@@ -16,16 +16,28 @@ CONCEPT_INPUTS = [
     ("cooldown_steps", "INT", 0),
     ("weight", "FLOAT", 1.0),
 ]
+PLACE_INPUTS = [
+    ("mask", "MASK", None),
+    ("threshold_over", "COMBO", "channel"),
+    ("attention_threshold", "FLOAT", 0.0),
+]
 GUIDANCE_INPUTS = [
     ("concepts", "SEGA_CONCEPT,SEGA_CONCEPT_STACK", None),
     ("momentum_scale", "FLOAT", 0.1),
     ("momentum_beta", "FLOAT", 0.4),
     ("mode", "COMBO", "reference"),
     ("baseline", "COMBO", "auto"),
+    ("guidance", "SEGA_GUIDANCE", None),
 ]
 INPUTS = {
-    "SEGAConcept": [("clip", "CLIP", None), ("text", "STRING", None), *CONCEPT_INPUTS],
-    "SEGAConceptFromConditioning": [("conditioning", "CONDITIONING", None), *CONCEPT_INPUTS],
+    "SEGAConcept": [
+        ("clip", "CLIP", None),
+        ("text", "STRING", None),
+        *CONCEPT_INPUTS,
+        *PLACE_INPUTS,
+        ("preset", "COMBO", "none"),
+    ],
+    "SEGAConceptFromConditioning": [("conditioning", "CONDITIONING", None), *CONCEPT_INPUTS, *PLACE_INPUTS],
     "SEGAConceptStack": [("concepts", "COMFY_AUTOGROW_V3", None), ("stack", "SEGA_CONCEPT_STACK", None)],
     "SEGASampler": [
         ("model", "MODEL", None),
@@ -41,15 +53,37 @@ INPUTS = {
         *GUIDANCE_INPUTS,
     ],
     "SEGAModelPatch": [("model", "MODEL", None), *GUIDANCE_INPUTS],
+    "SEGASaveGuidance": [("guidance", "SEGA_GUIDANCE", None), ("filename_prefix", "STRING", "sega/guidance")],
+    "SEGALoadGuidance": [("file", "COMBO", None)],
+    "SEGASaveConditioning": [
+        ("conditioning", "CONDITIONING", None),
+        ("filename_prefix", "STRING", "sega/conditioning"),
+    ],
+    "SEGALoadConditioning": [("file", "COMBO", None)],
+    "SEGAPreview": [("guidance", "SEGA_GUIDANCE", None), ("image", "IMAGE", None)],
 }
 OUTPUTS = {
     "SEGAConcept": ["SEGA_CONCEPT"],
     "SEGAConceptFromConditioning": ["SEGA_CONCEPT"],
     "SEGAConceptStack": ["SEGA_CONCEPT_STACK"],
-    "SEGASampler": ["LATENT"],
+    "SEGASampler": ["LATENT", "SEGA_GUIDANCE"],
     "SEGAModelPatch": ["MODEL"],
+    "SEGASaveGuidance": [],
+    "SEGALoadGuidance": ["SEGA_GUIDANCE"],
+    "SEGASaveConditioning": [],
+    "SEGALoadConditioning": ["CONDITIONING"],
+    "SEGAPreview": ["IMAGE", "IMAGE"],
 }
-OPTIONAL = {("SEGAConceptStack", "stack"), ("SEGASampler", "concepts"), ("SEGAModelPatch", "concepts")}
+OPTIONAL = {
+    ("SEGAConceptStack", "stack"),
+    ("SEGASampler", "concepts"),
+    ("SEGASampler", "guidance"),
+    ("SEGAModelPatch", "concepts"),
+    ("SEGAModelPatch", "guidance"),
+    # A preset gives what a workflow leaves out.
+    *(("SEGAConcept", name) for name, _, _ in INPUTS["SEGAConcept"] if name != "clip"),
+    *(("SEGAConceptFromConditioning", name) for name, _, _ in PLACE_INPUTS),
+}
 RANGES = {
     "guidance_scale": (0, 100),
     "threshold": (0, 0.999),
@@ -58,6 +92,7 @@ RANGES = {
     "weight": (0, 100),
     "momentum_scale": (0, 10),
     "momentum_beta": (0, 0.999),
+    "attention_threshold": (0, 0.999),
     "steps": (1, 10000),
     "cfg": (0, 100),
     "denoise": (0, 1),
@@ -118,7 +153,8 @@ def test_everything_explains_itself(nodes: dict[str, Any], node_id: str) -> None
 @pytest.mark.parametrize("node_id", INPUTS)
 def test_edit_settings_name_their_default_in_the_reference(nodes: dict[str, Any], node_id: str) -> None:
     for i in nodes[node_id].GET_SCHEMA().inputs:
-        if i.id in {name for name, _, _ in [*CONCEPT_INPUTS, *GUIDANCE_INPUTS]} - {"concepts", "baseline", "mode"}:
+        names = {name for name, _, _ in [*CONCEPT_INPUTS, *PLACE_INPUTS, *GUIDANCE_INPUTS]}
+        if i.id in names - {"concepts", "baseline", "mode"} and node_id not in ("SEGASaveGuidance", "SEGAPreview"):
             assert "reference's default" in i.tooltip, i.id
 
 
@@ -128,6 +164,7 @@ def test_choices_are_these(nodes: dict[str, Any]) -> None:
     assert options["baseline"] == ["auto", "negative", "positive"]
     concept = {i.id: i for i in nodes["SEGAConcept"].GET_SCHEMA().inputs}
     assert concept["direction"].options == ["add", "remove"]
+    assert concept["threshold_over"].options == ["channel", "space"]
 
 
 def test_the_sampler_offers_the_hosts_samplers_and_schedulers(host: Any, nodes: dict[str, Any]) -> None:
@@ -144,6 +181,13 @@ def test_the_sampler_keeps_the_ksamplers_inputs(host: Any, nodes: dict[str, Any]
         for key in ("default", "min", "max", "step", "round"):
             if options and key in options[0]:
                 assert getattr(ours[name], key) == options[0][key], (name, key)
+
+
+def test_widgets_keep_their_order_in_the_editor(nodes: dict[str, Any]) -> None:
+    # A saved workflow holds their values as a list; the editor shows required inputs before optional ones.
+    types = nodes["SEGAConcept"].INPUT_TYPES()
+    names = [name for part in ("required", "optional") for name in types.get(part, {})]
+    assert names == [name for name, _, _ in INPUTS["SEGAConcept"]]
 
 
 def test_concept_text_is_long_and_dynamic(nodes: dict[str, Any]) -> None:

@@ -27,6 +27,8 @@ def test_the_defaults_are_the_references() -> None:
         "warmup_steps": 10,
         "cooldown_steps": None,
         "weight": 1.0,
+        "threshold_over": "channel",
+        "attention_threshold": 0.0,
     }
     assert dataclasses.asdict(Settings()) == {"momentum_scale": 0.1, "momentum_beta": 0.4, "mode": "reference"}
 
