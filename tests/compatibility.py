@@ -13,6 +13,7 @@ from pathlib import Path
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- compatibility: made by `nox -s compatibility` -->", "<!-- end of compatibility -->"
 GROUPS = [
+    "Features",
     "Samplers",
     "Schedulers",
     "Sampling nodes",

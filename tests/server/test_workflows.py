@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 OUR_INPUTS = {"momentum_scale", "momentum_beta", "mode", "baseline"}
-SHIPPED = ["first_edit", "remove_concept", "three_concepts", "model_patch"]
+SHIPPED = ["first_edit", "remove_concept", "three_concepts", "model_patch", "mask"]
 
 pytestmark = pytest.mark.compat("Server", "API workflows: pictures, previews, caches, interrupts")
 
@@ -19,6 +20,33 @@ def test_a_shipped_workflow_makes_images(workflows: Any, pixels: Any, name: str)
     images = pixels(workflows.load(name))
     assert images.shape == (2, 128, 128, 3)
     assert images.std() > 10
+
+
+def test_the_shipped_preview_shows_each_concept_and_the_plot(workflows: Any, client: Any) -> None:
+    workflow = workflows.load("preview", batch=1)
+    outputs = client.run(workflow)
+    assert len(outputs[workflows.only(workflow, "SEGAPreview")]["images"]) == 3 + 1
+    assert len(outputs[workflows.only(workflow, "SaveImage")]["images"]) == 1
+
+
+def test_the_shipped_mask_keeps_the_edit_in_its_place(workflows: Any, pixels: Any) -> None:
+    masked, plain = workflows.load("mask"), workflows.load("first_edit")
+    without = copy.deepcopy(plain)
+    del without[workflows.only(without, "SEGASampler")]["inputs"]["concepts"]
+    # The mask is from 24 to 80 pixels from the top.
+    change = [np.abs(pixels(edited).astype(float) - pixels(without)).mean((0, 3)) for edited in (masked, plain)]
+    assert change[0][24:80, 16:112].mean() > 0.5 * change[1][24:80, 16:112].mean()
+    assert change[0][96:].mean() < 0.5 * change[1][96:].mean()
+
+
+def test_shipped_guidance_goes_from_one_prompt_to_another(workflows: Any, client: Any, pixels: Any) -> None:
+    save, load = workflows.load("save_guidance"), workflows.load("load_guidance")
+    (saved,) = client.run(save)[workflows.only(save, "SEGASaveGuidance")]["guidance"]
+    assert (saved["subfolder"], saved["type"]) == ("sega", "output")
+    load = workflows.changed(load, "SEGALoadGuidance", file=f"{saved['subfolder']}/{saved['filename']} [output]")
+    without = copy.deepcopy(load)
+    del without[workflows.only(without, "SEGASampler")]["inputs"]["guidance"]
+    assert not np.array_equal(pixels(load), pixels(without))
 
 
 def test_without_concepts_the_sampler_makes_the_hosts_image(workflows: Any, pixels: Any) -> None:
