@@ -40,7 +40,7 @@ TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
 GIGABYTES = 12
 
 # The tiers that need no host, and those that a host may change.
-HOSTLESS_TIERS = ["tests/sega_core"]
+HOSTLESS_TIERS = ["tests/sega_core", "tests/tools"]
 HOST_TIERS = ["tests/nodes", "tests/server"]
 SIDE_BY_SIDE = ["--numprocesses=2", "--dist=loadfile"]
 RESULTS = STATE / "compatibility"

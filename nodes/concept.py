@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
-from .concept_inputs import check_steps, concept_inputs, encoded_concept, place_inputs
+from .concept_inputs import build_concept, check_steps, concept_inputs, encoded_concept, place_inputs
 from .presets import NONE, available, completed
 from .types import SegaConcept
 
@@ -61,20 +62,23 @@ class SEGAConcept(io.ComfyNode):
         return repr(available().get(preset)) if isinstance(preset, str) else ""
 
     @classmethod
-    def execute(cls, clip: Any, preset: Any = NONE, **given: Any) -> io.NodeOutput:
+    def execute(
+        cls, clip: Any, text: str | None = None, preset: Any = NONE, mask: Tensor | None = None, **given: Any
+    ) -> io.NodeOutput:
+        try:
+            settings = completed(preset, given if text is None else {"text": text, **given})
+        except ValueError as error:
+            raise ValueError(f"SEGAConcept: {error}") from error
+        text = settings.pop("text")
+        concept = build_concept("SEGAConcept", **settings)
         if clip is None:
             raise ValueError(
                 "SEGAConcept: clip must be a CLIP, got None; the checkpoint has no text encoder: load one with a "
                 "CLIP loader"
             )
-        try:
-            settings = completed(preset, given)
-        except ValueError as error:
-            raise ValueError(f"SEGAConcept: {error}") from error
-        text = settings.pop("text")
         conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(text))
-        words = _places_of_words(clip, text) if settings.get("attention_threshold") else None
-        return io.NodeOutput(encoded_concept("SEGAConcept", conditioning, text, words=words, **settings))
+        words = _places_of_words(clip, text) if concept.attention_threshold > 0 else None
+        return io.NodeOutput(encoded_concept("SEGAConcept", concept, conditioning, text, mask, words))
 
 
 def _places_of_words(clip: Any, text: str) -> tuple[int, ...]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
-from .concept_inputs import check_steps, concept_inputs, encoded_concept, place_inputs
+from .concept_inputs import build_concept, check_steps, concept_inputs, encoded_concept, place_inputs
 from .types import SegaConcept
 
 
@@ -37,7 +38,10 @@ class SEGAConceptFromConditioning(io.ComfyNode):
         return check_steps(warmup_steps, cooldown_steps)
 
     @classmethod
-    def execute(cls, conditioning: list[Any], **settings: Any) -> io.NodeOutput:
+    def execute(cls, conditioning: list[Any], mask: Tensor | None = None, **settings: Any) -> io.NodeOutput:
+        concept = build_concept("SEGAConceptFromConditioning", **settings)
         if not conditioning:
             raise ValueError(f"SEGAConceptFromConditioning: conditioning must not be empty, got {conditioning!r}")
-        return io.NodeOutput(encoded_concept("SEGAConceptFromConditioning", conditioning, "conditioning", **settings))
+        return io.NodeOutput(
+            encoded_concept("SEGAConceptFromConditioning", concept, conditioning, "conditioning", mask)
+        )

