@@ -6,6 +6,7 @@ from .concept_stack import SEGAConceptStack
 from .load_conditioning import SEGALoadConditioning
 from .load_guidance import SEGALoadGuidance
 from .model_patch import SEGAModelPatch
+from .preview import SEGAPreview
 from .sampler import SEGASampler
 from .save_conditioning import SEGASaveConditioning
 from .save_guidance import SEGASaveGuidance
@@ -16,6 +17,7 @@ NODES = [
     SEGAConceptStack,
     SEGASampler,
     SEGAModelPatch,
+    SEGAPreview,
     SEGASaveGuidance,
     SEGALoadGuidance,
     SEGASaveConditioning,

@@ -29,7 +29,8 @@ def save(conditioning: list[Any], path: Path) -> None:
             if key in NOT_TEXT:
                 continue
             if isinstance(value, Tensor):
-                tensors[f"{number}.{key}"] = value.detach().cpu()
+                # Entries may share an embedding, and safetensors takes no memory twice.
+                tensors[f"{number}.{key}"] = value.detach().cpu().clone()
             elif _is_plain(value):
                 plain[key] = value
             else:
@@ -62,8 +63,9 @@ def load(path: Path) -> list[Any]:
     for entry in entries:
         if unknown := entry.keys() & NOT_TEXT:
             raise ValueError(f"{path.name}: {', '.join(sorted(unknown))} is no text")
-        if entry.get("cross_attn") is not None and not isinstance(entry["cross_attn"], Tensor):
-            raise ValueError(f"{path.name}: cross_attn must be a tensor, got {entry['cross_attn']!r}")
+        for key in ("cross_attn", "pooled_output"):
+            if entry.get(key) is not None and not isinstance(entry[key], Tensor):
+                raise ValueError(f"{path.name}: {key} must be a tensor, got {entry[key]!r}")
     return [[entry.pop("cross_attn", None), entry] for entry in entries]
 
 

@@ -25,6 +25,8 @@ def input_file(node_id: str, name: str) -> Path:
     Raises:
         ValueError: the name leads out of ComfyUI's folders, is no safetensors file or does not exist.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"{node_id}: file must be a name, got {name!r}")
     mark = name.endswith(_OUTPUT)
     folder = Path(folder_paths.get_output_directory() if mark else folder_paths.get_input_directory())
     relative = name.removesuffix(_OUTPUT)
@@ -33,7 +35,7 @@ def input_file(node_id: str, name: str) -> Path:
             f"{node_id}: file must be a .safetensors file in ComfyUI's {'output' if mark else 'input'} folder, got "
             f"{name!r}"
         )
-    if not (folder / relative).is_file():
+    if not os.path.isfile(folder / relative):
         raise ValueError(f"{node_id}: file {name!r} does not exist in {folder}")
     return folder / relative
 
@@ -67,7 +69,7 @@ def output_file(node_id: str, prefix: str, kind: str) -> Path:
             f"{prefix!r}"
         )
     place, name, counter, _, _ = folder_paths.get_save_image_path(prefix, folder)
-    return Path(place, f"{name}_{counter:05}_.{kind}.safetensors")
+    return Path(os.path.abspath(place), f"{name}_{counter:05}_.{kind}.safetensors")
 
 
 def as_result(file: Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..sega_core import GuidanceVectors, vectors
 from .files import as_result, output_file
-from .types import SegaGuidance
+from .types import NOT_RECORDED, SegaGuidance
 
 
 class SEGASaveGuidance(io.ComfyNode):
@@ -34,10 +34,10 @@ class SEGASaveGuidance(io.ComfyNode):
     @classmethod
     def execute(cls, guidance: GuidanceVectors | None, filename_prefix: str) -> io.NodeOutput:
         if guidance is None:
-            raise ValueError(
-                "SEGASaveGuidance: guidance must come from a SEGA Sampler that made a step with this output connected, "
-                "got None; change its seed or another input to run it again"
-            )
+            raise ValueError(f"SEGASaveGuidance: {NOT_RECORDED}")
         file = output_file("SEGASaveGuidance", filename_prefix, "guidance")
-        vectors.save(guidance, file)
+        try:
+            vectors.save(guidance, file)
+        except ValueError as error:
+            raise ValueError(f"SEGASaveGuidance: guidance: {error}") from error
         return io.NodeOutput(ui={"guidance": [as_result(file)]})

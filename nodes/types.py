@@ -13,6 +13,11 @@ from ..sega_core import Concept
 
 MAX_CONCEPTS = 100
 
+NOT_RECORDED = (
+    "guidance must come from a SEGA Sampler that made a step with this output connected, got None; change its seed or "
+    "another input to run it again"
+)
+
 SegaConcept = io.Custom("SEGA_CONCEPT")
 SegaConceptStack = io.Custom("SEGA_CONCEPT_STACK")
 SegaGuidance = io.Custom("SEGA_GUIDANCE")
