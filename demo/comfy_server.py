@@ -286,6 +286,20 @@ class Client:
         """Return the file of an image that `run` listed."""
         return self._get("/view?" + urllib.parse.urlencode(image))
 
+    def upload(self, name: str, image: bytes) -> None:
+        """Put an image file into the server's input folder, in place of one of that name."""
+        boundary = uuid.uuid4().hex
+        head = f'Content-Disposition: form-data; name="image"; filename="{name}"\r\nContent-Type: image/png\r\n\r\n'
+        overwrite = 'Content-Disposition: form-data; name="overwrite"\r\n\r\ntrue'
+        form = f"--{boundary}\r\n{overwrite}\r\n--{boundary}\r\n{head}".encode()
+        form += image + f"\r\n--{boundary}--\r\n".encode()
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        status, body = self._send(urllib.request.Request(f"{self.url}/upload/image", form, headers), seconds=60)
+        if status != 200:
+            raise ServerError(
+                f"the server answered {status} to the image {name}: {body[:200].decode(errors='replace')}"
+            )
+
     def free(self) -> None:
         """Drop the loaded models and every cached result."""
         self._post("/free", {"unload_models": True, "free_memory": True})

@@ -82,21 +82,46 @@ class Studio:
         self, label: str, prompt: str, concepts: Sequence[dict[str, Any]] = (), faces: int | None = None
     ) -> list[Image.Image]:
         """Return the faces of all looks, one look after the other."""
+        drawn = self._run(label, [face_workflow(f"{prompt}, {look}", concepts) for look in LOOKS], faces)
+        return [image for look in drawn for image in look["SaveImage"]]
+
+    def draw_with_heat(
+        self, label: str, prompt: str, concepts: Sequence[dict[str, Any]]
+    ) -> tuple[list[Image.Image], list[list[Image.Image]]]:
+        """Return the faces of all looks, and for each concept its heat maps of them."""
+        drawn = self._run(label, [face_workflow(f"{prompt}, {look}", concepts, "preview") for look in LOOKS])
+        # A look's heat maps come concept by concept, and the plot is the last.
+        starts = [c * self.faces for c in range(len(concepts))]
+        heat = [
+            [_above_caption(picture) for look in drawn for picture in look["SEGAPreview"][start : start + self.faces]]
+            for start in starts
+        ]
+        return [image for look in drawn for image in look["SaveImage"]], heat
+
+    def _run(
+        self, label: str, of_looks: Sequence[Workflow], faces: int | None = None
+    ) -> list[dict[str, list[Image.Image]]]:
+        """Run a workflow for each look; return the pictures that its nodes made, by class."""
         self.done += 1
-        images = []
         with progress_bar(f"[{self.done:2}/{self.rows}] {label}") as bar:
-            for number, look in enumerate(LOOKS):
-                workflow = face_workflow(f"{prompt}, {look}", concepts, self.seed + number, faces or self.faces)
-                images += run(self.client, workflow, bar, len(LOOKS))
-        return images
+            drawn = []
+            for number, workflow in enumerate(of_looks):
+                workflows.nodes_of(workflow, "EmptyLatentImage")[0]["batch_size"] = faces or self.faces
+                workflows.nodes_of(workflow, "SEGASampler")[0]["seed"] = self.seed + number
+                drawn.append(run(self.client, workflow, bar, len(LOOKS)))
+        return drawn
+
+
+def _above_caption(heat: Image.Image) -> Image.Image:
+    return heat.crop((0, 0, heat.width, heat.width))
 
 
 def progress_bar(label: str) -> tqdm:
     return tqdm(desc=f"{label:24}", unit="step", bar_format="{desc} {percentage:3.0f}% |{bar:30}| {elapsed}")
 
 
-def run(client: Client, workflow: Workflow, bar: tqdm, runs: int) -> list[Image.Image]:
-    """Run a workflow, one of `runs` that the bar covers, and fetch its images."""
+def run(client: Client, workflow: Workflow, bar: tqdm, runs: int) -> dict[str, list[Image.Image]]:
+    """Run a workflow, one of `runs` that the bar covers, and fetch the images that its nodes made, by class."""
     before = bar.n
 
     def follow(event: Event) -> None:
@@ -104,20 +129,17 @@ def run(client: Client, workflow: Workflow, bar: tqdm, runs: int) -> list[Image.
             bar.total = event.data["max"] * runs
             bar.update(before + event.data["value"] - bar.n)
 
-    outputs = client.run(workflow, follow)
-    return [Image.open(BytesIO(client.image(image))).convert("RGB") for image in _images(outputs)]
+    pictures: dict[str, list[Image.Image]] = {}
+    for node_id, output in client.run(workflow, follow).items():
+        images = [Image.open(BytesIO(client.image(image))).convert("RGB") for image in output.get("images", [])]
+        pictures.setdefault(workflow[node_id]["class_type"], []).extend(images)
+    return pictures
 
 
-def _images(outputs: dict[str, Any]) -> list[dict[str, Any]]:
-    return [image for node in outputs.values() for image in node.get("images", [])]
-
-
-def face_workflow(prompt: str, concepts: Sequence[dict[str, Any]], seed: int, batch: int) -> Workflow:
+def face_workflow(prompt: str, concepts: Sequence[dict[str, Any]], name: str | None = None) -> Workflow:
     """Return the shipped workflow for these concepts, each {"text", "direction", "guidance_scale", ...}."""
-    workflow = workflows.load("three_concepts" if len(concepts) > 1 else "first_edit")
+    workflow = workflows.load(name or ("three_concepts" if len(concepts) > 1 else "first_edit"))
     workflows.node_titled(workflow, "Prompt")["text"] = prompt
-    workflows.nodes_of(workflow, "EmptyLatentImage")[0]["batch_size"] = batch
-    workflows.nodes_of(workflow, "SEGASampler")[0]["seed"] = seed
     if not concepts:
         return workflows.without_concepts(workflow)
     for inputs, values in zip(workflows.nodes_of(workflow, "SEGAConcept"), concepts, strict=True):
@@ -167,8 +189,9 @@ def show_faces(client: Client, output: Path, seed: int, faces: int) -> None:
         figures.append((edit, measure.measure(edit, judged(judge, named), judged(judge, images))))
 
     three = [concept(edit) for edit in adds if edit.text != "beard"]
-    images = studio.draw("three at once", "a face", three)
-    rows.append(Row("three at once", "+ glasses + hat + smiling", images, "several concepts"))
+    images, heat = studio.draw_with_heat("three at once", "a face", three)
+    rows.append(Row("three at once", "+ glasses + hat + smiling", images, "several concepts, and where they act"))
+    rows += [Row(f"heat: {values['text']}", "", maps) for values, maps in zip(three, heat, strict=True)]
 
     rising = [_columns(Row("scale 0", "no edit", plain, "rising strength"), studio.faces)]
     smiling = next(edit for edit in adds if edit.text == "smiling")
@@ -213,9 +236,9 @@ def show_checkpoint(client: Client, output: Path, checkpoint: str, options: argp
     plain, edited = [], []
     for sampler["seed"] in seeds:
         with progress_bar(f"seed {sampler['seed']}, no edit") as bar:
-            plain += run(client, workflows.without_concepts(workflow), bar, 1)
+            plain += run(client, workflows.without_concepts(workflow), bar, 1)["SaveImage"]
         with progress_bar(f"seed {sampler['seed']}, four concepts") as bar:
-            edited += run(client, workflow, bar, 1)
+            edited += run(client, workflow, bar, 1)["SaveImage"]
     prompt = workflows.node_titled(workflow, "Prompt")["text"]
     names = [
         ("+ " if inputs["direction"] == "add" else "- ") + inputs["text"].split(",")[0]

@@ -626,6 +626,18 @@ def test_a_concepts_text_is_encoded_as_the_host_encodes_prompts(text_scene: Scen
     assert torch.equal(edit_of_text(text_scene, clip, text), text_scene.edit(concept, **prompts))
 
 
+@pytest.mark.compat(GROUP, "CLIPSetLastLayer (clip skip)")
+def test_a_concepts_text_is_encoded_by_the_layers_that_are_left(text_scene: Scene, clip: Any) -> None:
+    (skipped,) = text_scene.host.nodes.CLIPSetLastLayer().set_last_layer(clip, -2)
+    nodes = text_scene.host.pack.nodes
+    prompts = {"positive": encode(clip, "a face"), "negative": encode(clip, "old")}
+    concept = nodes.SEGAConcept.execute(skipped, "hat", **SETTINGS)[0]
+    same = nodes.SEGAConceptFromConditioning.execute(encode(skipped, "hat"), **SETTINGS)[0]
+    edited = text_scene.edit(concept, **prompts)
+    assert torch.equal(edited, text_scene.edit(same, **prompts))
+    assert differ(edited, edit_of_text(text_scene, clip, "hat"))
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_embeddings_and_weights_in_the_baselines_text_are_no_concept(
     text_scene: Scene, clip: Any, text: str, one_pass_at_a_time: None, guidance_log: list[torch.Tensor]

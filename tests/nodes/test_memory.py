@@ -552,6 +552,35 @@ def test_a_gpu_edits_nearly_as_the_cpu(host: Any, guidance_log: list[Any], kind:
     comfy.model_management.free_memory(1e30, device)
 
 
+def test_masks_attention_and_kept_guidance_act_on_a_gpu(host: Any) -> None:
+    import comfy.model_base
+    import comfy.model_management
+    import comfy.model_patcher
+
+    (device, *_) = cuda_devices(1)
+    mask = torch.zeros((1, 64, 64))
+    mask[..., 32:] = 1
+    concept = host.concept(mask=mask, threshold_over="space", attention_threshold=0.5)
+    here = host.model(comfy.model_base.ModelType.EPS)
+    there = comfy.model_patcher.ModelPatcher(host.model(comfy.model_base.ModelType.EPS).model, device, device)
+    plain, expected = edit(host, here), edit(host, here, concept)
+    edited = edit(host, there, concept)
+    assert (edited - expected).norm() < 0.1 * (expected - plain).norm()
+    records: list[Any] = []
+    host.sample(
+        host.pack.nodes.host.patch_model(
+            there, (concept,), host.pack.sega_core.Settings(), "auto", "test", None, records.append
+        )
+    )
+    assert records[0].guidance[0].device == torch.device("cpu")
+    assert not records[0].guidance[0][..., :3].any()
+    again = host.sample(
+        host.pack.nodes.host.patch_model(there, (), host.pack.sega_core.Settings(), "auto", "test", records[0])
+    )
+    assert again.isfinite().all()
+    comfy.model_management.free_memory(1e30, device)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_gpus_share_the_concepts(host: Any, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     import comfy.model_management
