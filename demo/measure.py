@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from .faces import ATTRIBUTES
@@ -66,6 +69,17 @@ def measure(edit: Edit, before: dict[str, Tensor], after: dict[str, Tensor]) -> 
         if name != edit.attribute
     }
     return Figures(int(eligible.sum()), succeeded[eligible].float().mean().item(), kept)
+
+
+def change_outside(
+    before: Sequence[Image.Image], after: Sequence[Image.Image], box: tuple[int, int, int, int]
+) -> float:
+    """Return how much pictures changed outside a box (left, top, right, bottom), of 255, per pixel and channel."""
+    left, top, right, bottom = box
+    change = np.stack([np.abs(np.asarray(a, float) - np.asarray(b, float)) for a, b in zip(after, before, strict=True)])
+    outside = np.ones(change.shape[1:3], bool)
+    outside[top:bottom, left:right] = False
+    return float(change[:, outside].mean())
 
 
 def table(rows: list[tuple[Edit, Figures]]) -> str:

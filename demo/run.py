@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from tqdm import tqdm
 
 from . import classifier, measure, workflows
 from .comfy_server import Client, Event, Server, Workflow
+from .faces import CAPTION_START, PHRASES, draw, random_face
 from .sheet import Row, contact_sheet
 
 ROOT = Path(__file__).parent.parent
@@ -63,6 +65,15 @@ RECOMMENDED = {
 
 STRENGTHS = (1.0, 2.0, 4.0, 8.0)
 
+# Where an edit should act, in pixels: left, top, right, bottom, with room around it.
+BOXES = {"glasses": (20, 42, 108, 82), "hat": (10, 8, 118, 58)}
+# LEDITS++'s way, with thresholds of their own.
+ATTENTION = {"attention_threshold": 0.8, "threshold": 0.6, "threshold_over": "space"}
+
+# Drawings stand for a user's pictures; the model was not trained on these. Their edits: (guidance_scale, warmup_steps).
+DRAWINGS, DRAWING_SEED = 8, 20261121
+DRAWING_EDITS = {"glasses": (12.0, 5), "smiling": (12.0, 5), "hat": (12.0, 5)}
+
 
 class Studio:
     """Draws the faces of every look on the server, with a progress bar for each row of the sheet.
@@ -86,10 +97,15 @@ class Studio:
         return [image for look in drawn for image in look["SaveImage"]]
 
     def draw_with_heat(
-        self, label: str, prompt: str, concepts: Sequence[dict[str, Any]]
+        self,
+        label: str,
+        prompt: str,
+        concepts: Sequence[dict[str, Any]],
+        box: tuple[int, int, int, int] | None = None,
     ) -> tuple[list[Image.Image], list[list[Image.Image]]]:
-        """Return the faces of all looks, and for each concept its heat maps of them."""
-        drawn = self._run(label, [face_workflow(f"{prompt}, {look}", concepts, "preview") for look in LOOKS])
+        """Return the faces of all looks, and for each concept its heat maps of them; a box is the first one's mask."""
+        of_looks = [workflows.with_preview(face_workflow(f"{prompt}, {look}", concepts, box)) for look in LOOKS]
+        drawn = self._run(label, of_looks)
         # A look's heat maps come concept by concept, and the plot is the last.
         starts = [c * self.faces for c in range(len(concepts))]
         heat = [
@@ -116,6 +132,45 @@ def _above_caption(heat: Image.Image) -> Image.Image:
     return heat.crop((0, 0, heat.width, heat.width))
 
 
+def edit_drawings(client: Client, label: str) -> list[Row]:
+    """Invert drawings, and take them back without a concept and with each of the edits."""
+    rng = random.Random(DRAWING_SEED)
+    drawn: list[tuple[str, Image.Image]] = []
+    while len(drawn) < DRAWINGS:
+        face = replace(random_face(rng), glasses=0, hat=0, beard=0, mouth=0)
+        named = [phrase for name, phrases in PHRASES.items() if (phrase := phrases[getattr(face, name)])]
+        drawn.append((", ".join([CAPTION_START, *named]), draw(face, rng)))
+    edited: list[list[Image.Image]] = [[] for _ in range(1 + len(DRAWING_EDITS))]
+    edits = [None, *DRAWING_EDITS]
+    with progress_bar(label) as bar:
+        for caption, image in drawn:
+            file = BytesIO()
+            image.save(file, "PNG")
+            client.upload("drawing.png", file.getvalue())
+            # The server keeps a drawing's inversion from one run to the next.
+            for row, text in zip(edited, edits, strict=True):
+                row += run(client, drawing_workflow(caption, text), bar, DRAWINGS * len(edits))["SaveImage"]
+    details = ["no edit", *(f"scale {scale:g}" for scale, _ in DRAWING_EDITS.values())]
+    labels = ["back again", *(f"+ {text}" for text in DRAWING_EDITS)]
+    section = "editing a picture that is there, by inversion"
+    return [
+        Row("drawing", "", [image for _, image in drawn], section),
+        *(Row(*row) for row in zip(labels, details, edited, strict=True)),
+    ]
+
+
+def drawing_workflow(caption: str, text: str | None) -> Workflow:
+    """Return the shipped inversion for a drawing, without a concept where there is no text."""
+    workflow = workflows.load("real_image_inversion")
+    workflows.nodes_of(workflow, "LoadImage")[0]["image"] = "drawing.png"
+    workflows.node_titled(workflow, "Prompt")["text"] = caption
+    if text is None:
+        return workflows.without_concepts(workflow)
+    scale, warmup = DRAWING_EDITS[text]
+    workflows.nodes_of(workflow, "SEGAConcept")[0] |= {"text": text, "guidance_scale": scale, "warmup_steps": warmup}
+    return workflow
+
+
 def progress_bar(label: str) -> tqdm:
     return tqdm(desc=f"{label:24}", unit="step", bar_format="{desc} {percentage:3.0f}% |{bar:30}| {elapsed}")
 
@@ -127,7 +182,8 @@ def run(client: Client, workflow: Workflow, bar: tqdm, runs: int) -> dict[str, l
     def follow(event: Event) -> None:
         if event.type == "progress":
             bar.total = event.data["max"] * runs
-            bar.update(before + event.data["value"] - bar.n)
+            # A workflow may sample twice.
+            bar.update(max(0, before + event.data["value"] - bar.n))
 
     pictures: dict[str, list[Image.Image]] = {}
     for node_id, output in client.run(workflow, follow).items():
@@ -136,14 +192,21 @@ def run(client: Client, workflow: Workflow, bar: tqdm, runs: int) -> dict[str, l
     return pictures
 
 
-def face_workflow(prompt: str, concepts: Sequence[dict[str, Any]], name: str | None = None) -> Workflow:
+def face_workflow(
+    prompt: str, concepts: Sequence[dict[str, Any]], box: tuple[int, int, int, int] | None = None
+) -> Workflow:
     """Return the shipped workflow for these concepts, each {"text", "direction", "guidance_scale", ...}."""
-    workflow = workflows.load(name or ("three_concepts" if len(concepts) > 1 else "first_edit"))
+    name = "mask" if box else "three_concepts" if len(concepts) > 1 else "first_edit"
+    workflow = workflows.load(name)
     workflows.node_titled(workflow, "Prompt")["text"] = prompt
     if not concepts:
         return workflows.without_concepts(workflow)
     for inputs, values in zip(workflows.nodes_of(workflow, "SEGAConcept"), concepts, strict=True):
         inputs |= values
+    if box:
+        left, top, right, bottom = box
+        workflows.nodes_of(workflow, "SolidMask")[1] |= {"width": right - left, "height": bottom - top}
+        workflows.nodes_of(workflow, "MaskComposite")[0] |= {"x": left, "y": top}
     return workflow
 
 
@@ -169,14 +232,18 @@ def show_faces(client: Client, output: Path, seed: int, faces: int) -> None:
     judge = classifier.load()
     adds = [edit for edit in EDITS if edit.direction == "add"]
     removes = [edit for edit in EDITS if edit.direction == "remove"]
-    studio = Studio(client, 2 + len(adds) + 2 * len(removes) + len(STRENGTHS), seed, faces // len(LOOKS))
+    studio = Studio(
+        client, 2 + len(adds) + 2 * len(removes) + 2 * len(BOXES) + 1 + len(STRENGTHS), seed, faces // len(LOOKS)
+    )
     figures = []
 
     plain = studio.draw("no edit", "a face")
     rows = [Row("no edit", "a face", plain, "adding a concept")]
     before = judged(judge, plain)
+    edited: dict[str, list[Image.Image]] = {}
     for edit in adds:
         images = studio.draw(f"+ {edit.text}", "a face", [concept(edit)])
+        edited[edit.text] = images
         rows.append(Row(f"+ {edit.text}", _detail(concept(edit)), images))
         figures.append((edit, measure.measure(edit, before, judged(judge, images))))
 
@@ -193,6 +260,12 @@ def show_faces(client: Client, output: Path, seed: int, faces: int) -> None:
     rows.append(Row("three at once", "+ glasses + hat + smiling", images, "several concepts, and where they act"))
     rows += [Row(f"heat: {values['text']}", "", maps) for values, maps in zip(three, heat, strict=True)]
 
+    in_place, places = show_places(studio, judge, plain, edited)
+    rows += in_place
+
+    studio.done += 1
+    drawings = edit_drawings(client, f"[{studio.done:2}/{studio.rows}] drawings")
+
     rising = [_columns(Row("scale 0", "no edit", plain, "rising strength"), studio.faces)]
     smiling = next(edit for edit in adds if edit.text == "smiling")
     for scale in STRENGTHS:
@@ -204,13 +277,36 @@ def show_faces(client: Client, output: Path, seed: int, faces: int) -> None:
     contact_sheet(
         "Semantic guidance on the demo model",
         "Every column starts from the same noise; only the concepts change.",
-        [*(_columns(row, studio.faces) for row in rows), *rising],
+        [*(_columns(row, studio.faces) for row in rows), *drawings, *rising],
     ).save(output / "contact_sheet.png")
-    text = measure.table(figures)
+    text = f"{measure.table(figures)}\n{places}"
     (output / "figures.md").write_text(text, encoding="utf-8")
     record = [asdict(edit) | asdict(row) for edit, row in figures]
     (output / "figures.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(f"\n{studio.faces * len(LOOKS)} faces per edit, judged by the classifier:\n\n{text}")
+
+
+def show_places(
+    studio: Studio, judge: classifier.Classifier, plain: list[Image.Image], edited: dict[str, list[Image.Image]]
+) -> tuple[list[Row], str]:
+    """Keep edits in their places by a mask and by attention; return rows of the sheet, and the figures as a table."""
+    rows, lines = [], ["edit | where | success | others kept | change outside"]
+    lines.append(" | ".join(["---"] * 5))
+    before = judged(judge, plain)
+    for text, box in BOXES.items():
+        edit = next(edit for edit in EDITS if edit.text == text and edit.direction == "add")
+        ways = {"everywhere": (edited[text], [])}
+        for way, values, mask in (("in a mask", {}, box), ("by attention", ATTENTION, None)):
+            images, (heat,) = studio.draw_with_heat(f"+ {text} {way}", "a face", [concept(edit, **values)], mask)
+            ways[way] = images, heat
+            if text == "glasses":
+                section = "" if rows else "an edit in its place"
+                rows += [Row(f"+ {text}", way, images, section), Row(f"heat: {text}", way, heat)]
+        for way, (images, _) in ways.items():
+            figures = measure.measure(edit, before, judged(judge, images))
+            outside = measure.change_outside(plain, images, box)
+            lines.append(f"add {text} | {way} | {figures.success:.1%} | {figures.kept_on_average:.1%} | {outside:.2f}")
+    return rows, "\n".join(f"| {line} |" for line in lines) + "\n"
 
 
 def _detail(values: dict[str, Any]) -> str:

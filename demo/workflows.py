@@ -27,8 +27,15 @@ def node_titled(workflow: Workflow, title: str) -> dict[str, Any]:
 
 
 def without_concepts(workflow: Workflow) -> Workflow:
-    """Return the workflow with nothing connected to the sampler's `concepts`: the plain picture."""
+    """Return the workflow with nothing connected to `concepts` of what samples: the plain picture."""
     plain = json.loads(json.dumps(workflow))
-    for inputs in nodes_of(plain, "SEGASampler"):
+    for inputs in [*nodes_of(plain, "SEGASampler"), *nodes_of(plain, "SEGAModelPatch")]:
         inputs.pop("concepts", None)
     return plain
+
+
+def with_preview(workflow: Workflow) -> Workflow:
+    """Return the workflow with a SEGA Preview of its sampler and its decoded images."""
+    ids = {node["class_type"]: node_id for node_id, node in workflow.items()}
+    inputs = {"guidance": [ids["SEGASampler"], 1], "image": [ids["VAEDecode"], 0]}
+    return {**workflow, "preview": {"class_type": "SEGAPreview", "inputs": inputs, "_meta": {"title": "Preview"}}}

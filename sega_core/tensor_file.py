@@ -20,7 +20,12 @@ def write(path: Path, form: str, tensors: Mapping[str, Tensor], metadata: Mappin
         form: what the file holds, such as "sega-guidance"; `read` asks for it.
         tensors: by name.
         metadata: texts by name.
+
+    Raises:
+        ValueError: a tensor holds a number that is not finite, or is of a type that `read` does not take.
     """
+    for name, tensor in tensors.items():
+        _require_plain_numbers(name, tensor)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         save_file(
@@ -35,17 +40,25 @@ def read(path: Path, form: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors and the metadata of a file of format `form`.
 
     Raises:
-        ValueError: it is no safetensors file, of another format, or holds a number that is not finite.
+        ValueError: it is no safetensors file, of another format, or holds a number that is not finite, or a type of
+            number that cannot be checked.
     """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != form:
                 raise ValueError(f"{path.name} must be a file of format {form!r}, got {metadata.get('format')!r}")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            # Copies: the file's own memory would change, or go, with a file that another program writes over.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
     except SafetensorError as error:
         raise ValueError(f"{path.name} is no safetensors file, or a damaged one: {error}") from error
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise ValueError(f"{path.name}: {name} must be finite, got NaN or infinity")
+        _require_plain_numbers(f"{path.name}: {name}", tensor)
     return tensors, metadata
+
+
+def _require_plain_numbers(name: str, tensor: Tensor) -> None:
+    if tensor.is_complex() or (tensor.is_floating_point() and tensor.element_size() < 2):
+        raise ValueError(f"{name} must hold whole numbers or floats of 16 bits or more, got {tensor.dtype}")
+    if tensor.is_floating_point() and not tensor.isfinite().all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")

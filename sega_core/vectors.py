@@ -68,7 +68,7 @@ class GuidanceVectors:
         if not self.guidance or len(self.activity) != len(self.guidance):
             raise ValueError(f"activity must have a tensor for each of guidance's {len(self.guidance)}")
         for guidance, activity in zip(self.guidance, self.activity, strict=True):
-            if guidance.ndim < 4 or guidance.shape[0] != steps:
+            if guidance.ndim < 4 or guidance.shape[0] != steps or guidance.numel() == 0:
                 raise ValueError(f"guidance must be ({steps}, B, C, *spatial), got {tuple(guidance.shape)}")
             _require_shape("activity", activity, (concepts, guidance.shape[1], *guidance.shape[3:]))
         _require_shape("strength", self.strength, (steps, concepts))
@@ -156,7 +156,11 @@ def recorded(
 
 
 def save(vectors: GuidanceVectors, path: Path) -> None:
-    """Write guidance vectors to a safetensors file, whole or not at all."""
+    """Write guidance vectors to a safetensors file, whole or not at all.
+
+    Raises:
+        ValueError: they hold a number that is not finite.
+    """
     parts = range(len(vectors.guidance))
     tensors = {f"guidance.{part}": vectors.guidance[part] for part in parts}
     tensors |= {f"activity.{part}": vectors.activity[part] for part in parts}
@@ -198,7 +202,7 @@ def load(path: Path) -> GuidanceVectors:
         )
     except KeyError as error:
         raise ValueError(f"{path.name}: {error.args[0]} is missing") from error
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path.name}: {error}") from error
 
 

@@ -1,0 +1,359 @@
+"""Fed with LEDITS++'s estimates and attention, or run on its weights, masks and thresholds give LEDITS++'s guidance.
+
+The reference is diffusers' pipeline. It is compared on one image: with several it takes heads for images.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+SIZE, LENGTH = 16, 12
+# Of 8 steps the first is left out, as LEDITS++ leaves out the first of an inversion.
+STEPS, SKIPPED = 7, 1
+NEGATIVE = "blurry"
+MASKS_ROW = "masks per concept"
+SPACE_ROW = "threshold over space (LEDITS++)"
+ATTENTION_ROW = "attention masks (LEDITS++), beside other attention patches"
+UNET = {
+    "channel_mult": [1, 2, 2],
+    "num_res_blocks": [1, 1, 1],
+    "transformer_depth": [1, 1, 1],
+    "transformer_depth_output": [1] * 6,
+}
+
+
+def ramp() -> Tensor:
+    """A soft mask that leaves out the left quarter."""
+    return torch.linspace(-1 / 3, 1, SIZE).clamp(min=0).expand(SIZE, SIZE).clone()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way of LEDITS++ to choose where it edits, in its words and in ours."""
+
+    theirs: dict[str, Any]
+    threshold: float
+    attention_threshold: float
+    mask: bool = False
+
+
+NO_ATTENTION = {"use_intersect_mask": False, "use_cross_attn_mask": False}
+ATTENTION_ALONE = {"use_intersect_mask": False, "use_cross_attn_mask": True}
+BOTH = {"use_intersect_mask": True}
+KINDS = {
+    "no mask": Kind(NO_ATTENTION, 0.9, 0.0),
+    "low threshold": Kind(NO_ATTENTION, 0.4, 0.0),
+    "user mask": Kind(NO_ATTENTION, 0.8, 0.0, mask=True),
+    "attention alone": Kind(ATTENTION_ALONE, 0.0, 0.7),
+    "attention alone, user mask": Kind(ATTENTION_ALONE, 0.0, 0.5, mask=True),
+    "both masks": Kind(BOTH, 0.6, 0.6),
+    "both masks, user mask": Kind(BOTH, 0.8, 0.8, mask=True),
+}
+ROWS = {kind: ATTENTION_ROW if KINDS[kind].attention_threshold else SPACE_ROW for kind in KINDS} | {
+    "user mask": MASKS_ROW
+}
+kinds = pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, id=name, marks=pytest.mark.compat("Features", ROWS[name])) for name, kind in KINDS.items()],
+)
+
+
+# The concepts: their texts and settings.
+TEXTS = ["old dog", "glasses", "a purple hat"]
+SCALES = [5.0, 7.5, 3.0]
+REMOVED = [False, True, False]
+WARMUP = [0, 2, 1]
+COOLDOWN = [STEPS, STEPS, 5]
+
+
+def theirs(kind: Kind) -> dict[str, Any]:
+    """Return the edit as arguments of the pipeline."""
+    return {
+        "editing_prompt": TEXTS,
+        "edit_guidance_scale": SCALES,
+        "reverse_editing_direction": REMOVED,
+        "edit_warmup_steps": WARMUP,
+        "edit_cooldown_steps": COOLDOWN,
+        "edit_threshold": kind.threshold or kind.attention_threshold,
+        "user_mask": ramp().view(1, 1, SIZE, SIZE) if kind.mask else None,
+        **kind.theirs,
+    }
+
+
+def ours(kind: Kind) -> list[dict[str, Any]]:
+    """Return the edit as settings of concepts."""
+    return [
+        {
+            "direction": "remove" if removed else "add",
+            "guidance_scale": scale,
+            "warmup_steps": warmup,
+            "cooldown_steps": cooldown,
+            "threshold": kind.threshold,
+            "threshold_over": "space",
+            "attention_threshold": kind.attention_threshold,
+        }
+        for scale, removed, warmup, cooldown in zip(SCALES, REMOVED, WARMUP, COOLDOWN, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What LEDITS++ made of an edit: per step its latents, estimates, attention per concept (1, h, w) and guidance."""
+
+    latents: list[Tensor]
+    estimates: list[tuple[Tensor, ...]]
+    attention: list[dict[int, Tensor]]
+    guidance: Tensor
+    timesteps: list[int]
+    result: Tensor
+
+
+class Ledits:
+    """Diffusers' LEDITS++ around tiny networks with three levels."""
+
+    def __init__(self, pipeline: Any, fill: Callable) -> None:
+        from diffusers import LEditsPPPipelineStableDiffusion, UNet2DConditionModel
+
+        unet = UNet2DConditionModel(
+            sample_size=SIZE,
+            in_channels=4,
+            out_channels=4,
+            block_out_channels=(32, 64, 64),
+            layers_per_block=1,
+            down_block_types=("CrossAttnDownBlock2D",) * 3,
+            up_block_types=("CrossAttnUpBlock2D",) * 3,
+            cross_attention_dim=32,
+            attention_head_dim=4,
+        )
+        fill(unet, 5)
+        # Random weights look at every word alike; with these a place looks at some words more than at others.
+        for name, parameter in unet.named_parameters():
+            if "attn2.to_q" in name or "attn2.to_k" in name:
+                parameter.data *= 2
+        unet.eval()
+        self.pipe = LEditsPPPipelineStableDiffusion(
+            vae=pipeline.vae,
+            text_encoder=pipeline.text_encoder,
+            tokenizer=pipeline.tokenizer,
+            unet=unet,
+            scheduler=pipeline.scheduler,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+        self.pipe.set_progress_bar_config(disable=True)
+        self.records: dict[str, Record] = {}
+
+    def embedding(self, text: str) -> Tensor:
+        ids = self.pipe.tokenizer(text, padding="max_length", max_length=LENGTH, return_tensors="pt").input_ids
+        return self.pipe.text_encoder(ids)[0].clone()
+
+    def words(self, text: str) -> tuple[int, ...]:
+        return tuple(range(1, len(self.pipe.tokenizer(text).input_ids) - 1))
+
+    def record(self, kind: Kind, seed: int = 0, skipped: int = SKIPPED) -> Record:
+        """Sample without the noise of an inversion; keep what every step saw and gave."""
+        key = repr((kind, seed, skipped))
+        if key not in self.records:
+            self.records[key] = self._record(kind, seed, skipped)
+        return self.records[key]
+
+    def _record(self, kind: Kind, seed: int, skipped: int) -> Record:
+        from diffusers.pipelines.ledits_pp.pipeline_leditspp_stable_diffusion import LeditsAttentionStore
+
+        pipe = self.pipe
+        latents: list[Tensor] = []
+        estimates: list[tuple[Tensor, ...]] = []
+        attention: list[dict[int, Tensor]] = []
+        aggregate, encode = LeditsAttentionStore.aggregate_attention, pipe.encode_prompt
+
+        def keep_estimates(module: Any, args: Any, out: Any) -> None:
+            latents.append(args[0][:1].clone())
+            estimates.append(out.sample.chunk(1 + len(TEXTS)))
+            attention.append({})
+
+        def keep_attention(store: Any, **arguments: Any) -> Tensor:
+            maps, concept = aggregate(store, **arguments), arguments["select"]
+            attention[-1][concept] = maps[..., list(self.words(TEXTS[concept]))].sum(-1)
+            return maps
+
+        def count_words(*args: Any, **kwargs: Any) -> Any:
+            # Diffusers counts the padding as words with the tokenizers of today.
+            concepts, negative, _ = encode(*args, **kwargs)
+            return concepts, negative, [len(self.words(text)) for text in TEXTS]
+
+        pipe.scheduler.set_timesteps(STEPS + SKIPPED)
+        pipe.inversion_steps = pipe.scheduler.timesteps[skipped:]
+        pipe.init_latents = torch.randn((1, 4, SIZE, SIZE), generator=torch.Generator().manual_seed(seed))
+        pipe.zs = torch.zeros((len(pipe.inversion_steps), *pipe.init_latents.shape))
+        pipe.eta, pipe.batch_size = 0.0, 1
+        hook = pipe.unet.register_forward_hook(keep_estimates)
+        LeditsAttentionStore.aggregate_attention, pipe.encode_prompt = keep_attention, count_words
+        try:
+            result = pipe(negative_prompt=NEGATIVE, output_type="latent", **theirs(kind)).images
+        finally:
+            hook.remove()
+            LeditsAttentionStore.aggregate_attention, pipe.encode_prompt = aggregate, encode
+        return Record(latents, estimates, attention, pipe.sem_guidance, pipe.inversion_steps.tolist(), result)
+
+
+@pytest.fixture(scope="module")
+def ledits(pipeline: Any, noise_filler: Callable) -> Ledits:
+    return Ledits(pipeline, noise_filler)
+
+
+@pytest.fixture(scope="module")
+def twin(host: Any, ledits: Ledits) -> Any:
+    """The host's MODEL with LEDITS++'s UNet weights."""
+    import comfy.model_base
+    import comfy.utils
+
+    model = host.model(comfy.model_base.ModelType.EPS, **copy.deepcopy(UNET))
+    names = comfy.utils.unet_to_diffusers(copy.deepcopy({**UNET, "transformer_depth_middle": 1}))
+    weights = ledits.pipe.unet.state_dict()
+    model.model.diffusion_model.load_state_dict({names[key]: value for key, value in weights.items()}, strict=True)
+    return model
+
+
+def relative(got: Tensor, want: Tensor) -> float:
+    """Return the error in the L2 norm against the size of what is wanted."""
+    return float((got - want).norm() / want.norm())
+
+
+@kinds
+@pytest.mark.parametrize("seed", range(3))
+def test_fed_with_its_estimates_and_attention_the_guidance_is_leditspps(
+    host: Any, ledits: Ledits, kind: Kind, seed: int
+) -> None:
+    record = ledits.record(kind, seed)
+    for step in range(STEPS):
+        got, want = fed(host, record, kind, step), record.guidance[step]
+        assert want.any()
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6 * float(want.abs().max()))
+
+
+def fed(host: Any, record: Record, kind: Kind, step: int) -> Tensor:
+    """Return our guidance from LEDITS++'s estimates and attention."""
+    core = host.pack.sega_core
+    concepts = [core.Concept(**settings) for settings in ours(kind)]
+    run = core.Run(concepts, core.Settings(momentum_scale=0.0, mode="independent"), len(record.timesteps))
+    masks = dict.fromkeys(range(len(concepts)), ramp().view(1, 1, SIZE, SIZE)) if kind.mask else None
+    baseline, *estimates = record.estimates[step]
+    differences = {c: estimates[c] - baseline for c in run.needed(step)}
+    return run.guidance(step, differences, masks, record.attention[step])
+
+
+@pytest.mark.compat("Features", ATTENTION_ROW)
+def test_where_there_is_more_noise_leditspp_leaves_out_the_threshold_of_the_estimates(
+    host: Any, ledits: Ledits
+) -> None:
+    """The known difference: here both masks hold from the first step on."""
+    kind = KINDS["both masks"]
+    record = ledits.record(kind, skipped=0)
+    assert record.timesteps[0] > 800 >= record.timesteps[1]
+    alone = fed(host, record, Kind(kind.theirs, 0.0, kind.attention_threshold), 0)
+    assert relative(alone, record.guidance[0]) < 1e-5
+    both = fed(host, record, kind, 0)
+    assert torch.equal(both, torch.where(both != 0, alone, 0))
+    assert (both != 0).sum() < (alone != 0).sum()
+    assert relative(fed(host, record, kind, 1), record.guidance[1]) < 1e-5
+
+
+@dataclass
+class Seen:
+    """What each evaluation on the host saw and gave: the attention per concept (1, h, w), and the guidance."""
+
+    attention: list[dict[int, Tensor]]
+    guidance: list[Tensor]
+
+
+@pytest.fixture
+def seen(host: Any, monkeypatch: pytest.MonkeyPatch) -> Seen:
+    log, run = Seen([], []), host.pack.sega_core.Run
+    original = run.guidance
+
+    def guidance(self: Any, step: int, differences: Any, masks: Any, attention: Any, sigma: float) -> Tensor | None:
+        log.attention.append(dict(attention))
+        log.guidance.append(original(self, step, differences, masks, attention, sigma))
+        return log.guidance[-1]
+
+    monkeypatch.setattr(run, "guidance", guidance)
+    return log
+
+
+def patched(host: Any, ledits: Ledits, model: Any, kind: Kind, step: int = 0, steps: int = STEPS) -> Any:
+    """Return the MODEL with the concepts that act in these steps."""
+    node = host.pack.nodes.SEGAConceptFromConditioning
+    chosen = []
+    for text, settings in zip(TEXTS, ours(kind), strict=True):
+        warmup, cooldown = (max(settings[name] - step, 0) for name in ("warmup_steps", "cooldown_steps"))
+        if warmup < steps and cooldown > 0:
+            settings |= {"warmup_steps": warmup, "cooldown_steps": cooldown}
+            concept = node.execute([[ledits.embedding(text), {}]], ramp() if kind.mask else None, **settings)[0]
+            chosen.append(replace(concept, words=ledits.words(text)))
+    return host.patched(*chosen, model=model, momentum_scale=0.0, mode="independent")
+
+
+def sample(host: Any, ledits: Ledits, model: Any, record: Record, step: int = 0, steps: int = STEPS) -> Tensor:
+    """Follow LEDITS++ from one of its latents for some steps at cfg 1; return latents in its scale."""
+    import comfy.sample
+
+    sigmas = model.get_model_object("model_sampling").sigmas[record.timesteps]
+    sigmas = torch.cat([sigmas, torch.zeros(1)])[step : step + steps + 1]
+    prompt = [[ledits.embedding(NEGATIVE), {}]]
+    out = comfy.sample.sample_custom(
+        model,
+        record.latents[step] * (1 + sigmas[0] ** 2).sqrt() / sigmas[0],
+        1.0,
+        host.samplers.sampler_object("euler"),
+        sigmas,
+        prompt,
+        prompt,
+        torch.zeros_like(record.latents[step]),
+        disable_pbar=True,
+    )
+    return out * model.model.latent_format.scale_factor
+
+
+def acting(step: int) -> list[int]:
+    return [c for c in range(len(TEXTS)) if WARMUP[c] <= step < COOLDOWN[c]]
+
+
+@kinds
+def test_a_step_on_its_weights_gives_its_guidance(host: Any, ledits: Ledits, twin: Any, seen: Seen, kind: Kind) -> None:
+    record = ledits.record(kind)
+    for step in range(STEPS):
+        sample(host, ledits, patched(host, ledits, twin, kind, step, 1), record, step, 1)
+    assert len(seen.guidance) == STEPS
+    for step in range(STEPS):
+        assert relative(seen.guidance[step], record.guidance[step]) < 1e-3
+        attention = list(seen.attention[step].values())
+        assert len(attention) == (len(acting(step)) if kind.attention_threshold else 0)
+        for concept, got in zip(acting(step), attention, strict=False):
+            torch.testing.assert_close(got, record.attention[step][concept], rtol=1e-4, atol=1e-6)
+
+
+@kinds
+def test_a_whole_sampling_on_its_weights_ends_in_its_latents(host: Any, ledits: Ledits, twin: Any, kind: Kind) -> None:
+    record = ledits.record(kind)
+    unedited = sample(host, ledits, twin, record)
+    got = sample(host, ledits, patched(host, ledits, twin, kind), record)
+    change = (record.result - unedited).norm()
+    assert change > 0.1 * record.result.norm()
+    assert (got - record.result).norm() < 0.01 * change
+
+
+@kinds
+def test_each_kind_edits_elsewhere(ledits: Ledits, kind: Kind) -> None:
+    """The comparisons above would hold for masks that are all black or all white."""
+    guidance = ledits.record(kind).guidance[3]
+    others = [other for other in KINDS.values() if other != kind]
+    assert all(relative(ledits.record(other).guidance[3], guidance) > 0.1 for other in others)
+    assert 0.05 < float((guidance != 0).float().mean()) < 0.95

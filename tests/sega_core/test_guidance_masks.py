@@ -1,0 +1,291 @@
+"""Where a concept may act: the user's mask, the quantile over places, and the mask of its attention."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from sega_core import Concept, Run, Settings, concept_guidance, keep_largest
+from sega_core.guidance import attention_mask
+
+MASKS = pytest.mark.compat("Features", "masks per concept")
+SPACE = pytest.mark.compat("Features", "threshold over space (LEDITS++)")
+ATTENTION = pytest.mark.compat("Features", "attention masks (LEDITS++), beside other attention patches")
+THRESHOLDS = [0.001, 0.1, 0.25, 1 / 3, 0.5, 0.75, 0.8, 0.9, 0.95, 0.99]
+SHAPES = [(1, 4, 8, 8), (3, 4, 7, 5), (2, 16, 3, 6, 6), (2, 2, 333), (1, 2, 1, 1), (1, 3, 2, 1, 3)]
+
+
+def noise(shape: tuple[int, ...], seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def soft_mask(shape: tuple[int, ...], seed: int = 9) -> Tensor:
+    """Return a mask, (B, 1, *spatial), a third of it black and a third of it white."""
+    values = 3 * torch.rand((shape[0], 1, *shape[2:]), generator=torch.Generator().manual_seed(seed)) - 1
+    return values.clamp(0, 1)
+
+
+# The quantile over places.
+
+
+@SPACE
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_places_of_the_quantile_pass_unchanged_in_all_channels(shape: tuple[int, ...], threshold: float) -> None:
+    for seed in range(5):
+        psi = noise(shape, seed)
+        places = psi.abs().sum(1).flatten(1)
+        passes = places >= torch.quantile(places, threshold, dim=1, keepdim=True)
+        expected = torch.where(passes.view(shape[0], 1, *shape[2:]), psi, 0)
+        assert torch.equal(keep_largest(psi, threshold, "space"), expected)
+
+
+@SPACE
+@pytest.mark.parametrize("threshold", [0.5, 0.9])
+def test_a_place_passes_in_all_channels_or_in_none(threshold: float) -> None:
+    kept = keep_largest(noise((2, 4, 20, 20)), threshold, "space") != 0
+    assert torch.equal(kept.any(1), kept.all(1))
+    expected = 400 - math.ceil(threshold * 399)
+    assert kept.any(1).sum((1, 2)).tolist() == [expected, expected]
+    by_channel = keep_largest(noise((2, 4, 20, 20)), threshold) != 0
+    assert not torch.equal(by_channel.any(1), by_channel.all(1))
+
+
+@SPACE
+@pytest.mark.parametrize("threshold", [0.0, *THRESHOLDS])
+def test_with_one_channel_both_quantiles_are_the_same(threshold: float) -> None:
+    psi = noise((2, 1, 9, 9))
+    assert torch.equal(keep_largest(psi, threshold, "space"), keep_largest(psi, threshold, "channel"))
+
+
+@SPACE
+def test_the_channel_is_the_default() -> None:
+    difference = noise((2, 4, 9, 9))
+    assert Concept().threshold_over == "channel"
+    assert torch.equal(keep_largest(difference, 0.8), keep_largest(difference, 0.8, "channel"))
+    by_place = concept_guidance(difference, Concept(threshold_over="space"))
+    assert not torch.equal(concept_guidance(difference, Concept()), by_place)
+
+
+@SPACE
+def test_a_strong_channel_decides_over_places() -> None:
+    psi = noise((1, 2, 10, 10)) * torch.tensor([1.0, 1000.0]).view(1, 2, 1, 1)
+    kept = keep_largest(psi, 0.9, "space")[0] != 0
+    assert torch.equal(kept[0], keep_largest(psi[:, 1:], 0.9)[0, 0] != 0)
+
+
+@SPACE
+def test_equal_places_all_pass() -> None:
+    psi = torch.tensor([0.7, -0.3]).view(1, 2, 1, 1).expand(1, 2, 5, 5)
+    assert torch.equal(keep_largest(psi, 0.99, "space"), psi)
+
+
+@SPACE
+def test_a_samples_places_do_not_depend_on_the_rest_of_its_batch() -> None:
+    psi = noise((3, 4, 8, 8))
+    other = torch.cat([psi[:1], 100 * noise((2, 4, 8, 8), 1)])
+    assert torch.equal(keep_largest(psi, 0.8, "space")[0], keep_largest(other, 0.8, "space")[0])
+
+
+@SPACE
+@pytest.mark.parametrize("over", ["", "Space", None, 1])
+def test_another_quantile_is_refused(over: object) -> None:
+    with pytest.raises(ValueError, match=r"threshold_over must be one of channel, space, got"):
+        Concept(threshold_over=over)
+
+
+# The user's mask.
+
+
+@MASKS
+@pytest.mark.parametrize("over", ["channel", "space"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_white_mask_is_none_and_a_black_one_leaves_nothing(shape: tuple[int, ...], over: str) -> None:
+    difference, concept = noise(shape), Concept(threshold=0.5, threshold_over=over)
+    white = torch.ones(shape[0], 1, *shape[2:])
+    assert torch.equal(concept_guidance(difference, concept, white), concept_guidance(difference, concept))
+    assert not concept_guidance(difference, concept, 0 * white).any()
+
+
+@MASKS
+@pytest.mark.parametrize("shape", SHAPES[:4], ids=str)
+def test_without_a_threshold_a_mask_scales_the_guidance(shape: tuple[int, ...]) -> None:
+    difference, concept, mask = noise(shape), Concept(threshold=0.0), soft_mask(shape)
+    masked = concept_guidance(difference, concept, mask)
+    assert torch.equal(masked, concept_guidance(difference, concept) * mask)
+    assert torch.equal(masked != 0, (mask > 0).expand(shape))
+
+
+@MASKS
+@pytest.mark.parametrize("over", ["channel", "space"])
+def test_the_threshold_looks_at_what_the_mask_leaves(over: str) -> None:
+    """A mask of a quarter of the picture holds the strongest tenth of the whole picture, as LEDITS++ has it."""
+    difference, concept = noise((2, 4, 20, 20)), Concept(threshold=0.9, threshold_over=over)
+    mask = torch.zeros(1, 1, 20, 20)
+    mask[..., :10, :10] = 1
+    guidance = concept_guidance(difference, concept, mask)
+    assert torch.equal(guidance, keep_largest(5.0 * difference * mask, 0.9, over))
+    assert not guidance[..., 10:, :].any()
+    assert not guidance[..., 10:].any()
+    assert (guidance != 0).sum((2, 3)).float().mean() == pytest.approx(40, abs=1)
+
+
+@MASKS
+@pytest.mark.parametrize("over", ["channel", "space"])
+def test_a_mask_smaller_than_the_share_that_passes_is_edited_as_a_whole(over: str) -> None:
+    difference, concept = noise((2, 4, 20, 20)), Concept(threshold=0.9, threshold_over=over)
+    mask = torch.zeros(1, 1, 20, 20)
+    mask[..., :5, :5] = 1
+    assert torch.equal(concept_guidance(difference, concept, mask), 5.0 * difference * mask)
+
+
+@MASKS
+def test_one_mask_serves_all_images_and_several_serve_one_each() -> None:
+    difference, concept = noise((3, 4, 8, 8)), Concept(threshold=0.5)
+    masks = soft_mask((3, 4, 8, 8))
+    together = concept_guidance(difference, concept, masks)
+    shared = concept_guidance(difference, concept, masks[:1])
+    for i in range(3):
+        alone = difference[i : i + 1]
+        assert torch.equal(together[i : i + 1], concept_guidance(alone, concept, masks[i : i + 1]))
+        assert torch.equal(shared[i : i + 1], concept_guidance(alone, concept, masks[:1]))
+
+
+@MASKS
+@pytest.mark.parametrize("mode", ["reference", "independent"])
+def test_the_momentum_stays_inside_the_masks(mode: str) -> None:
+    concepts = [Concept(threshold=0.5, warmup_steps=1), Concept("remove", threshold=0.0, warmup_steps=2)]
+    run = Run(concepts, Settings(momentum_scale=0.7, mode=mode), 6)
+    masks = {0: torch.zeros(1, 1, 8, 8), 1: torch.zeros(1, 1, 8, 8)}
+    masks[0][..., :3] = 1
+    masks[1][..., 6:] = 1
+    for step in range(6):
+        differences = {c: noise((2, 4, 8, 8), 10 * step + c) for c in run.needed(step)}
+        guidance = run.guidance(step, differences, masks)
+        if step >= 2:
+            assert guidance[..., :3].any()
+            assert guidance[..., 6:].any()
+            assert not guidance[..., 3:6].any()
+
+
+@MASKS
+def test_each_concept_acts_in_its_own_mask() -> None:
+    concepts = [Concept(threshold=0.5, warmup_steps=0), Concept("remove", threshold=0.5, warmup_steps=0)]
+    masks = {0: soft_mask((2, 4, 8, 8), 1), 1: soft_mask((2, 4, 8, 8), 2)}
+    differences = {c: noise((2, 4, 8, 8), c) for c in range(2)}
+    run = Run(concepts, Settings(momentum_scale=0, mode="independent"), 1)
+    expected = sum(concept_guidance(differences[c], concepts[c], masks[c]) for c in range(2))
+    assert torch.equal(run.guidance(0, differences, masks), expected)
+    one = Run(concepts, Settings(momentum_scale=0, mode="independent"), 1).guidance(0, differences, {0: masks[0]})
+    without = concept_guidance(differences[0], concepts[0], masks[0]) + concept_guidance(differences[1], concepts[1])
+    assert torch.equal(one, without)
+
+
+# The mask of the attention.
+
+
+def smoothed(attention: Tensor) -> Tensor:
+    """Return the mean of each place's neighbours, weighted as LEDITS++ does, of one map (h, w); edges mirror."""
+    height, width = attention.shape
+    side = math.exp(-1)
+    weights = [side / (1 + 2 * side), 1 / (1 + 2 * side), side / (1 + 2 * side)]
+
+    def mirrored(i: int, size: int) -> int:
+        return 0 if size == 1 else -i if i < 0 else 2 * (size - 1) - i if i >= size else i
+
+    out = torch.zeros(height, width, dtype=torch.float64)
+    for y in range(height):
+        for x in range(width):
+            for dy in (-1, 0, 1):
+                for dx in (-1, 0, 1):
+                    value = float(attention[mirrored(y + dy, height), mirrored(x + dx, width)])
+                    out[y, x] += weights[dy + 1] * weights[dx + 1] * value
+    return out
+
+
+@ATTENTION
+@pytest.mark.parametrize("threshold", [0.1, 0.5, 0.8, 0.95])
+@pytest.mark.parametrize("size", [(4, 4), (16, 16), (5, 9), (2, 3)], ids=str)
+def test_the_most_looked_at_places_are_kept(size: tuple[int, int], threshold: float) -> None:
+    attention = torch.rand((3, *size), generator=torch.Generator().manual_seed(4))
+    mask = attention_mask(attention, threshold, size)
+    assert mask.shape == (3, 1, *size)
+    for image, got in zip(attention, mask[:, 0], strict=True):
+        smooth = smoothed(image)
+        limit = torch.quantile(smooth.flatten(), threshold)
+        assert torch.equal(got, (smooth >= limit).float())
+        assert got.sum() == smooth.numel() - math.ceil(threshold * (smooth.numel() - 1))
+
+
+@ATTENTION
+def test_a_lone_place_spreads_to_its_neighbours() -> None:
+    attention = torch.zeros(1, 9, 9)
+    attention[0, 4, 6] = 1
+    mask = attention_mask(attention, 1 - 9 / 81, (9, 9))[0, 0]
+    expected = torch.zeros(9, 9)
+    expected[3:6, 5:8] = 1
+    assert torch.equal(mask, expected)
+
+
+@ATTENTION
+@pytest.mark.parametrize("spatial", [(8, 8), (7, 9), (33, 17), (4, 4), (2, 2)], ids=str)
+def test_each_place_of_the_mask_covers_its_part_of_the_picture(spatial: tuple[int, int]) -> None:
+    attention = torch.zeros(1, 4, 4)
+    attention[..., :2] = 1
+    mask = attention_mask(attention, 0.5, spatial)[0, 0]
+    assert mask.shape == spatial
+    columns = (torch.arange(spatial[1]) * 4 / spatial[1]).floor() < 2
+    assert torch.equal(mask, columns.float().expand(spatial))
+
+
+@ATTENTION
+def test_attention_that_is_the_same_everywhere_leaves_out_nothing() -> None:
+    assert attention_mask(torch.full((2, 1, 1), 0.3), 0.9, (5, 5)).all()
+    assert attention_mask(torch.zeros(2, 6, 6), 0.9, (12, 12)).all()
+
+
+@ATTENTION
+def test_an_images_mask_does_not_depend_on_the_rest_of_its_batch() -> None:
+    attention = torch.rand((3, 8, 8), generator=torch.Generator().manual_seed(4))
+    other = torch.cat([attention[:1], 50 * attention[1:].flip(0)])
+    assert torch.equal(attention_mask(attention, 0.7, (16, 16))[0], attention_mask(other, 0.7, (16, 16))[0])
+
+
+@ATTENTION
+@pytest.mark.parametrize("factor", [2.0**-20, 0.25, 2.0**30])
+def test_the_mask_does_not_depend_on_the_size_of_the_attention(factor: float) -> None:
+    attention = torch.rand((2, 8, 8), generator=torch.Generator().manual_seed(4))
+    assert torch.equal(attention_mask(attention, 0.7, (16, 16)), attention_mask(attention * factor, 0.7, (16, 16)))
+
+
+@ATTENTION
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_attention_of_any_precision_is_compared_in_fp32(dtype: torch.dtype) -> None:
+    attention = torch.rand((2, 8, 8), generator=torch.Generator().manual_seed(4)).to(dtype)
+    mask = attention_mask(attention, 0.7, (16, 16))
+    assert mask.dtype == torch.float32
+    assert torch.equal(mask, attention_mask(attention.float(), 0.7, (16, 16)))
+
+
+@ATTENTION
+@pytest.mark.parametrize("over", ["channel", "space"])
+@pytest.mark.parametrize("mask", [None, soft_mask((2, 4, 12, 12))], ids=["no mask", "mask"])
+def test_the_guidance_is_that_without_the_attention_inside_its_mask(over: str, mask: Tensor | None) -> None:
+    """The threshold of the estimates does not see the attention: both masks are made for themselves."""
+    difference = noise((2, 4, 12, 12))
+    attention = torch.rand((2, 6, 6), generator=torch.Generator().manual_seed(4))
+    settings = {"threshold": 0.6, "threshold_over": over}
+    without = concept_guidance(difference, Concept(**settings), mask)
+    both = concept_guidance(difference, Concept(**settings, attention_threshold=0.7), mask, attention)
+    assert torch.equal(both, without * attention_mask(attention, 0.7, (12, 12)))
+    assert 0 < both.count_nonzero() < without.count_nonzero()
+
+
+@ATTENTION
+@pytest.mark.parametrize("value", [-0.1, 1.0, 1.5, float("nan"), float("inf"), True, "0.5", None])
+def test_an_attention_threshold_out_of_range_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match=rf"attention_threshold must be in \[0, 1\), got {value!r}"):
+        Concept(attention_threshold=value)

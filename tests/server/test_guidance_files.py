@@ -1,0 +1,238 @@
+"""Guidance vectors and encoded texts over the API: saved, listed, loaded, refused, and recorded only where wired."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+VECTORS = pytest.mark.compat(
+    "Features", "guidance vectors: kept, saved, loaded, applied to another prompt or number of steps"
+)
+EMBEDDINGS = pytest.mark.compat("Features", "pre-computed embeddings: saved and loaded")
+KINDS = [pytest.param("Guidance", marks=VECTORS), pytest.param("Conditioning", marks=EMBEDDINGS)]
+
+
+class Files:
+    """Workflows that save and load, and what the server makes of them."""
+
+    def __init__(self, server: Any, client: Any, workflows: Any) -> None:
+        self.server = server
+        self.client = client
+        self.output, self.input = server.folder / "output", server.folder / "input"
+        # An edit; the same that loads what another has saved.
+        self.edit = workflows.load("first_edit", steps=4, batch=1)
+        self.sampler, self.concept, self.save_image = (
+            workflows.only(self.edit, name) for name in ("SEGASampler", "SEGAConcept", "SaveImage")
+        )
+
+    def saving(self, kind: str, prefix: str, text: str = "glasses", **sampling: Any) -> dict[str, Any]:
+        """Return the workflow that saves the run's guidance or the concept's text as well; the node is "save"."""
+        out = copy.deepcopy(self.edit)
+        out[self.sampler]["inputs"] |= sampling
+        clip = self.edit[self.concept]["inputs"]["clip"]
+        out["text"] = {"class_type": "CLIPTextEncode", "inputs": {"clip": clip, "text": text}}
+        source = [self.sampler, 1] if kind == "Guidance" else ["text", 0]
+        inputs = {kind.lower(): source, "filename_prefix": prefix}
+        out["save"] = {"class_type": f"SEGASave{kind}", "inputs": inputs}
+        return out
+
+    def loading(self, kind: str, file: Any, **sampling: Any) -> dict[str, Any]:
+        """Return the workflow that takes guidance or concept from a file; the node is "load"."""
+        out = copy.deepcopy(self.edit)
+        concept = out.pop(self.concept)["inputs"]
+        inputs = out[self.sampler]["inputs"]
+        del inputs["concepts"]
+        out["load"] = {"class_type": f"SEGALoad{kind}", "inputs": {"file": file}}
+        if kind == "Guidance":
+            inputs["guidance"] = ["load", 0]
+        else:
+            values = {key: value for key, value in concept.items() if key not in ("clip", "text")}
+            node = {"class_type": "SEGAConceptFromConditioning", "inputs": {**values, "conditioning": ["load", 0]}}
+            out["concept"] = node
+            inputs["concepts"] = ["concept", 0]
+        inputs |= sampling
+        return out
+
+    def plain(self, **sampling: Any) -> dict[str, Any]:
+        out = copy.deepcopy(self.edit)
+        del out[self.sampler]["inputs"]["concepts"]
+        out[self.sampler]["inputs"] |= sampling
+        return out
+
+    def save(self, kind: str, prefix: str, **changes: Any) -> Path:
+        """Save and return the file."""
+        (result,) = self.client.run(self.saving(kind, prefix, **changes))["save"][kind.lower()]
+        return self.output / result["subfolder"] / result["filename"]
+
+    def pixels(self, workflow: dict[str, Any], on_event: Any = None) -> np.ndarray:
+        (image,) = self.client.run(workflow, on_event)[self.save_image]["images"]
+        return np.asarray(Image.open(BytesIO(self.client.image(image))).convert("RGB"))
+
+    def listed(self, kind: str) -> list[str]:
+        info = self.client.object_info()[f"SEGALoad{kind}"]["input"]["required"]["file"]
+        return info[1]["options"]
+
+
+@pytest.fixture
+def files(server: Any, client: Any, workflows: Any) -> Files:
+    return Files(server, client, workflows)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_saved_file_is_named_by_the_history_served_listed_and_loaded(files: Files, kind: str) -> None:
+    end = f"_.{kind.lower()}.safetensors"
+    folder = f"kept {kind.lower()}"
+    workflow = files.saving(kind, f"{folder}/first", seed=701)
+    outputs = files.client.run(workflow)
+    edited = outputs[files.save_image]["images"][0]
+    (result,) = outputs["save"][kind.lower()]
+    assert result == {"filename": f"first_00001{end}", "subfolder": folder, "type": "output"}
+    content = (files.output / folder / result["filename"]).read_bytes()
+    assert files.client.image(result) == content
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    assert header["__metadata__"]["format"] == f"sega-{kind.lower()}"
+    assert [path.name for path in (files.output / folder).iterdir() if path.name.startswith(".")] == []
+    # The next one gets the next number.
+    assert files.save(kind, f"{folder}/first", text="a hat", seed=702).name == f"first_00002{end}"
+    # A copy in the input folder serves as well.
+    copied = f"copy of {kind.lower()}.{kind.lower()}.safetensors"
+    (files.input / copied).write_bytes(content)
+    listed = files.listed(kind)
+    assert {copied, *(f"{folder}/first_0000{number}{end} [output]" for number in (1, 2))} <= set(listed)
+    assert not [name for name in listed if kind.lower() not in name]
+    expected = np.asarray(Image.open(BytesIO(files.client.image(edited))).convert("RGB"))
+    for file in (f"{folder}/first_00001{end} [output]", copied):
+        assert np.array_equal(files.pixels(files.loading(kind, file, seed=701)), expected)
+    assert not np.array_equal(files.pixels(files.plain(seed=701)), expected)
+
+
+@VECTORS
+def test_guidance_edits_another_prompt_with_another_number_of_steps(files: Files) -> None:
+    name = f"{files.save('Guidance', 'other', seed=711).name} [output]"
+    for steps in (4, 6):
+        pictures = []
+        for workflow in (files.loading("Guidance", name, seed=711), files.plain(seed=711)):
+            workflow[files.sampler]["inputs"]["steps"] = steps
+            workflow[workflow[files.sampler]["inputs"]["positive"][0]]["inputs"]["text"] = "a face, blond hair"
+            pictures.append(files.pixels(workflow))
+        assert not np.array_equal(*pictures)
+
+
+@VECTORS
+def test_guidance_for_another_size_is_refused(files: Files, comfy_server: Any, workflows: Any) -> None:
+    name = f"{files.save('Guidance', 'size', seed=712).name} [output]"
+    workflow = workflows.changed(files.loading("Guidance", name, seed=712), "EmptyLatentImage", width=64)
+    with pytest.raises(comfy_server.ExecutionError, match=r"SEGASampler: guidance must be for latents of shape"):
+        files.client.run(workflow)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_that_has_changed_runs_again_and_an_unchanged_one_does_not(
+    files: Files, kind: str, recorder: Any
+) -> None:
+    # The host forgets at once what another workflow does not use.
+    file, other = files.save(kind, "changing", seed=721), files.save(kind, "other", text="a hat", seed=722)
+    workflow = files.loading(kind, f"{file.name} [output]", seed=721)
+    first = files.pixels(workflow)
+    files.client.run(workflow, recorder)
+    assert recorder.executed == set()
+    assert recorder.cached == set(workflow)
+    os.replace(other, file)
+    files.client.run(workflow, recorder)
+    assert {"load", files.sampler} <= recorder.executed
+    assert not np.array_equal(files.pixels(workflow), first)
+
+
+@VECTORS
+def test_the_sampler_records_when_its_guidance_is_wired_and_makes_the_same_picture(files: Files, recorder: Any) -> None:
+    wired = files.saving("Guidance", "wired", seed=731)
+    del wired["text"]
+    bare = {key: node for key, node in wired.items() if key != "save"}
+    pictures = []
+    for workflow, runs in ((bare, True), (wired, True), (wired, False), (bare, True), (bare, False)):
+        recorder.events.clear()
+        if runs:
+            pictures.append(files.pixels(workflow, recorder))
+            assert files.sampler in recorder.executed
+        else:
+            files.client.run(workflow, recorder)
+            assert not recorder.executed
+    assert all(np.array_equal(picture, pictures[0]) for picture in pictures)
+    assert [path.name for path in files.output.glob("wired_*")] == ["wired_00001_.guidance.safetensors"]
+
+
+@VECTORS
+def test_a_save_node_that_is_muted_costs_nothing_and_the_other_sampler_stays_cached(
+    files: Files, recorder: Any
+) -> None:
+    # The editor leaves muted and bypassed nodes out; samplers of a subgraph have names such as 8:6.
+    workflow = files.saving("Guidance", "two", seed=741)
+    del workflow["text"]
+    workflow["8:6"] = copy.deepcopy(workflow[files.sampler])
+    workflow["8:6"]["inputs"]["seed"] = 742
+    workflow["shown"] = {"class_type": "PreviewAny", "inputs": {"source": ["8:6", 1]}}
+    files.client.run({key: node for key, node in workflow.items() if key not in ("save", "shown")})
+    recorder.events.clear()
+    files.client.run({key: node for key, node in workflow.items() if key != "save"}, recorder)
+    assert recorder.executed >= {"8:6", "shown"}
+    assert files.sampler not in recorder.executed
+    recorder.events.clear()
+    files.client.run(workflow, recorder)
+    assert files.sampler in recorder.executed
+    assert "8:6" not in recorder.executed
+
+
+REFUSED = [
+    "", "../server.log", "../secret.safetensors", "../output/x.safetensors", "../secret.safetensors [output]",
+    "/etc/passwd", "..\\secret.safetensors", "\0", "x\0.safetensors", "missing.safetensors [output]", "sega",
+    "missing.safetensors", "notes.txt", "missing.safetensors [temp]", "missing.safetensors [input]",
+    "x" * 300 + ".safetensors", 5, {"a": 1}, ["1", 0],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_that_are_no_file_of_ours_are_refused_before_anything_runs(
+    files: Files, kind: str, comfy_server: Any, recorder: Any
+) -> None:
+    (files.server.folder / "secret.safetensors").write_bytes(b"secret")
+    (files.input / "notes.txt").write_text("notes")
+    for name in REFUSED:
+        with pytest.raises(comfy_server.WorkflowRejected) as failure:
+            files.client.run(files.loading(kind, name), recorder)
+        assert f"SEGALoad{kind}" in str(failure.value)
+        assert "file" in str(failure.value)
+    assert not recorder.executed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("prefix", ["../out", "/tmp/out", "a/../../out", "", "\0"])
+def test_a_prefix_outside_of_the_output_folder_is_refused(
+    files: Files, kind: str, prefix: str, comfy_server: Any
+) -> None:
+    before = sorted(files.server.folder.parent.rglob("*.safetensors"))
+    with pytest.raises(comfy_server.ExecutionError, match=f"SEGASave{kind}: filename_prefix must be a name"):
+        files.client.run(files.saving(kind, prefix, seed=751))
+    assert sorted(files.server.folder.parent.rglob("*.safetensors")) == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_file_is_named_with_its_node_and_the_server_goes_on(
+    files: Files, kind: str, comfy_server: Any
+) -> None:
+    whole = files.save(kind, "damaged", seed=761).read_bytes()
+    other = files.save("Conditioning" if kind == "Guidance" else "Guidance", "of another kind", seed=761).read_bytes()
+    for number, content in enumerate((b"", b"\x80\x04}\x94.", whole[:-5], b"\xff" * 8 + whole[8:], other)):
+        name = f"damaged {number}.safetensors"
+        (files.input / name).write_bytes(content)
+        with pytest.raises(comfy_server.ExecutionError, match=rf"SEGALoad{kind}: file '{name}'"):
+            files.client.run(files.loading(kind, name))
+    (files.input / "whole.safetensors").write_bytes(whole)
+    assert files.pixels(files.loading(kind, "whole.safetensors")).std() > 10
