@@ -247,7 +247,7 @@ class SamplingRun:
                     f"{self._name_of(index)}: mask must not be connected: the latents of this model are no picture"
                 )
             shape = (latents.shape[0], 1, *latents.shape[2:])
-            mask = comfy.utils.reshape_mask(self.concepts[index].mask, shape)
+            mask = comfy.utils.reshape_mask(self.concepts[index].mask.float(), shape)
             self.masks[index] = mask.to(latents.device)
         return self.masks[index]
 

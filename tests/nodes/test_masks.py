@@ -501,7 +501,7 @@ def test_what_is_no_mask_is_refused(host: Any, node: str, mask: Tensor, message:
     assert cls.execute(**first, mask=left())[0].mask is not None
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_masks_of_half_precision(host: Any, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.bool, torch.int64])
+def test_masks_of_any_type(host: Any, dtype: torch.dtype) -> None:
     expected = edit(host, host.concept(mask=left()))
     assert torch.equal(edit(host, host.concept(mask=left().to(dtype))), expected)
