@@ -276,7 +276,7 @@ def show_faces(client: Client, output: Path, seed: int, faces: int) -> None:
 
     contact_sheet(
         "Semantic guidance on the demo model",
-        "Every column starts from the same noise; only the concepts change.",
+        "Within a part, every column starts from the same noise, or from the same picture; only the concepts change.",
         [*(_columns(row, studio.faces) for row in rows), *drawings, *rising],
     ).save(output / "contact_sheet.png")
     text = f"{measure.table(figures)}\n{places}"
