@@ -88,14 +88,23 @@ def caption(face: Face, rng: random.Random, empty: float = 0.1) -> str:
     """Name a random part of the face's attributes in random order; empty with probability `empty`."""
     if rng.random() < empty:
         return ""
-    named = [PHRASES[name][getattr(face, name)] for name in ATTRIBUTES]
-    phrases = [phrase for phrase in named if phrase is not None]
+    phrases = _phrases(face)
     rng.shuffle(phrases)
     # Short captions are over-represented: a concept's text usually is a single phrase.
     phrases = phrases[: min(len(phrases), rng.choice((0, 1, 1, 2, 2, 3, 3, 4, 5, 7)))]
     if not phrases or rng.random() < 0.5:
         phrases.insert(0, CAPTION_START)
     return ", ".join(phrases)
+
+
+def description(face: Face) -> str:
+    """Name everything about a face that has a phrase."""
+    return ", ".join([CAPTION_START, *_phrases(face)])
+
+
+def _phrases(face: Face) -> list[str]:
+    named = [PHRASES[name][getattr(face, name)] for name in ATTRIBUTES]
+    return [phrase for phrase in named if phrase is not None]
 
 
 def draw(face: Face, rng: random.Random) -> Image.Image:

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from . import classifier, measure, workflows
 from .comfy_server import Client, Event, Server, Workflow
-from .faces import CAPTION_START, PHRASES, draw, random_face
+from .faces import description, draw, random_face
 from .sheet import Row, contact_sheet
 
 ROOT = Path(__file__).parent.parent
@@ -138,8 +138,7 @@ def edit_drawings(client: Client, label: str) -> list[Row]:
     drawn: list[tuple[str, Image.Image]] = []
     while len(drawn) < DRAWINGS:
         face = replace(random_face(rng), glasses=0, hat=0, beard=0, mouth=0)
-        named = [phrase for name, phrases in PHRASES.items() if (phrase := phrases[getattr(face, name)])]
-        drawn.append((", ".join([CAPTION_START, *named]), draw(face, rng)))
+        drawn.append((description(face), draw(face, rng)))
     edited: list[list[Image.Image]] = [[] for _ in range(1 + len(DRAWING_EDITS))]
     edits = [None, *DRAWING_EDITS]
     with progress_bar(label) as bar:
@@ -260,7 +259,7 @@ def show_faces(client: Client, output: Path, seed: int, faces: int) -> None:
     rows.append(Row("three at once", "+ glasses + hat + smiling", images, "several concepts, and where they act"))
     rows += [Row(f"heat: {values['text']}", "", maps) for values, maps in zip(three, heat, strict=True)]
 
-    in_place, places = show_places(studio, judge, plain, edited)
+    in_place, places = show_places(studio, judge, plain, before, edited)
     rows += in_place
 
     studio.done += 1
@@ -287,22 +286,25 @@ def show_faces(client: Client, output: Path, seed: int, faces: int) -> None:
 
 
 def show_places(
-    studio: Studio, judge: classifier.Classifier, plain: list[Image.Image], edited: dict[str, list[Image.Image]]
+    studio: Studio,
+    judge: classifier.Classifier,
+    plain: list[Image.Image],
+    before: dict[str, torch.Tensor],
+    edited: dict[str, list[Image.Image]],
 ) -> tuple[list[Row], str]:
     """Keep edits in their places by a mask and by attention; return rows of the sheet, and the figures as a table."""
     rows, lines = [], ["edit | where | success | others kept | change outside"]
     lines.append(" | ".join(["---"] * 5))
-    before = judged(judge, plain)
     for text, box in BOXES.items():
         edit = next(edit for edit in EDITS if edit.text == text and edit.direction == "add")
-        ways = {"everywhere": (edited[text], [])}
+        ways = {"everywhere": edited[text]}
         for way, values, mask in (("in a mask", {}, box), ("by attention", ATTENTION, None)):
             images, (heat,) = studio.draw_with_heat(f"+ {text} {way}", "a face", [concept(edit, **values)], mask)
-            ways[way] = images, heat
+            ways[way] = images
             if text == "glasses":
                 section = "" if rows else "an edit in its place"
                 rows += [Row(f"+ {text}", way, images, section), Row(f"heat: {text}", way, heat)]
-        for way, (images, _) in ways.items():
+        for way, images in ways.items():
             figures = measure.measure(edit, before, judged(judge, images))
             outside = measure.change_outside(plain, images, box)
             lines.append(f"add {text} | {way} | {figures.success:.1%} | {figures.kept_on_average:.1%} | {outside:.2f}")

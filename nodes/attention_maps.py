@@ -37,7 +37,7 @@ class AttentionMaps:
     def __init__(
         self, network: Any, words: Mapping[int, tuple[Sequence[int] | None, int]], batch: int, name: str
     ) -> None:
-        self.network = network
+        self.blocks = tuple(_coarse_blocks(network))
         self.words = words
         self.batch = batch
         self.name = name
@@ -68,7 +68,7 @@ class AttentionMaps:
         self.evaluated.update(transformer_options["sega_passes"])
         patches = transformer_options.get("patches_replace", {})
         replaced = dict(patches.get("attn2", {}))
-        for name, number, index in _coarse_blocks(self.network):
+        for name, number, index in self.blocks:
             inner = replaced.get((name, number, index), replaced.get((name, number)))
             replaced[name, number, index] = self._watching(inner, c_crossattn.shape[1])
         transformer_options = {**transformer_options, "patches_replace": {**patches, "attn2": replaced}}

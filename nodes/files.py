@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import folder_paths
 
 _OUTPUT = " [output]"
+
+Loaded = TypeVar("Loaded")
 
 
 def choices(kind: str) -> list[str]:
@@ -38,6 +42,19 @@ def input_file(node_id: str, name: str) -> Path:
     if not os.path.isfile(folder / relative):
         raise ValueError(f"{node_id}: file {name!r} does not exist in {folder}")
     return folder / relative
+
+
+def loaded(node_id: str, name: str, load: Callable[[Path], Loaded]) -> Loaded:
+    """Return what `load` makes of the file that a picker's choice stands for.
+
+    Raises:
+        ValueError: names the node, the file and what is wrong with it.
+    """
+    path = input_file(node_id, name)
+    try:
+        return load(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{node_id}: file {name!r}: {error}") from error
 
 
 def check_file(node_id: str, name: str | None) -> bool | str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from . import conditioning_file
-from .files import check_file, choices, input_file, stamp
+from .files import check_file, choices, loaded, stamp
 
 
 class SEGALoadConditioning(io.ComfyNode):
@@ -37,8 +37,4 @@ class SEGALoadConditioning(io.ComfyNode):
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        path = input_file("SEGALoadConditioning", file)
-        try:
-            return io.NodeOutput(conditioning_file.load(path))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"SEGALoadConditioning: file {file!r}: {error}") from error
+        return io.NodeOutput(loaded("SEGALoadConditioning", file, conditioning_file.load))

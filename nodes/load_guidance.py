@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..sega_core import vectors
-from .files import check_file, choices, input_file, stamp
+from .files import check_file, choices, loaded, stamp
 from .types import SegaGuidance
 
 
@@ -39,8 +39,4 @@ class SEGALoadGuidance(io.ComfyNode):
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        path = input_file("SEGALoadGuidance", file)
-        try:
-            return io.NodeOutput(vectors.load(path))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"SEGALoadGuidance: file {file!r}: {error}") from error
+        return io.NodeOutput(loaded("SEGALoadGuidance", file, vectors.load))

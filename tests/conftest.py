@@ -93,6 +93,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
+def tool(repo: Path) -> ModuleType:
+    """The module tools/from_diffusers.py."""
+    spec = importlib.util.spec_from_file_location("from_diffusers", repo / "tools" / "from_diffusers.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
 def package_loader() -> Any:
     return load_package
 

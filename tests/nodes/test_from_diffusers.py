@@ -59,15 +59,6 @@ CALLS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def tool(repo: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("from_diffusers", repo / "tools" / "from_diffusers.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 class Clip:
     """The pipeline's text encoder as the host's CLIP."""
 

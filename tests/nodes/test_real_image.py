@@ -26,10 +26,7 @@ def studio(host: Any, repo: Any, package_loader: Any) -> SimpleNamespace:
     rng = random.Random(11)
     drawn = [replace(faces.random_face(rng), glasses=0, hat=0, beard=0, mouth=0) for _ in range(FACES)]
     pictures = torch.stack([torch.from_numpy(np.array(faces.draw(face, rng))) for face in drawn]).float() / 255
-    texts = []
-    for face in drawn:
-        named = [phrase for name, phrases in faces.PHRASES.items() if (phrase := phrases[getattr(face, name)])]
-        texts.append(clip.encode_from_tokens_scheduled(clip.tokenize(", ".join([faces.CAPTION_START, *named])))[0])
+    texts = [clip.encode_from_tokens_scheduled(clip.tokenize(faces.description(face)))[0] for face in drawn]
     positive = [[torch.cat([embedding for embedding, _ in texts]), dict(texts[0][1])]]
     made = SimpleNamespace(host=host, model=patcher, clip=clip, vae=vae, measure=measure, judge=classifier.load())
     made.prompts = positive, clip.encode_from_tokens_scheduled(clip.tokenize(""))

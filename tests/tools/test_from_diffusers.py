@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import json
 import re
@@ -35,15 +34,6 @@ out = pipe(prompt='a photo of the face of a woman', generator=gen, num_images_pe
           )
 images = out.images
 """
-
-
-@pytest.fixture(scope="module")
-def tool(repo: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("from_diffusers", repo / "tools" / "from_diffusers.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Converted:
