@@ -22,7 +22,19 @@ class SEGAConcept(io.ComfyNode):
             category="sampling/SEGA",
             description="A concept to add to the image or to remove from it while it is sampled, such as 'glasses'. "
             "Connect it to a SEGA Sampler, or several of them to a SEGA Concept Stack.",
-            search_aliases=["semantic guidance", "edit guidance", "concept slider", "concept"],
+            search_aliases=[
+                "semantic guidance",
+                "edit guidance",
+                "concept slider",
+                "concept",
+                "editing prompt",
+                "negative prompt",
+                "add object",
+                "remove object",
+                "LEDITS++",
+                "语义引导",
+                "セマンティックガイダンス",
+            ],
             inputs=[
                 io.Clip.Input("clip", tooltip="The text encoder of the model that samples."),
                 io.String.Input(

@@ -20,7 +20,7 @@ class SEGAConceptFromConditioning(io.ComfyNode):
             category="sampling/SEGA",
             description="A concept to add or remove whose text another node has encoded: any text encoder, combined "
             "or averaged prompts.",
-            search_aliases=["semantic guidance", "edit guidance", "editing prompt embeddings"],
+            search_aliases=["semantic guidance", "edit guidance", "concept slider", "editing prompt embeddings"],
             inputs=[
                 io.Conditioning.Input(
                     "conditioning",

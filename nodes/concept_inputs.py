@@ -41,7 +41,7 @@ def concept_inputs(optional: bool = False) -> list[io.Input]:
             round=0.001,
             optional=optional,
             tooltip="How local the edit is: the share of the latent, 0 to 0.999, that it leaves alone. 0 edits "
-            "everywhere (off). The reference's default is 0.9: only the strongest tenth is edited.",
+            "everywhere (off). The reference's default is 0.9: only the strongest 10% is edited.",
         ),
         io.Int.Input(
             "warmup_steps",
@@ -50,7 +50,7 @@ def concept_inputs(optional: bool = False) -> list[io.Input]:
             max=10000,
             optional=optional,
             tooltip="The first sampling step at which the edit acts, 0 to 10000. Later keeps more of the composition. "
-            "0 acts from the start (off). The reference's default is 10, for 50 steps; a fifth of the steps is a "
+            "0 acts from the start (off). The reference's default is 10, for 50 steps; 20% of the steps is a "
             "good start.",
         ),
         io.Int.Input(

@@ -23,9 +23,13 @@ class SEGAConceptStack(io.ComfyNode):
             display_name="SEGA Concept Stack",
             category="sampling/SEGA",
             description="Several concepts for one SEGA Sampler, at most 100.",
-            search_aliases=["semantic guidance", "combine concepts"],
+            search_aliases=["semantic guidance", "edit guidance", "combine concepts", "multiple concepts"],
             inputs=[
-                io.Autogrow.Input("concepts", template=template, tooltip="The concepts, 1 to 100."),
+                io.Autogrow.Input(
+                    "concepts",
+                    template=template,
+                    tooltip="The concepts, 1 to 100; a new input appears as soon as the last one is connected.",
+                ),
                 SegaConceptStack.Input(
                     "stack", optional=True, tooltip="A stack to extend: its concepts come first. Off: not connected."
                 ),

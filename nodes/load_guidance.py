@@ -18,7 +18,7 @@ class SEGALoadGuidance(io.ComfyNode):
             category="sampling/SEGA",
             description="Loads what the concepts of another run added at each step, for the guidance input of a SEGA "
             "Sampler or Model Patch.",
-            search_aliases=["semantic guidance", "sem_guidance", "guidance vectors"],
+            search_aliases=["semantic guidance", "edit guidance", "sem_guidance", "guidance vectors"],
             inputs=[
                 io.Combo.Input(
                     "file",

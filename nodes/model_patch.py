@@ -18,7 +18,14 @@ class SEGAModelPatch(io.ComfyNode):
             category="sampling/SEGA",
             description="Adds concepts to a model, for any sampler or guider: KSampler (Advanced), SamplerCustom, "
             "SamplerCustomAdvanced with any guider.",
-            search_aliases=["semantic guidance", "edit guidance", "model patch"],
+            search_aliases=[
+                "semantic guidance",
+                "edit guidance",
+                "concept slider",
+                "model patch",
+                "LEDITS++",
+                "image editing",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="The model to guide; it is cloned, not changed."),
                 *guidance_inputs(),

@@ -20,7 +20,7 @@ class SEGAPreview(io.ComfyNode):
             category="sampling/SEGA",
             description="Shows what each concept did: a heat map over the image of where it acted, and a plot of how "
             "strongly it acted at each step.",
-            search_aliases=["semantic guidance", "heat map", "attention map", "concept mask", "plot"],
+            search_aliases=["semantic guidance", "heat map", "attention map", "concept mask", "plot", "strength"],
             inputs=[
                 SegaGuidance.Input(
                     "guidance", tooltip="What the concepts of a run did: a SEGA Sampler's guidance, or a saved one."

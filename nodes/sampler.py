@@ -27,7 +27,15 @@ class SEGASampler(io.ComfyNode):
             category="sampling/SEGA",
             description="KSampler that adds concepts to the image, or removes them, while it is sampled, and leaves "
             "the rest of the image as it would have been (SEGA, arXiv 2301.12247).",
-            search_aliases=["semantic guidance", "edit guidance", "concept slider", "KSampler"],
+            search_aliases=[
+                "semantic guidance",
+                "edit guidance",
+                "concept slider",
+                "KSampler",
+                "LEDITS++",
+                "语义引导",
+                "セマンティックガイダンス",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="The model used for denoising the latent; it is not changed."),
                 io.Int.Input(

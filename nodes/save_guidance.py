@@ -17,7 +17,7 @@ class SEGASaveGuidance(io.ComfyNode):
             display_name="SEGA Save Guidance",
             category="sampling/SEGA",
             description="Saves what the concepts of a run added at each step, to make the same edit in another prompt.",
-            search_aliases=["semantic guidance", "sem_guidance", "guidance vectors"],
+            search_aliases=["semantic guidance", "edit guidance", "sem_guidance", "guidance vectors"],
             is_output_node=True,
             inputs=[
                 SegaGuidance.Input("guidance", tooltip="The guidance output of a SEGA Sampler."),
