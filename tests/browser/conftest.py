@@ -1,0 +1,196 @@
+"""The real editor in headless Chromium, on a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, sync_playwright
+
+# The editor's two ways to draw nodes: on a canvas, and as HTML (Nodes 2.0).
+RENDERERS = ["canvas", "nodes2"]
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.InstalledVersion": "99.0.0",
+    "Comfy.Release.ShowUpdates": False,
+    "Comfy.Workflow.Persist": False,
+    "Comfy.Workflow.ShowMissingModelsWarning": False,
+    "Comfy.RightSidePanel.ShowErrorsTab": False,
+}
+# What the editor itself says on a new server that cannot reach the internet.
+NOISE = ("/user.css", "/api/userdata", "Content Security Policy")
+SIZE = {"width": 1600, "height": 1000}
+
+
+@pytest.fixture(scope="session")
+def comfy_server(package_loader: Any, repo: Path) -> ModuleType:
+    """The module demo.comfy_server."""
+    package_loader("sega_demo", repo / "demo")
+    from sega_demo import comfy_server
+
+    return comfy_server
+
+
+@pytest.fixture(scope="session")
+def server(comfy_server: ModuleType, comfyui_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with comfy_server.Server(
+        comfyui_path,
+        folder=tmp_path_factory.mktemp("server"),
+        demo_pack=True,
+        arguments=["--preview-method", "latent2rgb"],
+        env={"OMP_NUM_THREADS": "1"},
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+    program = os.environ.get("SEGA_BROWSER") or next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        pytest.fail("the browser tests need Chromium: install it, or set SEGA_BROWSER to its program", pytrace=False)
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=[*quiet, "--no-first-run"])
+        yield browser
+        browser.close()
+
+
+class Editor:
+    """A page with the editor, and what a user does there."""
+
+    def __init__(self, context: BrowserContext, url: str, screenshots: Path) -> None:
+        self.url, self.screenshots = url, screenshots
+        self.errors: list[str] = []
+        self.page: Page = context.new_page()
+        self.page.on("console", self._note)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def _note(self, message: ConsoleMessage) -> None:
+        # What the editor asks of other hosts is no matter of ours, and cannot be reached.
+        where = message.location.get("url", "")
+        text = f"{message.text} ({where})"
+        ours = (not where or where.startswith(self.url)) and not any(noise in text for noise in NOISE)
+        if message.type == "error" and ours:
+            self.errors.append(text)
+
+    def open(self, renderer: str = "canvas", locale: str = "en", **settings: Any) -> None:
+        """Load the editor with an empty graph."""
+        values = {**SETTINGS, "Comfy.VueNodes.Enabled": renderer == "nodes2", "Comfy.Locale": locale, **settings}
+        request = urllib.request.Request(
+            f"{self.url}/settings", json.dumps(values).encode(), {"Content-Type": "application/json"}
+        )
+        urllib.request.urlopen(request, timeout=30).close()
+        self.page.goto(self.url)
+        self.wait_until_ready()
+        self.evaluate("() => app.graph.clear()")
+
+    def wait_until_ready(self) -> None:
+        """Wait until the editor knows our nodes and runs our extension."""
+        self.page.wait_for_function(
+            "() => window.app?.graph && window.LiteGraph?.registered_node_types?.SEGASampler"
+            " && (app.extensions ?? []).some(({ name }) => name.startsWith('ComfyUI-SEGA'))",
+            timeout=60_000,
+        )
+        self.page.wait_for_function("() => !document.querySelector('.p-progressspinner, #splash-loader')")
+
+    def evaluate(self, script: str, argument: Any = None) -> Any:
+        return self.page.evaluate(script, argument)
+
+    def load(self, workflow: dict[str, Any]) -> None:
+        """Open a workflow, in the editor's or in API format."""
+        if "nodes" in workflow:
+            self.evaluate("async (workflow) => { await app.loadGraphData(workflow) }", workflow)
+        else:
+            self.evaluate("async (workflow) => { await app.loadApiJson(workflow, 'workflow') }", workflow)
+
+    def api_workflow(self) -> dict[str, Any]:
+        """Return what the editor would post now."""
+        return self.evaluate("async () => (await app.graphToPrompt()).output")
+
+    def show_all(self, zoom: float | None = None) -> None:
+        """Bring the whole graph into view."""
+        self.evaluate(
+            """(zoom) => {
+              const bounds = app.graph._nodes.map(({ pos, size }) => [pos[0], pos[1] - 30, pos[0] + size[0], pos[1] + size[1]])
+              const [left, top] = [0, 1].map((i) => Math.min(...bounds.map((b) => b[i])))
+              const [right, bottom] = [2, 3].map((i) => Math.max(...bounds.map((b) => b[i])))
+              const { clientWidth: width, clientHeight: height } = app.canvas.canvas
+              const ds = app.canvas.ds
+              ds.scale = zoom ?? Math.min((width - 120) / (right - left), (height - 140) / (bottom - top), 1)
+              ds.offset[0] = width / ds.scale / 2 - (left + right) / 2
+              ds.offset[1] = (height + 30) / ds.scale / 2 - (top + bottom) / 2
+              app.canvas.setDirty(true, true)
+            }""",
+            zoom,
+        )
+        self.page.wait_for_timeout(400)
+
+    def node(self, class_type: str, place: int = 0) -> int:
+        """Return the id of a node of a class."""
+        return self.evaluate(
+            "([type, place]) => app.graph._nodes.filter((node) => node.comfyClass === type)[place].id",
+            [class_type, place],
+        )
+
+    def value(self, node_id: int, widget: str) -> Any:
+        return self.evaluate(
+            "([id, name]) => app.graph.getNodeById(id).widgets.find((widget) => widget.name === name).value",
+            [node_id, widget],
+        )
+
+    def view(self, node_id: int) -> Locator:
+        """Return what the extension shows in a node."""
+        tag = self.evaluate(
+            """(id) => {
+              const { element } = app.graph.getNodeById(id).widgets.find(({ type }) => String(type).startsWith('sega_'))
+              element.dataset.node = id
+              return `.sega[data-node="${id}"]`
+            }""",
+            node_id,
+        )
+        return self.page.locator(tag)
+
+    def screenshot(self, name: str, **options: Any) -> Path:
+        """Keep a picture of the page for a look."""
+        assert re.fullmatch(r"[\w-]+", name)
+        self.screenshots.mkdir(parents=True, exist_ok=True)
+        file = self.screenshots / f"{name}.png"
+        self.page.screenshot(path=file, **options)
+        return file
+
+
+@pytest.fixture(scope="session")
+def screenshots(repo: Path, comfyui_path: Path) -> Path:
+    return repo / ".host" / "screenshots" / comfyui_path.name
+
+
+@pytest.fixture
+def editor(browser: Browser, server: Any, screenshots: Path) -> Iterator[Editor]:
+    """The editor, which must not have said anything is wrong when the test ends."""
+    context = browser.new_context(viewport=SIZE, reduced_motion="reduce")
+    context.set_default_timeout(20_000)
+    context.route(lambda url: not url.startswith((server.url, "data:", "blob:")), lambda route: route.abort())
+    opened = Editor(context, server.url, screenshots)
+    yield opened
+    context.close()
+    assert opened.errors == []
+
+
+@pytest.fixture
+def opened(editor: Editor) -> Callable[..., Editor]:
+    """Open the editor with a renderer, a language and settings."""
+
+    def open_editor(*arguments: Any, **settings: Any) -> Editor:
+        editor.open(*arguments, **settings)
+        return editor
+
+    return open_editor

@@ -1,0 +1,114 @@
+// Reading the graph: which concepts a sampler has, and what its fields hold, through reroutes and subgraphs.
+
+const SUBGRAPH_INPUT = -10;
+const MUTED = 2;
+const BYPASSED = 4;
+const SAMPLERS = ["SEGASampler", "SEGAModelPatch"];
+const CONCEPTS = ["SEGAConcept", "SEGAConceptFromConditioning"];
+
+export const isSampler = (node) => SAMPLERS.includes(node.comfyClass);
+export const isConcept = (node) => CONCEPTS.includes(node.comfyClass);
+export const isStack = (node) => node.comfyClass === "SEGAConceptStack";
+
+const subgraphsIn = (graph) => graph._nodes.flatMap((node) => (node.subgraph ? [node.subgraph] : []));
+
+// The graph and every subgraph in it, each once.
+export const graphsIn = (root) => {
+  const seen = new Set([root]);
+  for (const graph of seen) for (const inner of subgraphsIn(graph)) seen.add(inner);
+  return [...seen];
+};
+
+export const nodesIn = (root) => graphsIn(root).flatMap((graph) => graph._nodes);
+
+// The subgraph node through which a subgraph is seen from outside; of several the first.
+const outside = (graph) => nodesIn(graph.rootGraph ?? graph).find((node) => node.subgraph === graph);
+
+const linkOf = (graph, id) => (id == null ? undefined : graph.getLink(id));
+
+const follow = (graph, link) => {
+  if (!link) return undefined;
+  if (Number(link.origin_id) === SUBGRAPH_INPUT) {
+    const host = outside(graph);
+    const input = host?.inputs[link.origin_slot];
+    if (!input) return undefined;
+    return follow(host.graph, linkOf(host.graph, input.link)) ?? { node: host, slot: link.origin_slot, promoted: true };
+  }
+  const node = graph.getNodeById(link.origin_id);
+  if (!node || node.mode === MUTED) return undefined;
+  if (node.subgraph && node.mode !== BYPASSED) {
+    const inner = node.subgraph.outputs[link.origin_slot];
+    return follow(node.subgraph, linkOf(node.subgraph, inner?.linkIds[0]));
+  }
+  const passes = node.type === "Reroute" || node.mode === BYPASSED;
+  if (!passes) return { node, slot: link.origin_slot };
+  const type = node.outputs[link.origin_slot].type;
+  const through = node.inputs?.find((input) => node.type === "Reroute" || input.type === type);
+  return follow(graph, linkOf(graph, through?.link));
+};
+
+// Where an input's value comes from: {node, slot} of the node that makes it, or undefined.
+// `promoted` marks a subgraph node whose own field it is.
+export const originOf = (node, input) => follow(node.graph, linkOf(node.graph, input?.link));
+
+export const inputNamed = (node, name) => node.inputs?.find((input) => input.name === name);
+
+export const widgetNamed = (node, name) => node.widgets?.find((widget) => widget.name === name);
+
+// What a field holds, also where another node gives it; undefined where only a run could tell.
+export const valueOf = (node, name) => {
+  const input = inputNamed(node, name);
+  if (input?.link == null) return widgetNamed(node, name)?.value;
+  const origin = originOf(node, input);
+  if (!origin) return undefined;
+  if (origin.promoted) return widgetNamed(origin.node, origin.node.inputs[origin.slot].name)?.value;
+  return origin.node.type.startsWith("Primitive") ? origin.node.widgets?.[0]?.value : undefined;
+};
+
+const conceptsFrom = (origin) => {
+  if (!origin || origin.promoted) return [];
+  const { node } = origin;
+  if (isConcept(node)) return [node];
+  if (!isStack(node)) return [];
+  const own = node.inputs.filter((input) => input.name.startsWith("concepts"));
+  const extended = inputNamed(node, "stack");
+  return [...(extended ? [extended] : []), ...own].flatMap((input) => conceptsFrom(originOf(node, input)));
+};
+
+// The concept nodes that a sampler gets, in its order.
+export const conceptsOf = (sampler) => conceptsFrom(originOf(sampler, inputNamed(sampler, "concepts")));
+
+// The samplers of a graph, each with its concepts.
+export const samplersIn = (root) =>
+  nodesIn(root)
+    .filter((node) => isSampler(node) && node.mode !== MUTED && node.mode !== BYPASSED)
+    .map((sampler) => ({ sampler, concepts: conceptsOf(sampler) }));
+
+// Whether a node's model, guider or schedule comes from another node.
+export const isModelOf = (source, node, seen = new Set()) => {
+  if (seen.has(node)) return false;
+  seen.add(node);
+  return (node.inputs ?? [])
+    .filter((input) => ["MODEL", "GUIDER"].includes(input.type))
+    .some((input) => {
+      const origin = originOf(node, input)?.node;
+      return origin !== undefined && (origin === source || isModelOf(source, origin, seen));
+    });
+};
+
+// How many steps a sampler makes: its own, or those of the node that samples with the patched model; undefined if unknown.
+export const stepsOf = (sampler) => {
+  const owner = widgetNamed(sampler, "steps")
+    ? sampler
+    : nodesIn(sampler.graph.rootGraph ?? sampler.graph).find(
+        (node) => widgetNamed(node, "steps") && isModelOf(sampler, node),
+      );
+  const steps = owner && valueOf(owner, "steps");
+  return Number.isInteger(steps) && steps > 0 ? steps : undefined;
+};
+
+// The node that an id of a run names: "7", or "12:5" for node 5 in the subgraph node 12.
+export const nodeOfRun = (root, id) =>
+  String(id)
+    .split(":")
+    .reduce((found, part, place) => (place === 0 ? root : found?.subgraph)?.getNodeById(Number(part)) ?? undefined, null);

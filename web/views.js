@@ -1,0 +1,96 @@
+// Keeping what our nodes show in step with the graph, the language and the running workflow.
+
+import { api } from "/scripts/api.js";
+import { app } from "/scripts/app.js";
+
+import { isModelOf, nodeOfRun, nodesIn, samplersIn, stepsOf } from "./graph.js";
+import { loadWords } from "./words.js";
+
+const MARGIN = 6;
+const views = new WeakMap();
+let running;
+
+const rootGraph = () => app.rootGraph ?? app.graph;
+
+// The step that a sampler is in, counted from 0; undefined where it does not run.
+export const stepOf = (sampler) => {
+  if (!running) return undefined;
+  return running.node === sampler || isModelOf(sampler, running.node) ? running.step : undefined;
+};
+
+const refresh = () => {
+  const root = rootGraph();
+  if (!root || document.hidden) return;
+  const samplers = samplersIn(root).map((found) => ({ ...found, steps: stepsOf(found.sampler) }));
+  for (const node of nodesIn(root)) views.get(node)?.(samplers);
+};
+
+api.addEventListener("progress", ({ detail }) => {
+  const node = nodeOfRun(rootGraph(), detail.node);
+  running = node && detail.value < detail.max ? { node, step: detail.value } : undefined;
+  refresh();
+});
+
+for (const end of ["execution_success", "execution_error", "execution_interrupted"]) {
+  api.addEventListener(end, () => {
+    running = undefined;
+    refresh();
+  });
+}
+
+// Put an element below a node's fields. `read(samplers)` returns what it shows, `draw(shown)` shows it when that changed.
+// `growing` elements take the room that is left in the node. Returns what brings everything up to date at once.
+export const addView = (node, name, content, { read, draw, growing = false, minHeight = 0 }) => {
+  const element = document.createElement("div");
+  element.className = "sega";
+  element.append(content);
+  const height = () => Math.max(minHeight, growing ? 0 : content.offsetHeight) + 2 * MARGIN;
+  const widget = node.addDOMWidget(name, `sega_${name}`, element, {
+    serialize: false,
+    margin: MARGIN,
+    hideOnZoom: false,
+    getMinHeight: height,
+    ...(growing ? {} : { getMaxHeight: height }),
+  });
+  // Not a part of the saved workflow, which opens without this extension too.
+  widget.serialize = false;
+  let shown, tall;
+  views.set(node, (samplers) => {
+    const found = read(samplers);
+    const state = JSON.stringify([found, app.ui.settings.getSettingValue("Comfy.Locale")]);
+    if (state !== shown) {
+      shown = state;
+      draw(found);
+    }
+    if (height() !== tall) {
+      tall = height();
+      const [width, needed] = node.computeSize();
+      if (node.size[1] < needed) node.setSize([Math.max(width, node.size[0]), needed]);
+      app.canvas?.setDirty(true, true);
+    }
+  });
+  return refresh;
+};
+
+export const make = (tag, className, attributes = {}, ...children) => {
+  const element = document.createElement(tag);
+  element.className = className;
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+};
+
+app.registerExtension({
+  name: "ComfyUI-SEGA.views",
+
+  async init() {
+    const href = new URL("./sega.css", import.meta.url).href;
+    document.head.append(make("link", "", { rel: "stylesheet", href }));
+    await loadWords();
+  },
+
+  setup() {
+    // The editor has no event for everything that can change a value: fields, links, undo, subgraphs, language.
+    setInterval(refresh, 200);
+  },
+});

@@ -1,0 +1,24 @@
+// The extension's own words, from the pack's locales/<language>/main.json, in the language of the editor.
+
+import { api } from "/scripts/api.js";
+import { app } from "/scripts/app.js";
+
+let languages = {};
+let loading;
+
+export const loadWords = () => {
+  loading ??= api
+    .fetchApi("/i18n")
+    .then((answer) => answer.json())
+    .then((found) => (languages = found))
+    .catch((error) => console.warn("ComfyUI-SEGA: the words of the language could not be loaded", error));
+  return loading;
+};
+
+const language = () => app.ui.settings.getSettingValue("Comfy.Locale") ?? "en";
+
+// A sentence in the editor's language, with {name} replaced by values.name.
+export const word = (key, values = {}) => {
+  const text = languages[language()]?.sega?.[key] ?? languages.en?.sega?.[key] ?? key;
+  return text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+};
