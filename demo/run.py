@@ -50,19 +50,6 @@ EDITS = [
     measure.Edit("smiling", "remove", "mouth", "smiling"),
 ]
 
-# What works best on this model: (guidance_scale, threshold, warmup_steps). What a prompt itself asks for is settled in
-# the first steps, so removing it starts at once.
-RECOMMENDED = {
-    ("add", "glasses"): (12.0, 0.9, 3),
-    ("add", "hat"): (8.0, 0.9, 3),
-    ("add", "beard"): (8.0, 0.9, 3),
-    ("add", "smiling"): (8.0, 0.9, 3),
-    ("remove", "glasses"): (8.0, 0.85, 0),
-    ("remove", "hat"): (8.0, 0.85, 0),
-    ("remove", "beard"): (8.0, 0.85, 0),
-    ("remove", "smiling"): (8.0, 0.85, 0),
-}
-
 STRENGTHS = (1.0, 2.0, 4.0, 8.0)
 
 # Where an edit should act, in pixels: left, top, right, bottom, with room around it.
@@ -211,7 +198,7 @@ def face_workflow(
 
 def concept(edit: measure.Edit, **changes: Any) -> dict[str, Any]:
     """Return a concept node's values at the recommended settings."""
-    scale, threshold, warmup = RECOMMENDED[edit.direction, edit.text]
+    scale, threshold, warmup = workflows.RECOMMENDED[edit.direction, edit.text]
     return {
         "text": edit.text,
         "direction": edit.direction,
@@ -323,7 +310,7 @@ def _columns(row: Row, faces: int) -> Row:
 
 def show_checkpoint(client: Client, output: Path, checkpoint: str, options: argparse.Namespace) -> None:
     """Run the documented four-concept face example on a user's checkpoint; write the contact sheet."""
-    workflow = workflows.load("four_concept_face")
+    workflow = workflows.shipped("four_concept_face")
     workflows.nodes_of(workflow, "CheckpointLoaderSimple")[0]["ckpt_name"] = checkpoint
     size = workflows.nodes_of(workflow, "EmptyLatentImage")[0]
     size |= {"width": options.size or size["width"], "height": options.size or size["height"], "batch_size": 1}

@@ -1,4 +1,4 @@
-"""The shipped API-format workflows, with other values put in."""
+"""The shipped API-format workflows, for the demo model and with other values put in."""
 
 from __future__ import annotations
 
@@ -7,13 +7,71 @@ from pathlib import Path
 from typing import Any
 
 from .comfy_server import Workflow
+from .faces import CAPTION_START, PHRASES, SIZE
 
 FOLDER = Path(__file__).parent.parent / "example_workflows" / "api"
 
+# What works best on the demo model: (guidance_scale, threshold, warmup_steps). What a prompt itself asks for is settled
+# in the first steps, so removing it starts at once.
+RECOMMENDED = {
+    ("add", "glasses"): (12.0, 0.9, 3),
+    ("add", "hat"): (8.0, 0.9, 3),
+    ("add", "beard"): (8.0, 0.9, 3),
+    ("add", "smiling"): (8.0, 0.9, 3),
+    ("remove", "glasses"): (8.0, 0.85, 0),
+    ("remove", "hat"): (8.0, 0.85, 0),
+    ("remove", "beard"): (8.0, 0.85, 0),
+    ("remove", "smiling"): (8.0, 0.85, 0),
+}
+STEPS, CFG = 20, 3.5
+
+SETTINGS = ("text", "guidance_scale", "threshold", "warmup_steps")
+
+# Nodes that say how large the pictures are, and inputs that count pixels.
+MAKERS_OF_SIZE = {"EmptyLatentImage", "EmptySD3LatentImage", "ImageScale"}
+LENGTHS = {"width", "height", "x", "y", "cell_width", "cell_height"}
+
+
+def shipped(name: str) -> Workflow:
+    """Return the workflow `example_workflows/api/<name>.json`, which wants a checkpoint."""
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
 
 def load(name: str) -> Workflow:
-    """Return the workflow `example_workflows/api/<name>.json`."""
-    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    """Return the workflow `example_workflows/api/<name>.json`, for the demo model."""
+    return for_demo_model(shipped(name))
+
+
+def for_demo_model(workflow: Workflow) -> Workflow:
+    """Return the workflow with the demo model as its loader, and the texts, sizes and settings that it needs."""
+    out = json.loads(json.dumps(workflow))
+    scale = SIZE / next(node["inputs"]["width"] for node in out.values() if node["class_type"] in MAKERS_OF_SIZE)
+    for node in out.values():
+        inputs = node["inputs"]
+        if node["class_type"] == "CheckpointLoaderSimple":
+            node |= {"class_type": "SEGADemoModel", "inputs": {}}
+        elif node["class_type"] == "SEGAConcept":
+            _set_concept(inputs)
+        elif node["class_type"] == "CLIPTextEncode" and inputs["text"]:
+            inputs["text"] = ", ".join([CAPTION_START, *_known_phrases(inputs["text"])])
+        inputs |= {name: round(inputs[name] * scale) for name in LENGTHS & inputs.keys()}
+        if "steps" in inputs:
+            inputs["steps"] = STEPS
+        # At 1 there is no CFG, and some workflows are about that.
+        if inputs.get("cfg", 1) != 1:
+            inputs["cfg"] = CFG
+    return out
+
+
+def _set_concept(inputs: dict[str, Any]) -> None:
+    """Put the demo model's word and settings in, where it knows the concept; what is connected stays connected."""
+    for text in _known_phrases(inputs["text"]):
+        values = zip(SETTINGS, (text, *RECOMMENDED[inputs["direction"], text]), strict=True)
+        inputs |= {name: value for name, value in values if not isinstance(inputs[name], list)}
+
+
+def _known_phrases(text: str) -> list[str]:
+    return [phrase for values in PHRASES.values() for phrase in values if phrase and phrase in text]
 
 
 def nodes_of(workflow: Workflow, class_type: str) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -16,23 +15,31 @@ from PIL import Image
 
 
 @pytest.fixture(scope="session")
-def comfy_server(package_loader: Any, repo: Path) -> ModuleType:
+def demo(package_loader: Any, repo: Path) -> ModuleType:
+    """The demo's pack, as sega_demo."""
+    return package_loader("sega_demo", repo / "demo")
+
+
+@pytest.fixture(scope="session")
+def comfy_server(demo: ModuleType) -> ModuleType:
     """The module demo.comfy_server."""
-    package_loader("sega_demo", repo / "demo")
     from sega_demo import comfy_server
 
     return comfy_server
 
 
 class Workflows:
-    """The shipped workflows, small enough for tests."""
+    """The shipped workflows, for the demo model."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, demo_workflows: ModuleType) -> None:
+        self.demo = demo_workflows
+
+    def names(self) -> list[str]:
+        return sorted(file.stem for file in self.demo.FOLDER.glob("*.json"))
 
     def load(self, name: str, steps: int = 6, batch: int = 2) -> dict[str, Any]:
         """Return a shipped workflow with few steps and images."""
-        workflow = json.loads((self.folder / f"{name}.json").read_text())
+        workflow = self.demo.load(name)
         for node in workflow.values():
             if "steps" in node["inputs"]:
                 node["inputs"]["steps"] = steps
@@ -55,8 +62,10 @@ class Workflows:
 
 
 @pytest.fixture(scope="session")
-def workflows(repo: Path) -> Workflows:
-    return Workflows(repo / "example_workflows" / "api")
+def workflows(demo: ModuleType) -> Workflows:
+    from sega_demo import workflows as demo_workflows
+
+    return Workflows(demo_workflows)
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ def test_the_four_concept_workflow_runs_on_a_checkpoint(
     workflows: Any, client: Any, pixels: Any, checkpoint: Path
 ) -> None:
     client.free()
-    workflow = workflows.load("four_concept_face", steps=2)
+    workflow = workflows.changed(workflows.demo.shipped("four_concept_face"), "SEGASampler", steps=2)
     workflow = workflows.changed(workflow, "CheckpointLoaderSimple", ckpt_name=checkpoint.name)
     workflow = workflows.changed(workflow, "EmptyLatentImage", width=64, height=64, batch_size=1)
     assert pixels(workflow).shape == (1, 64, 64, 3)

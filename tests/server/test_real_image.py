@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import random
 from io import BytesIO
 from typing import Any
@@ -16,9 +15,8 @@ pytestmark = pytest.mark.compat("Features", "real images: inversion, img2img")
 
 
 @pytest.fixture(scope="module")
-def drawing(server: Any, package_loader: Any, repo: Any) -> Image.Image:
-    """A face without glasses, in the server's input folder as face.png."""
-    package_loader("sega_demo", repo / "demo")
+def drawing(server: Any, demo: Any) -> Image.Image:
+    """A face without glasses, in the server's input folder."""
     from sega_demo import faces
 
     rng = random.Random(5)
@@ -26,21 +24,21 @@ def drawing(server: Any, package_loader: Any, repo: Any) -> Image.Image:
     image = faces.draw(face, rng)
     file = BytesIO()
     image.save(file, "PNG")
-    server.client().upload("face.png", file.getvalue())
+    server.client().upload("drawing.png", file.getvalue())
     return image
 
 
-def shipped(workflows: Any, name: str) -> dict[str, Any]:
-    """Return a workflow as it is shipped, with a prompt that says what the drawing shows."""
-    workflow = json.loads((workflows.folder / f"{name}.json").read_text())
-    prompt = next(node["inputs"] for node in workflow.values() if node["_meta"]["title"] == "Prompt")
+def of_drawing(workflows: Any, name: str) -> dict[str, Any]:
+    """Return a shipped workflow, with the drawing and a prompt that says what it shows."""
+    workflow = workflows.changed(workflows.demo.load(name), "LoadImage", image="drawing.png")
+    prompt = workflows.demo.node_titled(workflow, "Prompt")
     prompt["text"] = "a face, brown hair, light skin, blue background"
     return workflow
 
 
 @pytest.mark.parametrize("name", ["real_image_inversion", "real_image_img2img"])
 def test_a_picture_is_edited_where_the_concept_is(workflows: Any, pixels: Any, drawing: Image.Image, name: str) -> None:
-    workflow = shipped(workflows, name)
+    workflow = of_drawing(workflows, name)
     sampler = "SEGAModelPatch" if name == "real_image_inversion" else "SEGASampler"
     plain = copy.deepcopy(workflow)
     del plain[workflows.only(plain, sampler)]["inputs"]["concepts"]
@@ -52,7 +50,7 @@ def test_a_picture_is_edited_where_the_concept_is(workflows: Any, pixels: Any, d
 
 
 def test_without_a_concept_an_inverted_picture_comes_back(workflows: Any, pixels: Any, drawing: Image.Image) -> None:
-    workflow = shipped(workflows, "real_image_inversion")
+    workflow = of_drawing(workflows, "real_image_inversion")
     del workflow[workflows.only(workflow, "SEGAModelPatch")]["inputs"]["concepts"]
     # What the codec alone makes of it.
     coded = copy.deepcopy(workflow)
