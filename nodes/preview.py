@@ -57,7 +57,12 @@ class SEGAPreview(io.ComfyNode):
         shown = ui.PreviewImage(maps, cls=cls)
         # Pictures of another size need a call of their own.
         shown.values += ui.PreviewImage(plot.unsqueeze(0), cls=cls).values
-        return io.NodeOutput(maps, plot.unsqueeze(0), ui=shown)
+        # The editor's tabs: which concept each of the pictures belongs to.
+        tabs = [
+            {"text": text, "direction": concept.direction}
+            for text, concept in zip(guidance.texts, guidance.concepts, strict=True)
+        ]
+        return io.NodeOutput(maps, plot.unsqueeze(0), ui={**shown.as_dict(), "sega_concepts": tabs})
 
 
 def _check(guidance: GuidanceVectors, image: Tensor) -> None:

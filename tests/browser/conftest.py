@@ -26,7 +26,7 @@ SETTINGS = {
     "Comfy.RightSidePanel.ShowErrorsTab": False,
 }
 # What the editor itself says on a new server that cannot reach the internet.
-NOISE = ("/user.css", "/api/userdata", "Content Security Policy")
+NOISE = ("/user.css", "/api/userdata", "Content Security Policy", "ComfyApp graph accessed before initialization")
 SIZE = {"width": 1600, "height": 1000}
 
 

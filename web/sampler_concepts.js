@@ -1,0 +1,88 @@
+// SEGASampler and SEGAModelPatch: the connected concepts, when each acts, and which act while the sampler runs.
+
+import { app } from "/scripts/app.js";
+
+import { addConceptButton } from "./add_concept.js";
+import { actsAt, settingsOf, warningsOf } from "./concept_settings.js";
+import { isSampler, nodesIn } from "./graph.js";
+import { addView, make, stepOf } from "./views.js";
+import { word } from "./words.js";
+
+const goTo = (node) => {
+  if (app.canvas.graph !== node.graph) app.canvas.setGraph(node.graph);
+  app.canvas.centerOnNode(node);
+  app.canvas.selectNode(node);
+};
+
+const conceptIn = (id) => nodesIn(app.rootGraph ?? app.graph).find((node) => `${node.graph.id}:${node.id}` === id);
+
+const rowOf = ({ id, text, remove, warnings, on, from, to }, step, scale) => {
+  const sign = make("span", "sega-sign", {}, warnings.length ? "⚠" : remove ? "−" : "+");
+  const name = make("button", "sega-name", { type: "button" }, text || word("noName"));
+  name.addEventListener("click", () => goTo(conceptIn(id)));
+  const active = make("div", "sega-active");
+  active.style.left = `${(100 * from) / scale}%`;
+  active.style.width = `${(100 * (to - from)) / scale}%`;
+  const bar = make("div", "sega-track", {}, active);
+  if (step !== undefined) {
+    const now = make("div", "sega-now");
+    now.style.left = `${(100 * (step + 0.5)) / scale}%`;
+    bar.append(now);
+  }
+  const row = make("li", "sega-row", { "data-direction": remove ? "remove" : "add" }, sign, name, bar);
+  row.title = warnings.join("\n");
+  row.classList.toggle("sega-off", warnings.length > 0);
+  row.classList.toggle("sega-on", on);
+  if (on) row.setAttribute("aria-current", "step");
+  return row;
+};
+
+const addList = (node) => {
+  const list = make("ul", "sega-rows");
+  const status = make("span", "sega-span", { role: "status" });
+  const add = addConceptButton(node);
+  const content = make("div", "sega-concepts", {}, make("div", "sega-head", {}, add, status), list);
+
+  const read = (samplers) => {
+    const found = samplers.find(({ sampler }) => sampler === node);
+    const step = found && stepOf(node);
+    const concepts = (found?.concepts ?? []).map((concept) => ({ concept, settings: settingsOf(concept) }));
+    const ends = concepts.flatMap(({ settings }) => [settings.warmup_steps + 1 || 1, settings.cooldown_steps ?? 0]);
+    const scale = found?.steps ?? Math.max(20, ...ends);
+    return {
+      step,
+      scale,
+      rows: concepts.map(({ concept, settings }) => {
+        const from = Math.min(settings.warmup_steps ?? 0, scale);
+        return {
+          id: `${concept.graph.id}:${concept.id}`,
+          text: settings.text,
+          remove: settings.direction === "remove",
+          warnings: warningsOf(settings, found.steps),
+          on: step !== undefined && actsAt(settings, step),
+          from,
+          to: Math.max(from, Math.min(settings.cooldown_steps || scale, scale)),
+        };
+      }),
+    };
+  };
+
+  const draw = ({ step, scale, rows }) => {
+    add.textContent = `+ ${word("concept")}`;
+    add.title = word("addConcept");
+    const active = rows.filter(({ on }) => on).length;
+    if (step !== undefined) status.textContent = word("running", { step: step + 1, scale, active, count: rows.length });
+    else status.textContent = rows.length ? "" : word("noConcepts");
+    list.replaceChildren(...rows.map((row) => rowOf(row, step, scale)));
+  };
+
+  addView(node, "concepts", content, { read, draw });
+};
+
+app.registerExtension({
+  name: "ComfyUI-SEGA.concepts",
+
+  nodeCreated(node) {
+    if (isSampler(node)) addList(node);
+  },
+});
