@@ -5,6 +5,8 @@ The first run of any of them sets everything up under .host/: an environment and
     COMFYUI_PATH     use the ComfyUI in this folder; nothing in it is changed
     COMFYUI_PYTHON   with COMFYUI_PATH: use the environment of this Python interpreter; nothing is installed into it,
                      and tests and lint need the `dev` group of pyproject.toml there
+    SEGA_BROWSER     the Chromium or Chrome program for the browser tests; without it the one in the path, or Debian's,
+                     which is installed
 """
 
 from __future__ import annotations
@@ -41,9 +43,13 @@ GIGABYTES = 12
 
 # The tiers that need no host, and those that a host may change.
 HOSTLESS_TIERS = ["tests/sega_core", "tests/tools"]
-HOST_TIERS = ["tests/nodes", "tests/server"]
+HOST_TIERS = ["tests/nodes", "tests/server", "tests/browser"]
 SIDE_BY_SIDE = ["--numprocesses=2", "--dist=loadfile"]
 RESULTS = STATE / "compatibility"
+
+BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+# Screenshots in Chinese and Japanese need their letters.
+BROWSER_PACKAGES = ["chromium", "fonts-noto-cjk"]
 
 nox.needs_version = ">=2024.4.15"
 nox.options.sessions = ["lint", "tests"]
@@ -120,9 +126,30 @@ def _run_module(session: nox.Session, module: str, *arguments: str, version: str
     env["PYTHONSAFEPATH"] = "1"
     # Threads that spin for long while they wait are many times slower on a machine that does other work too.
     env["GOMP_SPINCOUNT"] = "30000"
+    if module == "pytest" and any(argument.startswith("tests/browser") for argument in arguments):
+        env["SEGA_BROWSER"] = _browser(session)
     if module.startswith("demo."):
         env["PYTHONPATH"] = os.pathsep.join([str(host), str(ROOT)])
     session.run(str(python), "-m", module, *arguments, env=env, external=True)
+
+
+def _browser(session: nox.Session) -> str:
+    """Return the browser's program, installed from Debian's packages if need be."""
+    if given := os.environ.get("SEGA_BROWSER"):
+        return given
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None and shutil.which("apt-get"):
+        sudo = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
+        command = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet=2"]
+        for title, step in (
+            ("Reading the lists of Debian's packages", ["update"]),
+            ("Installing Chromium (200 MB, about a minute)", ["install", "--yes", *BROWSER_PACKAGES]),
+        ):
+            _step(session, title, [*command, *step], "Chromium was not installed; apt's message is above")
+        found = shutil.which(BROWSERS[0])
+    if found is None:
+        session.error("The browser tests need Chromium or Chrome: install one, or name its program in SEGA_BROWSER")
+    return found
 
 
 def _host(session: nox.Session, version: str = NEWEST) -> Path:
