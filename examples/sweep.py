@@ -295,7 +295,8 @@ class Server:
         )
         if swept & errors.keys():
             raise RunFailed(problems)
-        raise ServerUnusable(f"cannot run this workflow: {problems or answer['error']['message']}")
+        problems = problems or answer.get("error", {}).get("message", "it does not say why")
+        raise ServerUnusable(f"cannot run this workflow: {problems}")
 
     def wait(self, prompt_id: str) -> dict[str, Any]:
         """Return what the history says of a run, once it is there."""
