@@ -1,0 +1,62 @@
+"""The templates in the real editor: each is its API workflow, and nothing lies on top of something else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "example_workflows"
+NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))
+
+# Pairs of nodes that lie on top of each other, as the editor draws them.
+OVERLAPS = """() => {
+  const boxOf = ({ id, boundingRect: [left, top, width, height] }) => {
+    const element = document.querySelector(`[data-node-id="${id}"]`)
+    if (!element) return { left, top, right: left + width, bottom: top + height }
+    return element.getBoundingClientRect()
+  }
+  const boxes = app.graph._nodes.map((node) => ({ title: node.title, box: boxOf(node) }))
+  return boxes.flatMap((one, i) =>
+    boxes.slice(i + 1)
+      .filter(({ box }) => one.box.left < box.right && box.left < one.box.right && one.box.top < box.bottom && box.top < one.box.bottom)
+      .map((other) => `${one.title} / ${other.title}`))
+}"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def example_picture(server: Any, comfyui_path: Path) -> None:
+    """The picture that every ComfyUI has in its input folder."""
+    shutil.copy(comfyui_path / "input" / "example.png", server.folder / "input")
+
+
+def api_workflow(name: str) -> dict[str, Any]:
+    return json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
+def test_the_editor_turns_each_template_into_its_api_workflow(opened: Callable[..., Any], renderer: str) -> None:
+    editor = opened(renderer)
+    overlaps = {}
+    for name in NAMES:
+        editor.load(json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")))
+        assert editor.api_workflow() == api_workflow(name), name
+        editor.show_all()
+        editor.screenshot(f"template-{name}-{renderer}")
+        overlaps |= {name: pairs for pairs in [editor.evaluate(OVERLAPS)] if pairs}
+    assert overlaps == {}
+
+
+def test_the_template_list_names_them_all(server: Any) -> None:
+    with urllib.request.urlopen(f"{server.url}/api/workflow_templates", timeout=30) as answer:
+        assert sorted(json.load(answer)["ComfyUI-SEGA"]) == NAMES
+    for name in NAMES:
+        with urllib.request.urlopen(
+            f"{server.url}/api/workflow_templates/ComfyUI-SEGA/{name}.jpg", timeout=30
+        ) as answer:
+            assert answer.headers.get_content_type() == "image/jpeg"
