@@ -40,8 +40,8 @@ IMPORTS = {
     *("typing", "unicodedata", "uuid", "warnings"),
 }
 
-# The registry holds a version back for any finding of its scan, a comment's or a script's included, whatever it is
-# about: what its findings have named, by rule (Comfy-Org/registry-backend, issues 180, 192, 208, 209, 215, 229, 242).
+# The registry holds a version back for any finding of its scan, which reads texts, comments and prose among them. By
+# rule, what is known of its findings (Comfy-Org/registry-backend, issues 180, 192, 208, 209, 214, 242) and their like.
 FLAGGED = {
     "python_network_operations": r"""
         \.(connect|bind|listen|accept|send|sendall|sendto|recv|recvfrom|recv_into)\s*\( | \burllib | urlopen | aiohttp
