@@ -84,11 +84,12 @@ class Run:
     workflow: Workflow
 
     def __str__(self) -> str:
-        return ", ".join(f"{name}={textwrap.shorten(as_text(v), 40)}" for name, v in self.values.items())
+        texts = {name: as_text(value) for name, value in self.values.items()}
+        return ", ".join(f"{name}={text if len(text) <= 40 else text[:39] + '…'}" for name, text in texts.items())
 
 
 def as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return " ".join(value.split()) if isinstance(value, str) else json.dumps(value)
 
 
 def read_workflow(file: Path) -> Workflow:
@@ -210,7 +211,7 @@ class Folder:
     def keep(self, run: Run, server: str, pictures: Sequence[tuple[str, bytes]]) -> None:
         """Write a run's pictures, and only then its line in the results."""
         label = "_".join(f"{name.rpartition('.')[2]}={as_text(value)}" for name, value in run.values.items())
-        stem, files = f"{run.number:04d}_" + re.sub(r"[^\w.=-]+", "-", label)[:80], []
+        stem, files = f"{run.number:04d}_" + re.sub(r"[^\w.=-]+", "-", label)[:60], []
         for index, (suffix, content) in enumerate(pictures, start=1):
             files.append(f"{stem}{f'_{index}' if len(pictures) > 1 else ''}{suffix}")
             write(self.path / files[-1], content)
@@ -239,7 +240,9 @@ class Server:
         """Return status and body of the answer; with content, POST it as JSON."""
         data = None if content is None else json.dumps(content).encode()
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
-        for attempt in itertools.count(1):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 with self.opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
                     return answer.status, answer.read()
@@ -248,7 +251,6 @@ class Server:
             except (OSError, http.client.HTTPException) as error:
                 if attempt == ATTEMPTS or self.stop.wait(PAUSE_SECONDS):
                     raise ServerUnusable(f"does not answer: {getattr(error, 'reason', error)}") from error
-        raise AssertionError("unreachable")
 
     def ask(self, path: str, content: Any = None) -> dict[str, Any]:
         """Return the answer's JSON object."""
@@ -300,7 +302,9 @@ class Server:
 
     def wait(self, prompt_id: str) -> dict[str, Any]:
         """Return what the history says of a run, once it is there."""
-        for poll in itertools.count(1):
+        poll = 0
+        while True:
+            poll += 1
             if self.stop.wait(POLL_SECONDS):
                 self.take_back(prompt_id)
                 raise Stopped
@@ -310,7 +314,6 @@ class Server:
                 return entry
             if gone:
                 raise RunFailed("it was deleted from the queue, or the server was restarted")
-        raise AssertionError("unreachable")
 
     def take_back(self, prompt_id: str) -> None:
         self.request("/queue", {"delete": [prompt_id]})

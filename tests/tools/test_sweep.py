@@ -46,8 +46,8 @@ class FakeServer(ThreadingHTTPServer):
     """Answers like ComfyUI; the picture of a run has the colour (seed, cfg, 0).
 
     Args:
-        answer: called with each workflow; returns its error, if any, as (status of POST, node_errors) or as a message
-            of the node that fails, or raises ConnectionError to go away.
+        answer: called with the sampler's inputs of each run; returns node_errors to refuse it, a text for it to fail
+            with that message ("never ends" for it to run on), and raises ConnectionError for the server to go away.
     """
 
     daemon_threads = True
@@ -59,8 +59,8 @@ class FakeServer(ThreadingHTTPServer):
         self.history: dict[str, Any] = {}
         self.queued: list[dict[str, Any]] = []
         self.taken_back: list[tuple[str, Any]] = []
-        self.gone = False
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self.gone, self.cut = False, 0
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -69,10 +69,11 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         pass
 
-    def reply(self, content: Any, status: int = 200) -> None:
+    def reply(self, content: Any, status: int = 200, cut: int = 0) -> None:
+        """Answer; the last `cut` bytes do not arrive."""
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body) + cut))
         self.end_headers()
         self.wfile.write(body)
 
@@ -88,7 +89,7 @@ class Handler(BaseHTTPRequestHandler):
         red, green = self.path.partition("filename=")[2].partition(".png")[0].split("_")
         picture = BytesIO()
         Image.new("RGB", (64, 48), (int(red), int(float(green)), 0)).save(picture, "PNG")
-        self.reply(picture.getvalue())
+        self.reply(picture.getvalue(), cut=self.server.cut)
 
     def do_POST(self) -> None:
         content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -249,18 +250,11 @@ def test_servers_share_the_runs_and_each_picture_is_in_its_place(call: Any, serv
     for line in results(out):
         with Image.open(out / line["files"][0]) as picture:
             assert picture.getpixel((0, 0)) == (*line["values"].values(), 0)
+    expected = [(*pair, 0) for pair in values(out)]
     with Image.open(out / "contact_sheet.png") as sheet:
-        colours = [
-            colour
-            for y in range(0, sheet.height, 8)
-            for x in range(0, sheet.width, 8)
-            if (colour := sheet.getpixel((x, y))) in {(*pair, 0) for pair in values_as_tuples(out)}
-        ]
-    assert list(dict.fromkeys(colours)) == [(*pair, 0) for pair in values_as_tuples(out)]
-
-
-def values_as_tuples(folder: Path) -> list[tuple[Any, ...]]:
-    return [tuple(pair) for pair in values(folder)]
+        places = [(x, y) for y in range(0, sheet.height, 8) for x in range(0, sheet.width, 8)]
+        seen = dict.fromkeys(colour for place in places if (colour := sheet.getpixel(place)) in expected)
+    assert list(seen) == expected
 
 
 def test_a_second_call_does_only_what_is_missing(call: Any, serve: Any, out: Path) -> None:
@@ -330,6 +324,14 @@ def test_a_server_that_lacks_a_file_leaves_the_runs_to_the_others(call: Any, ser
     assert status == 0
     assert f"{servers[0].address} cannot run this workflow: Loader (node 1): Value not in list: file" in said
     assert len(values(out)) == 3
+
+
+def test_a_picture_that_arrives_in_part_is_not_kept(call: Any, serve: Any, out: Path) -> None:
+    server = serve()
+    server.cut = 10
+    status, said = call("4.seed=1", servers=(server,))
+    assert status == 1 and "does not answer" in said
+    assert [file.name for file in out.iterdir()] == ["sweep.json"]
 
 
 def test_a_failing_run_is_reported_and_the_others_are_done(call: Any, serve: Any, out: Path) -> None:
