@@ -83,7 +83,7 @@ const addConcept = (sampler) => {
   const earlier = conceptsOf(sampler).filter((node) => node.graph === graph);
   const concept = create("SEGAConcept", sampler);
   const last = earlier.at(-1);
-  if (last) place(concept, last.pos[0], last.pos[1] + last.size[1] + GAP + TITLE);
+  if (last) place(concept, last.pos[0], last.pos[1] + last.size[1] + 2 * GAP);
   else place(concept, sampler.pos[0] - 2 * GAP - concept.size[0], sampler.pos[1]);
 
   const clip = clipFor(sampler);

@@ -1,17 +1,27 @@
-// Links and slots of our own types, in the colours of the plot.
+// Links and slots of our own types, in the colours of the plot; sega.css has them for Nodes 2.0.
 
 import { app } from "/scripts/app.js";
 
 const COLOURS = { SEGA_CONCEPT: "#56b4e9", SEGA_CONCEPT_STACK: "#2f7fb5", SEGA_GUIDANCE: "#e0a458" };
 
+// A palette empties the colours of types that it does not know.
+const offer = (colours, type) => {
+  let chosen = colours[type];
+  Object.defineProperty(colours, type, {
+    get: () => chosen || COLOURS[type],
+    set: (colour) => (chosen = colour),
+    configurable: true,
+    enumerable: true,
+  });
+};
+
 app.registerExtension({
   name: "ComfyUI-SEGA.colours",
 
   setup() {
-    Object.assign(app.canvas.default_connection_color_byType, COLOURS);
-    Object.assign(app.canvas.constructor.link_type_colors, COLOURS);
-    for (const [type, colour] of Object.entries(COLOURS)) {
-      document.documentElement.style.setProperty(`--color-datatype-${type}`, colour);
+    for (const type of Object.keys(COLOURS)) {
+      offer(app.canvas.default_connection_color_byType, type);
+      offer(app.canvas.constructor.link_type_colors, type);
     }
   },
 });
