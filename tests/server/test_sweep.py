@@ -80,7 +80,7 @@ def test_ctrl_c_takes_back_only_the_sweeps_run_and_the_next_call_does_the_rest(
 ) -> None:
     workflow = workflows.load("first_edit", steps=2, batch=1)
     # The second run is long enough to be met while it runs.
-    arguments = ["--set", "SEGASampler.steps=2,60", "--set", "SEGASampler.seed=41"]
+    arguments = ["--set", "SEGASampler.steps=2,100", "--set", "SEGASampler.seed=41"]
     process = sweep(workflow, *arguments)
 
     def queue() -> dict[str, Any]:
@@ -102,7 +102,7 @@ def test_ctrl_c_takes_back_only_the_sweeps_run_and_the_next_call_does_the_rest(
 
     status, output = end_of(sweep(workflow, *arguments))
     assert status == 0, output
-    assert [list(line["values"].values()) for line in results(tmp_path / "out")] == [[2, 41], [60, 41]]
+    assert [list(line["values"].values()) for line in results(tmp_path / "out")] == [[2, 41], [100, 41]]
     assert picture.stat().st_mtime_ns == written
 
 
