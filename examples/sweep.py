@@ -89,7 +89,7 @@ class Run:
 
 
 def as_text(value: Any) -> str:
-    return " ".join(value.split()) if isinstance(value, str) else json.dumps(value)
+    return " ".join(value.split()) or '""' if isinstance(value, str) else json.dumps(value)
 
 
 def read_workflow(file: Path) -> Workflow:
@@ -385,7 +385,8 @@ def contact_sheet(axes: Sequence[Axis], folder: Folder) -> Image.Image:
     rows = math.ceil(runs / columns)
     limit = max(1, min(MAX_CELL, MAX_SHEET // max(columns, rows)))
     pictures = {number: thumbnail(folder.path / line["files"][0], limit) for number, line in folder.results.items()}
-    cell = max((max(picture.size) for picture in pictures.values() if picture), default=limit)
+    sizes = [picture.size for picture in pictures.values() if picture] or [(limit, limit)]
+    cell_x, cell_y = max(size[0] for size in sizes), max(size[1] for size in sizes)
     font, gap, margin = ImageFont.load_default(14), 6, 20
     pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
 
@@ -397,15 +398,15 @@ def contact_sheet(axes: Sequence[Axis], folder: Folder) -> Image.Image:
         boxes = [pen.textbbox((0, 0), label, font) for label in labels]
         return labels, (max(box[2] for box in boxes), max(box[3] for box in boxes))
 
-    above, (_, height) = wrapped(axes[-1].values, cell)
+    above, (_, height) = wrapped(axes[-1].values, cell_x)
     left, (width, _) = wrapped(axes[0].values, 200) if two else ([], (-2 * gap, 0))
     title = f"down: {axes[0].name}\nacross: {axes[1].name}" if two else axes[0].name
     _, _, title_width, title_height = pen.textbbox((0, 0), title, font)
     x0, y0 = int(margin + width + 2 * gap), int(margin + title_height + 3 * gap + height + gap)
-    step_x, step_y = cell + gap, int(cell + gap + (0 if two else height + 2 * gap))
+    step_x, step_y = cell_x + gap, int(cell_y + gap + (0 if two else height + 2 * gap))
     size = (
         max(x0 + columns * step_x - gap, int(margin + title_width)) + margin,
-        y0 + (rows - 1) * step_y + cell + margin,
+        y0 + (rows - 1) * step_y + cell_y + margin,
     )
     sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
@@ -414,13 +415,13 @@ def contact_sheet(axes: Sequence[Axis], folder: Folder) -> Image.Image:
         row, column = divmod(index, columns)
         x, y = x0 + column * step_x, y0 + row * step_y
         if picture := pictures.get(index + 1):
-            sheet.paste(picture, (x + (cell - picture.width) // 2, y + (cell - picture.height) // 2))
+            sheet.paste(picture, (x + (cell_x - picture.width) // 2, y + (cell_y - picture.height) // 2))
         else:
-            pen.rectangle((x, y, x + cell - 1, y + cell - 1), EMPTY)
+            pen.rectangle((x, y, x + cell_x - 1, y + cell_y - 1), EMPTY)
         if row == 0 or not two:
-            pen.text((x + cell / 2, y - gap), above[index], INK, font, anchor="md", align="center")
+            pen.text((x + cell_x / 2, y - gap), above[index], INK, font, anchor="md", align="center")
         if column == 0 and two:
-            pen.text((x - 2 * gap, y + cell / 2), left[row], INK, font, anchor="rm", align="right")
+            pen.text((x - 2 * gap, y + cell_y / 2), left[row], INK, font, anchor="rm", align="right")
     return sheet
 
 

@@ -344,6 +344,17 @@ def test_a_failing_run_is_reported_and_the_others_are_done(call: Any, serve: Any
     assert values(out) == [[1], [4]]
 
 
+def test_wide_pictures_lie_close_together_and_an_empty_text_has_a_label(call: Any, serve: Any, out: Path) -> None:
+    assert call("2.text=hat,", "4.seed=100,200", servers=(serve(),))[0] == 0
+    assert [line["values"]["Prompt.text"] for line in results(out)] == ["hat", "hat", "", ""]
+    with Image.open(out / "contact_sheet.png") as sheet:
+        column = [sheet.getpixel((sheet.width - 21, y)) for y in range(sheet.height)]
+        place = column.index((200, 3, 0))
+        assert column[place : place + 102].count((200, 3, 0)) == 2 * 48
+        labels = sheet.crop((0, place + 54, sheet.width - 20 - 2 * 64 - 6, place + 102))
+        assert len(labels.getcolors()) > 1
+
+
 def test_what_is_not_comfyui_is_named(call: Any, serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Handler, "do_POST", lambda handler: handler.reply(b"<html>hello"))
     server = serve()
