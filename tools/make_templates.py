@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ MODELS = {
 WIDTHS = {"SEGAConcept": 340, "SEGASampler": 340, "CLIPTextEncode": 360, "CheckpointLoaderSimple": 360}
 WIDTHS |= {"SaveImage": 420, "LoadImage": 320, "SEGAPreview": 420, "SEGALoadGuidance": 420}
 HEIGHTS = {"CLIPTextEncode": 130, "SEGAConcept": 480, "SaveImage": 480, "LoadImage": 380, "SEGAPreview": 420}
+HEIGHTS |= {"CreateList": 190, "SEGAConceptStack": 190}
 NOTE_HEIGHT = 300
 LOOK = {
     "widths": WIDTHS,
@@ -54,6 +55,9 @@ LOOK = {
     "gap": 26,
     "columnGap": 70,
     "groupRoom": 12,
+    "groupTitle": 36,
+    # What the newer renderer puts under the nodes of a pack.
+    "badge": 30,
     # What the extension's list of concepts takes.
     "list": 30,
     "listRow": 22,
@@ -71,118 +75,106 @@ class Layout:
 
     Args:
         note: what it shows and what to change first, as Markdown.
-        columns: from left to right, each a group's title and node ids from top to bottom.
+        columns: from left to right, each of groups from top to bottom: {title: node ids}.
     """
 
     note: str
-    columns: Sequence[tuple[str, Sequence[str]]]
+    columns: Sequence[Mapping[str, Sequence[str]]]
 
 
 def _sampler_layout(
     note: str, concepts: Sequence[str], sampler: Sequence[str] = ("6",), result: Sequence[str] = ("7", "8")
 ) -> Layout:
-    return Layout(
-        note,
-        [
-            ("Model", ["1"]),
-            ("Prompt", ["2", "3", "4"]),
-            ("Concept", concepts),
-            ("Sampling", sampler),
-            ("Picture", result),
-        ],
-    )
+    return Layout(note, [*START, {"Concept": concepts}, {"Sampling": sampler}, {"Picture": result}])
 
 
-def _stack_layout(note: str, concepts: Sequence[str], stack: str, result: Sequence[Sequence[str]]) -> Layout:
-    rows = -(-len(concepts) // 2)
-    sampler = str(int(stack) + 1)
-    return Layout(
-        note,
-        [
-            ("Model", ["1"]),
-            ("Prompt", ["2", "3", "4"]),
-            ("Concepts", concepts[:rows]),
-            ("Concepts", [*concepts[rows:], *([stack] if len(concepts) % 2 else [])]),
-            ("Sampling", [*([] if len(concepts) % 2 else [stack]), sampler]),
-            *(("Result", column) for column in result),
-        ],
-    )
-
-
+# Most begin with the loader, and prompts and size beside it.
+START: tuple[Mapping[str, Sequence[str]], ...] = ({"Model": ["1"]}, {"Prompt": ["2", "3", "4"]})
 SAME_SEED = "**Compare**: bypass the concept (Ctrl+B) and run again: the same picture without the edit."
 
 LAYOUTS = {
     "first_edit": _sampler_layout(
         "Adds glasses to a face. The rest of the picture stays what the seed and the prompt make it.\n\n"
-        "**Change first**: the concept's `text`. Too weak: raise `guidance_scale`. Too much changes: raise "
-        "`threshold`, "
-        "then `warmup_steps`.\n\n" + SAME_SEED,
+        "**Change first**: the concept's *text*. Too weak: raise *guidance_scale*. Too much changes: raise "
+        "*threshold*, "
+        "then *warmup_steps*.\n\n" + SAME_SEED,
         ["5"],
     ),
     "sdxl_edit": _sampler_layout(
         "The first edit on SDXL, at 1024 by 1024 in 30 steps.\n\n"
-        "**Change first**: the concept's `text`. Too weak: raise `guidance_scale`. `warmup_steps` is a fifth of the "
+        "**Change first**: the concept's *text*. Too weak: raise *guidance_scale*. *warmup_steps* is a fifth of the "
         "steps; change it with them.\n\n" + SAME_SEED,
         ["5"],
     ),
     "flux_edit": _sampler_layout(
-        "The first edit on Flux. At cfg 1 there is no negative prompt, so `baseline` `positive` compares the concept "
+        "The first edit on Flux. At cfg 1 there is no negative prompt, so *baseline* *positive* compares the concept "
         "with the prompt itself.\n\n"
-        "**Change first**: the concept's `text`, as a phrase. Too weak: raise `guidance_scale`. Too much "
+        "**Change first**: the concept's *text*, as a phrase. Too weak: raise *guidance_scale*. Too much "
         "changes: raise "
-        "`threshold`.\n\n" + SAME_SEED,
+        "*threshold*.\n\n" + SAME_SEED,
         ["5"],
         sampler=["9", "6"],
     ),
     "remove_concept": _sampler_layout(
         "Takes the hat away that the prompt asks for.\n\n"
-        "**Change first**: the concept's `text`: name what has to go, without 'no'. Not gone yet: lower "
-        "`warmup_steps`, "
-        "then raise `guidance_scale`.\n\n" + SAME_SEED,
+        "**Change first**: the concept's *text*: name what has to go, without 'no'. Not gone yet: lower "
+        "*warmup_steps*, "
+        "then raise *guidance_scale*.\n\n" + SAME_SEED,
         ["5"],
     ),
-    "three_concepts": _stack_layout(
+    "three_concepts": Layout(
         "Glasses, a hat and a smile at once, each with its own strength, threshold and start.\n\n"
-        "**Change first**: the concepts' `text` and `guidance_scale`. For one more, add a SEGA Concept and "
+        "**Change first**: the concepts' *text* and *guidance_scale*. For one more, add a SEGA Concept and "
         "connect it to "
         "the stack's free input.\n\n"
         "**Compare**: bypass the stack (Ctrl+B) and run again: the same picture without the edits.",
-        ["5", "6", "7"],
-        "8",
-        [["10", "11"]],
+        [
+            *START,
+            {"Concepts": ["5", "6"]},
+            {"More concepts": ["7", "8"]},
+            {"Sampling": ["9"]},
+            {"Picture": ["10", "11"]},
+        ],
     ),
-    "four_concept_face": _stack_layout(
+    "four_concept_face": Layout(
         "The example of diffusers' documentation of SEGA: smile, glasses, curls and beard, with its values, in "
-        "`reference` mode.\n\n"
-        "**Change first**: the `seed`, then a concept's `guidance_scale`. In `independent` mode no concept changes "
+        "*reference* mode.\n\n"
+        "**Change first**: the *seed*, then a concept's *guidance_scale*. In *independent* mode no concept changes "
         "another's strength.\n\n"
         "**Compare**: bypass the stack (Ctrl+B) and run again: the same picture without the edits.",
-        ["5", "6", "7", "8"],
-        "9",
-        [["11", "12"]],
+        [
+            *START,
+            {"Concepts": ["5", "6"]},
+            {"More concepts": ["7", "8"]},
+            {"Sampling": ["9", "10"]},
+            {"Picture": ["11", "12"]},
+        ],
     ),
-    "preview": _stack_layout(
+    "preview": Layout(
         "Shows where in the picture each concept acted, and how strongly at each step.\n\n"
-        "**Change first**: a concept's `threshold` (how much of the picture it leaves alone) and "
-        "`warmup_steps` (when it "
+        "**Change first**: a concept's *threshold* (how much of the picture it leaves alone) and "
+        "*warmup_steps* (when it "
         "starts), and watch the heat map and the plot.",
-        ["5", "6", "7"],
-        "8",
-        [["10", "11"], ["12"]],
+        [
+            *START,
+            {"Concepts": ["5", "6"]},
+            {"More concepts": ["7", "8"]},
+            {"Sampling": ["9", "10"]},
+            {"What the concepts did": ["12"], "Picture": ["11"]},
+        ],
     ),
     "mask": Layout(
         "The glasses act inside of the mask only. Two SolidMask nodes make a rectangle; any MASK will do, of "
         "any size.\n\n"
-        "**Change first**: the rectangle's size (White) and its place, `x` and `y`, in pixels of the "
+        "**Change first**: the rectangle's size (White) and its place, *x* and *y*, in pixels of the "
         "picture. Or connect "
         "the mask of a Load Image and paint it there.",
         [
-            ("Model", ["1"]),
-            ("Prompt", ["2", "3", "4"]),
-            ("Mask", ["9", "10"]),
-            ("Concept", ["11", "5"]),
-            ("Sampling", ["6"]),
-            ("Picture", ["7", "8"]),
+            *START,
+            {"Mask": ["9", "10"]},
+            {"Concept": ["11", "5"]},
+            {"Sampling": ["6"]},
+            {"Picture": ["7", "8"]},
         ],
     ),
     "model_patch": Layout(
@@ -190,12 +182,11 @@ LAYOUTS = {
         "nodes sample.\n\n"
         "**Change first**: the guider or the sampler. The picture is the one that SEGA Sampler makes.",
         [
-            ("Model", ["1"]),
-            ("Prompt", ["2", "3", "4"]),
-            ("Concept", ["5"]),
-            ("Guidance", ["6", "7"]),
-            ("Sampling", ["8", "9", "10", "11"]),
-            ("Picture", ["12", "13"]),
+            *START,
+            {"Concept": ["5"]},
+            {"Guidance": ["6", "7"]},
+            {"Sampling": ["8", "9", "10", "11"]},
+            {"Picture": ["12", "13"]},
         ],
     ),
     "compare_strengths": Layout(
@@ -203,46 +194,43 @@ LAYOUTS = {
         "for each of "
         "its values.\n\n"
         "**Change first**: the five values. The list fits any other number of the concept too: connect it to "
-        "`threshold` or `warmup_steps` instead.",
+        "*threshold* or *warmup_steps* instead.",
         [
-            ("Model", ["1"]),
-            ("Prompt", ["2", "3", "4"]),
-            ("Strengths", ["9", "10", "11", "12", "13"]),
-            ("Concept", ["14", "5"]),
-            ("Sampling", ["6"]),
-            ("Pictures", ["7", "15", "8"]),
+            *START,
+            {"Strengths": ["9", "10", "11", "12", "13"]},
+            {"Concept": ["14", "5"]},
+            {"Sampling": ["6"]},
+            {"Pictures": ["7", "15", "8"]},
         ],
     ),
     "save_guidance": _sampler_layout(
-        "Saves what the concept added at each step to a file, for `load_guidance`.\n\n"
-        "**Change first**: the concept. The file lands in `output/sega`; each run adds one.",
+        "Saves what the concept added at each step to a file, for *load_guidance*.\n\n"
+        "**Change first**: the concept. The file lands in *output/sega*; each run adds one.",
         ["5"],
         result=["9", "7", "8"],
     ),
     "load_guidance": Layout(
-        "Puts an edit that `save_guidance` has saved into a picture of another prompt. No concept is needed.\n\n"
-        "**Run `save_guidance` first**, then press R and pick its file.\n\n"
+        "Puts an edit that *save_guidance* has saved into a picture of another prompt. No concept is needed.\n\n"
+        "**Run *save_guidance* first**, then press R and pick its file.\n\n"
         "**Change first**: the prompt. Seed, size, steps and sampler stay those of the saved run.",
         [
-            ("Model", ["1"]),
-            ("Prompt", ["2", "3", "4"]),
-            ("Saved edit", ["9"]),
-            ("Sampling", ["6"]),
-            ("Picture", ["7", "8"]),
+            *START,
+            {"Saved edit": ["9"]},
+            {"Sampling": ["6"]},
+            {"Picture": ["7", "8"]},
         ],
     ),
     "real_image_img2img": Layout(
         "Adds glasses to a picture of yours, image to image: fast, but all of the picture may change a little.\n\n"
-        "**Change first**: the picture, and the prompt so that it says what is there. Then `denoise`: 0.5 "
+        "**Change first**: the picture, and the prompt so that it says what is there. Then *denoise*: 0.5 "
         "keeps more of "
         "the picture, 0.8 edits more.\n\n" + SAME_SEED,
         [
-            ("Model", ["1"]),
-            ("Your picture", ["4", "10", "5"]),
-            ("Prompt", ["2", "3"]),
-            ("Concept", ["6"]),
-            ("Sampling", ["7"]),
-            ("Picture", ["8", "9"]),
+            {"Model": ["1"]},
+            {"Your picture": ["4", "10", "5"]},
+            {"Prompt": ["2", "3"], "Concept": ["6"]},
+            {"Sampling": ["7"]},
+            {"Picture": ["8", "9"]},
         ],
     ),
     "real_image_inversion": Layout(
@@ -252,13 +240,12 @@ LAYOUTS = {
         "twice the strength it has in a new picture.\n\n"
         "**Compare**: bypass the concept (Ctrl+B): the picture comes back as it was, but for what the VAE loses.",
         [
-            ("Model", ["1"]),
-            ("Your picture", ["4", "15", "5"]),
-            ("Prompt", ["2", "3"]),
-            ("Backwards", ["7", "8", "9", "10"]),
-            ("Concept", ["6"]),
-            ("Forwards", ["11", "12"]),
-            ("Picture", ["13", "14"]),
+            {"Model": ["1"]},
+            {"Your picture": ["4", "15", "5"]},
+            {"Prompt": ["2", "3"], "Concept": ["6"]},
+            {"Backwards": ["7", "8", "9", "10"]},
+            {"Forwards": ["11", "12"]},
+            {"Picture": ["13", "14"]},
         ],
     ),
 }
@@ -267,7 +254,7 @@ LAYOUTS = {
 ARRANGE = """
 async ({ twin, name, columns, note, models, look }) => {
   await app.loadApiJson(twin, name)
-  const { widths, heights, noteWidth, title, gap, columnGap, groupRoom } = look
+  const { widths, heights, noteWidth, title, gap, columnGap, groupRoom, groupTitle } = look
   const graph = app.graph
   const nodeOf = (id) => graph.getNodeById(Number(id))
   const concepts = Object.values(twin).filter(({ class_type }) => class_type === 'SEGAConcept').length
@@ -275,7 +262,8 @@ async ({ twin, name, columns, note, models, look }) => {
     const type = node.comfyClass
     const [width, height] = node.computeSize()
     const list = ['SEGASampler', 'SEGAModelPatch'].includes(type) ? look.list + look.listRow * concepts : 0
-    const room = Math.max(heights[type] ?? 0, height + list)
+    const badge = type.startsWith('SEGA') ? look.badge : 0
+    const room = Math.max(heights[type] ?? 0, height + list + badge)
     node.setSize([Math.max(widths[type] ?? 280, type in widths ? 0 : width), Math.ceil(room / 10) * 10])
     for (const widget of node.widgets ?? []) if (widget.name === 'control_after_generate') widget.value = 'fixed'
     const wanted = node.widgets?.find(({ name }) => name === 'ckpt_name')?.value
@@ -288,21 +276,25 @@ async ({ twin, name, columns, note, models, look }) => {
   words.widgets[0].value = note.text
   words.setSize([noteWidth, note.height])
   let x = 0
-  columns.forEach(({ group, ids }, place) => {
-    const nodes = ids.map(nodeOf)
+  columns.forEach((groups, place) => {
+    const nodes = groups.flatMap(({ ids }) => ids.map(nodeOf))
     const width = Math.max(...nodes.map((node) => node.size[0]), place === 0 ? noteWidth : 0)
     let y = 0
-    for (const node of nodes) {
-      node.pos = [x, y]
-      node.setSize([width, node.size[1]])
-      y += node.size[1] + title + gap
+    for (const { group, ids } of groups) {
+      const top = y
+      for (const node of ids.map(nodeOf)) {
+        node.pos = [x, y]
+        node.setSize([width, node.size[1]])
+        y += node.size[1] + title + gap
+      }
+      const frame = new LiteGraph.LGraphGroup(group)
+      frame.pos = [x - groupRoom, top - title - groupRoom - groupTitle]
+      frame.size = [width + 2 * groupRoom, y - gap - top + 2 * groupRoom + groupTitle]
+      frame.color = group.includes('oncept') ? look.conceptColor : look.color
+      graph.add(frame)
+      y += gap + groupTitle + 2 * groupRoom
     }
-    const frame = new LiteGraph.LGraphGroup(group)
-    frame.pos = [x - groupRoom, -title - groupRoom - 36]
-    frame.size = [width + 2 * groupRoom, y - gap + 2 * groupRoom + 36]
-    frame.color = group.startsWith('Concept') ? look.conceptColor : look.color
-    graph.add(frame)
-    if (place === 0) words.pos = [x, y + 40]
+    if (place === 0) words.pos = [x, y - groupTitle]
     x += width + columnGap
   })
   return JSON.stringify(graph.serialize())
@@ -316,14 +308,16 @@ def make(page: Page, name: str) -> dict[str, Any]:
     layout = LAYOUTS[name]
     (file,) = (node["inputs"]["ckpt_name"] for node in twin.values() if "ckpt_name" in node["inputs"])
     url, other = MODELS[file]
-    text = f"{layout.note}\n\n**Model**: [{file}]({url}) in `models/checkpoints`, {other}."
+    text = f"{layout.note}\n\n**Model**: [{file}]({url}) in *models/checkpoints*, {other}."
     graph = json.loads(
         page.evaluate(
             ARRANGE,
             {
                 "twin": twin,
                 "name": name,
-                "columns": [{"group": title, "ids": ids} for title, ids in layout.columns],
+                "columns": [
+                    [{"group": title, "ids": ids} for title, ids in groups.items()] for groups in layout.columns
+                ],
                 "note": {"title": "About this workflow", "text": text, "height": NOTE_HEIGHT},
                 "models": {file: url},
                 "look": LOOK,
