@@ -60,8 +60,7 @@ const create = (type, sampler) => {
 const freeSlot = (stack) =>
   stack.inputs.find((input) => input.name.startsWith("concepts") && input.link == null);
 
-// Connect by the input itself: the stack's inputs move as they fill.
-const connect = ({ node, slot }, target, input) => node.connect(slot, target, target.inputs.indexOf(input));
+const link = ({ node, slot }, target, input) => node.connectSlots(node.outputs[slot], target, input);
 
 const stackOf = (sampler) => {
   const concepts = inputNamed(sampler, "concepts");
@@ -71,9 +70,9 @@ const stackOf = (sampler) => {
   place(stack, sampler.pos[0], sampler.pos[1] + sampler.size[1] + 3 * GAP);
   if (origin) {
     const isStacked = origin.node.outputs[origin.slot].type === "SEGA_CONCEPT_STACK";
-    connect(origin, stack, isStacked ? inputNamed(stack, "stack") : freeSlot(stack));
+    link(origin, stack, isStacked ? inputNamed(stack, "stack") : freeSlot(stack));
   }
-  connect(withOutput(stack, "SEGA_CONCEPT_STACK"), sampler, concepts);
+  link(withOutput(stack, "SEGA_CONCEPT_STACK"), sampler, concepts);
   return stack;
 };
 
@@ -87,14 +86,14 @@ const addConcept = (sampler) => {
   else place(concept, sampler.pos[0] - 2 * GAP - concept.size[0], sampler.pos[1]);
 
   const clip = clipFor(sampler);
-  if (clip) connect(clip, concept, inputNamed(concept, "clip"));
+  if (clip) link(clip, concept, inputNamed(concept, "clip"));
   const input = inputNamed(sampler, "concepts");
   const made = withOutput(concept, "SEGA_CONCEPT");
   if (input.link == null) {
-    connect(made, sampler, input);
+    link(made, sampler, input);
   } else {
     const stack = stackOf(sampler);
-    connect(made, stack, freeSlot(stack));
+    link(made, stack, freeSlot(stack));
   }
   graph.afterChange();
   app.canvas.selectNode(concept);

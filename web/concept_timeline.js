@@ -41,7 +41,6 @@ const addTimeline = (node) => {
   const drag = (handle, move) => {
     handle.addEventListener("pointerdown", (event) => {
       if (event.button !== 0 || handle.ariaDisabled === "true") return;
-      event.preventDefault();
       event.stopPropagation();
       handle.focus();
       handle.setPointerCapture(event.pointerId);

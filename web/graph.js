@@ -96,14 +96,17 @@ export const isModelOf = (source, node, seen = new Set()) => {
     });
 };
 
-// How many steps a sampler makes: its own, or those of the node that samples with the patched model; undefined if unknown.
+const scheduleOf = (node) => {
+  if (widgetNamed(node, "steps")) return node;
+  const scheduler = originOf(node, inputNamed(node, "sigmas"))?.node;
+  return scheduler && widgetNamed(scheduler, "steps") ? scheduler : undefined;
+};
+
+// How many steps a sampler makes, or what samples with the model that it patches; undefined where only a run could tell.
 export const stepsOf = (sampler) => {
-  const owner = widgetNamed(sampler, "steps")
-    ? sampler
-    : nodesIn(sampler.graph.rootGraph ?? sampler.graph).find(
-        (node) => widgetNamed(node, "steps") && isModelOf(sampler, node),
-      );
-  const steps = owner && valueOf(owner, "steps");
+  const nodes = nodesIn(sampler.graph.rootGraph ?? sampler.graph);
+  const schedule = scheduleOf(sampler) ?? nodes.filter((node) => isModelOf(sampler, node)).map(scheduleOf).find(Boolean);
+  const steps = schedule && valueOf(schedule, "steps");
   return Number.isInteger(steps) && steps > 0 ? steps : undefined;
 };
 

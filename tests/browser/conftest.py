@@ -133,6 +133,36 @@ class Editor:
         )
         self.page.wait_for_timeout(400)
 
+    def show_node(self, node_id: int, zoom: float = 1.0) -> None:
+        """Bring a node to the middle of the page."""
+        self.evaluate(
+            """([id, zoom]) => {
+              const { pos, size } = app.graph.getNodeById(id)
+              const { clientWidth: width, clientHeight: height } = app.canvas.canvas
+              app.canvas.ds.scale = zoom
+              app.canvas.ds.offset[0] = width / zoom / 2 - pos[0] - size[0] / 2
+              app.canvas.ds.offset[1] = height / zoom / 2 - pos[1] - size[1] / 2
+              app.canvas.setDirty(true, true)
+            }""",
+            [node_id, zoom],
+        )
+        self.page.wait_for_timeout(400)
+
+    def set_values(self, node_id: int, **values: Any) -> None:
+        """Write into a node's fields."""
+        self.evaluate(
+            """([id, values]) => {
+              for (const widget of app.graph.getNodeById(id).widgets) {
+                if (Object.hasOwn(values, widget.name)) widget.value = values[widget.name]
+              }
+            }""",
+            [node_id, values],
+        )
+
+    def undo(self) -> None:
+        self.page.locator("#graph-canvas").focus()
+        self.page.keyboard.press("Control+z")
+
     def node(self, class_type: str, place: int = 0) -> int:
         """Return the id of a node of a class."""
         return self.evaluate(
@@ -193,3 +223,28 @@ def opened(editor: Editor) -> Callable[..., Editor]:
         return editor
 
     return open_editor
+
+
+@pytest.fixture(scope="session")
+def demo_workflow(comfy_server: ModuleType) -> Callable[..., dict[str, Any]]:
+    """Return a shipped workflow for the demo model, with few steps and images, and with other values at its nodes."""
+    from sega_demo import workflows
+
+    def load(name: str, steps: int = 6, batch: int = 1, **inputs: Any) -> dict[str, Any]:
+        workflow = workflows.load(name)
+        for node in workflow.values():
+            given = {"steps": steps, "batch_size": batch, "warmup_steps": 1, **inputs}
+            node["inputs"].update({key: given[key] for key in node["inputs"].keys() & given.keys()})
+        return workflow
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def small_workflow(demo_workflow: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Return the shipped first edit with 20 steps."""
+
+    def load(**inputs: Any) -> dict[str, Any]:
+        return demo_workflow("first_edit", **{"steps": 20, **inputs})
+
+    return load
