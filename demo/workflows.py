@@ -53,7 +53,7 @@ def for_demo_model(workflow: Workflow) -> Workflow:
         elif node["class_type"] == "SEGAConcept":
             _set_concept(inputs)
         elif node["class_type"] == "CLIPTextEncode" and inputs["text"]:
-            inputs["text"] = ", ".join([CAPTION_START, *_known_phrases(inputs["text"])])
+            inputs["text"] = _in_its_words(inputs["text"])
         inputs |= {name: round(inputs[name] * scale) for name in LENGTHS & inputs.keys()}
         if "steps" in inputs:
             inputs["steps"] = STEPS
@@ -65,9 +65,15 @@ def for_demo_model(workflow: Workflow) -> Workflow:
 
 def _set_concept(inputs: dict[str, Any]) -> None:
     """Put the demo model's word and settings in, where it knows the concept; what is connected stays connected."""
-    for text in _known_phrases(inputs["text"]):
-        values = zip(SETTINGS, (text, *RECOMMENDED[inputs["direction"], text]), strict=True)
+    for phrase in _known_phrases(inputs["text"]):
+        recommended = RECOMMENDED[inputs["direction"], phrase]
+        values = zip(SETTINGS, (_in_its_words(inputs["text"]), *recommended), strict=True)
         inputs |= {name: value for name, value in values if not isinstance(inputs[name], list)}
+
+
+def _in_its_words(text: str) -> str:
+    """Say what the text says in the words that the demo model was trained on."""
+    return ", ".join([CAPTION_START] * ("face" in text) + _known_phrases(text))
 
 
 def _known_phrases(text: str) -> list[str]:

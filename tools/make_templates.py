@@ -96,37 +96,33 @@ LAYOUTS = {
     "first_edit": _sampler_layout(
         "Adds glasses to a face. The rest of the picture stays what the seed and the prompt make it.\n\n"
         "**Change first**: the concept's *text*. Too weak: raise *guidance_scale*. Too much changes: raise "
-        "*threshold*, "
-        "then *warmup_steps*.\n\n" + SAME_SEED,
+        "*threshold*, then *warmup_steps*.\n\n" + SAME_SEED,
         ["5"],
     ),
     "sdxl_edit": _sampler_layout(
         "The first edit on SDXL, at 1024 by 1024 in 30 steps.\n\n"
-        "**Change first**: the concept's *text*. Too weak: raise *guidance_scale*. *warmup_steps* is a fifth of the "
-        "steps; change it with them.\n\n" + SAME_SEED,
+        "**Change first**: the concept's *text*. Too weak: raise *guidance_scale*. *warmup_steps* is a fifth of "
+        "the steps; change it with them.\n\n" + SAME_SEED,
         ["5"],
     ),
     "flux_edit": _sampler_layout(
-        "The first edit on Flux. At cfg 1 there is no negative prompt, so *baseline* *positive* compares the concept "
-        "with the prompt itself.\n\n"
-        "**Change first**: the concept's *text*, as a phrase. Too weak: raise *guidance_scale*. Too much "
-        "changes: raise "
-        "*threshold*.\n\n" + SAME_SEED,
+        "The first edit on Flux. At cfg 1 there is no negative prompt: *baseline* *positive* compares the concept "
+        "with the prompt. So the concept is the prompt again, with the change in it.\n\n"
+        "**Change first**: the prompt, and the concept's *text* with it. Too weak: raise *guidance_scale*. Too "
+        "much changes: raise *threshold*.\n\n" + SAME_SEED,
         ["5"],
         sampler=["9", "6"],
     ),
     "remove_concept": _sampler_layout(
         "Takes the hat away that the prompt asks for.\n\n"
         "**Change first**: the concept's *text*: name what has to go, without 'no'. Not gone yet: lower "
-        "*warmup_steps*, "
-        "then raise *guidance_scale*.\n\n" + SAME_SEED,
+        "*warmup_steps*, then raise *guidance_scale*.\n\n" + SAME_SEED,
         ["5"],
     ),
     "three_concepts": Layout(
         "Glasses, a hat and a smile at once, each with its own strength, threshold and start.\n\n"
-        "**Change first**: the concepts' *text* and *guidance_scale*. For one more, add a SEGA Concept and "
-        "connect it to "
-        "the stack's free input.\n\n"
+        "**Change first**: the concepts' *text* and *guidance_scale*. For one more, add a SEGA Concept and connect "
+        "it to the stack's free input.\n\n"
         "**Compare**: bypass the stack (Ctrl+B) and run again: the same picture without the edits.",
         [
             *START,
@@ -152,9 +148,8 @@ LAYOUTS = {
     ),
     "preview": Layout(
         "Shows where in the picture each concept acted, and how strongly at each step.\n\n"
-        "**Change first**: a concept's *threshold* (how much of the picture it leaves alone) and "
-        "*warmup_steps* (when it "
-        "starts), and watch the heat map and the plot.",
+        "**Change first**: a concept's *threshold* (how much of the picture it leaves alone) and *warmup_steps* "
+        "(when it starts), and watch the heat map and the plot.",
         [
             *START,
             {"Concepts": ["5", "6"]},
@@ -164,11 +159,10 @@ LAYOUTS = {
         ],
     ),
     "mask": Layout(
-        "The glasses act inside of the mask only. Two SolidMask nodes make a rectangle; any MASK will do, of "
-        "any size.\n\n"
-        "**Change first**: the rectangle's size (White) and its place, *x* and *y*, in pixels of the "
-        "picture. Or connect "
-        "the mask of a Load Image and paint it there.",
+        "The glasses act inside of the mask only. Two SolidMask nodes make a rectangle; any MASK will do, of any "
+        "size.\n\n"
+        "**Change first**: the rectangle's size (White) and its place, *x* and *y*, in pixels of the picture. Or "
+        "connect the mask of a Load Image and paint it there.",
         [
             *START,
             {"Mask": ["9", "10"]},
@@ -190,11 +184,10 @@ LAYOUTS = {
         ],
     ),
     "compare_strengths": Layout(
-        "The same seed with five strengths of a concept, side by side. A list at an input makes one picture "
-        "for each of "
-        "its values.\n\n"
-        "**Change first**: the five values. The list fits any other number of the concept too: connect it to "
-        "*threshold* or *warmup_steps* instead.",
+        "The same seed with five strengths of a concept, side by side. A list at an input makes one picture for "
+        "each of its values.\n\n"
+        "**Change first**: the five values. The list fits other numbers of the concept too, such as *threshold*, "
+        "with values that suit it.",
         [
             *START,
             {"Strengths": ["9", "10", "11", "12", "13"]},
@@ -222,9 +215,8 @@ LAYOUTS = {
     ),
     "real_image_img2img": Layout(
         "Adds glasses to a picture of yours, image to image: fast, but all of the picture may change a little.\n\n"
-        "**Change first**: the picture, and the prompt so that it says what is there. Then *denoise*: 0.5 "
-        "keeps more of "
-        "the picture, 0.8 edits more.\n\n" + SAME_SEED,
+        "**Change first**: the picture, and the prompt so that it says what is there. Then *denoise*: 0.5 keeps "
+        "more of the picture, 0.8 edits more.\n\n" + SAME_SEED,
         [
             {"Model": ["1"]},
             {"Your picture": ["4", "10", "5"]},
@@ -234,11 +226,11 @@ LAYOUTS = {
         ],
     ),
     "real_image_inversion": Layout(
-        "Adds glasses to a picture of yours and keeps the rest: the picture is first sampled backwards to its noise, "
-        "then forwards with the concept.\n\n"
-        "**Change first**: the picture, and the prompt so that it says what is there. Then the concept: it takes about "
-        "twice the strength it has in a new picture.\n\n"
-        "**Compare**: bypass the concept (Ctrl+B): the picture comes back as it was, but for what the VAE loses.",
+        "Adds glasses to a picture of yours and keeps the rest: the picture is first sampled backwards to its "
+        "noise, then forwards with the concept.\n\n"
+        "**Change first**: the picture, and the prompt so that it says what is there. Then the concept: it takes "
+        "about twice the strength it has in a new picture.\n\n"
+        "**Compare**: bypass the concept (Ctrl+B): the picture comes back, nearly as it was.",
         [
             {"Model": ["1"]},
             {"Your picture": ["4", "15", "5"]},

@@ -62,6 +62,7 @@ def test_a_shipped_workflow_makes_its_edit(workflows: Any, client: Any, saved_fa
     for attribute, value in SHOWN[name].items():
         assert after[attribute].count(value) >= 3
         assert after[attribute].count(value) > before[attribute].count(value)
+    assert sum(map(str.__eq__, after["background"], before["background"])) >= 3
 
 
 def test_the_shipped_preview_shows_each_concept_and_the_plot(workflows: Any, client: Any) -> None:
