@@ -22,7 +22,7 @@ from .run import EDITS, LOOKS, ROOT, concept, drawing_workflow, face_workflow, p
 from .sheet import INK, PAPER
 
 FOLDER = ROOT / "web" / "docs" / "images"
-CELL, GAP, MARGIN, HEADER, LETTERS = 256, 10, 14, 52, 30
+CELL, GAP, MARGIN, HEADER, LETTERS = 256, 10, 14, 66, 44
 
 # Faces that show the effects well: the look of the prompt and the seed.
 FACES = ((0, 4), (3, 3))
@@ -89,12 +89,12 @@ def several(studio: Studio) -> list[Column]:
     return [
         ("no concept", studio.faces()),
         ("glasses", studio.faces(three[:1])),
-        ("glasses, hat, smiling", studio.faces(three)),
+        ("all three", studio.faces(three)),
     ]
 
 
 def strength(studio: Studio) -> list[Column]:
-    scales = (0, 1, 3, 12, 60)
+    scales = (0, 1, 12, 60)
     return [
         (f"{scale}", studio.faces([recommended("glasses", guidance_scale=float(scale))], RISING)) for scale in scales
     ]
@@ -102,7 +102,7 @@ def strength(studio: Studio) -> list[Column]:
 
 def threshold(studio: Studio) -> list[Column]:
     background = {"text": "purple background", "direction": "add", "guidance_scale": 8.0, "warmup_steps": 3}
-    values = (0.0, 0.8, 0.95, 0.99)
+    values = (0.0, 0.8, 0.99)
     return [
         ("no concept", studio.faces(faces=LIGHT)),
         *((f"{value:g}", studio.faces([background | {"threshold": value}], LIGHT)) for value in values),
@@ -110,16 +110,16 @@ def threshold(studio: Studio) -> list[Column]:
 
 
 def warm_up(studio: Studio) -> list[Column]:
-    return [(f"{step}", studio.faces([recommended("hat", warmup_steps=step)])) for step in (0, 3, 6, 9, 12)]
+    return [(f"{step}", studio.faces([recommended("hat", warmup_steps=step)])) for step in (0, 3, 6, 12)]
 
 
 def add_and_remove(studio: Studio) -> list[Column]:
     beard = "a face, beard"
     return [
         ("a face", studio.faces(faces=LIGHT)),
-        ("beard, add", studio.faces([recommended("beard")], LIGHT)),
+        ("+ beard", studio.faces([recommended("beard")], LIGHT)),
         ("a face, beard", studio.faces(faces=LIGHT, prompt=beard)),
-        ("beard, remove", studio.faces([recommended("beard", "remove")], LIGHT, beard)),
+        ("- beard", studio.faces([recommended("beard", "remove")], LIGHT, beard)),
     ]
 
 
@@ -137,7 +137,7 @@ def mask(studio: Studio) -> list[Column]:
 
 def averaged(studio: Studio) -> list[Column]:
     columns = []
-    for strength in (0.0, 0.25, 0.5, 0.75, 1.0):
+    for strength in (0.0, 0.5, 0.75, 1.0):
         of_faces = [averaged_workflow(f"a face, {LOOKS[look]}", "smiling", "frowning", strength) for look, _ in LIGHT]
         columns.append((f"{strength:g}", studio.pictures(of_faces, [seed for _, seed in LIGHT])))
     return columns
@@ -225,12 +225,11 @@ def joined(columns: Sequence[Column]) -> Image.Image:
     size = (MARGIN * 2 + len(columns) * (CELL + GAP) - GAP, HEADER + rows * (CELL + GAP) - GAP + MARGIN)
     sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
+    widest = max(pen.textlength(label, ImageFont.load_default(LETTERS)) for label, _ in columns)
+    font = ImageFont.load_default(LETTERS * min(1, (CELL - GAP) / widest))
     for number, (label, images) in enumerate(columns):
         left = MARGIN + number * (CELL + GAP)
-        letters = LETTERS
-        while pen.textlength(label, ImageFont.load_default(letters)) > CELL:
-            letters -= 1
-        pen.text((left + CELL / 2, HEADER / 2), label, INK, ImageFont.load_default(letters), "mm")
+        pen.text((left + CELL / 2, HEADER / 2), label, INK, font, "mm")
         for row, image in enumerate(images):
             picture = image.resize((CELL, CELL), Image.Resampling.LANCZOS)
             sheet.paste(picture, (left, HEADER + row * (CELL + GAP)))
