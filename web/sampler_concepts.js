@@ -19,7 +19,11 @@ const conceptIn = (id) => nodesIn(app.rootGraph ?? app.graph).find((node) => `${
 const rowOf = ({ id, text, remove, warnings, on, from, to }, step, scale) => {
   const sign = make("span", "sega-sign", {}, warnings.length ? "⚠" : remove ? "−" : "+");
   const name = make("button", "sega-name", { type: "button" }, text || word("noName"));
-  name.addEventListener("click", () => goTo(conceptIn(id)));
+  name.addEventListener("click", (event) => {
+    // On its way up the click would select this node.
+    event.stopPropagation();
+    goTo(conceptIn(id));
+  });
   const active = make("div", "sega-active");
   active.style.left = `${(100 * from) / scale}%`;
   active.style.width = `${(100 * (to - from)) / scale}%`;

@@ -81,22 +81,25 @@ class Editor:
         if message.type == "error" and ours:
             self.errors.append(text)
 
-    def open(self, renderer: str = "canvas", locale: str = "en", **settings: Any) -> None:
-        """Load the editor with an empty graph."""
+    def open(self, renderer: str = "canvas", locale: str = "en", extension: bool = True, **settings: Any) -> None:
+        """Load the editor with an empty graph, if need be with an extension of ours that fails to load."""
+        if not extension:
+            self.page.route("**/extensions/ComfyUI-SEGA/**", lambda route: route.abort())
         values = {**SETTINGS, "Comfy.VueNodes.Enabled": renderer == "nodes2", "Comfy.Locale": locale, **settings}
         request = urllib.request.Request(
             f"{self.url}/settings", json.dumps(values).encode(), {"Content-Type": "application/json"}
         )
         urllib.request.urlopen(request, timeout=30).close()
         self.page.goto(self.url)
-        self.wait_until_ready()
+        self.wait_until_ready(extension)
         self.evaluate("() => app.graph.clear()")
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, extension: bool = True) -> None:
         """Wait until the editor knows our nodes and runs our extension."""
         self.page.wait_for_function(
-            "() => window.app?.graph && window.LiteGraph?.registered_node_types?.SEGASampler"
-            " && (app.extensions ?? []).some(({ name }) => name.startsWith('ComfyUI-SEGA'))",
+            """(extension) => window.app?.graph && window.LiteGraph?.registered_node_types?.SEGASampler
+              && (!extension || app.extensions.some(({ name }) => name.startsWith("ComfyUI-SEGA")))""",
+            arg=extension,
             timeout=60_000,
         )
         self.page.wait_for_function("() => !document.querySelector('.p-progressspinner, #splash-loader')")
@@ -137,7 +140,7 @@ class Editor:
         """Bring a node to the middle of the page."""
         self.evaluate(
             """([id, zoom]) => {
-              const { pos, size } = app.graph.getNodeById(id)
+              const { pos, size } = app.canvas.graph.getNodeById(id)
               const { clientWidth: width, clientHeight: height } = app.canvas.canvas
               app.canvas.ds.scale = zoom
               app.canvas.ds.offset[0] = width / zoom / 2 - pos[0] - size[0] / 2
@@ -152,12 +155,73 @@ class Editor:
         """Write into a node's fields."""
         self.evaluate(
             """([id, values]) => {
-              for (const widget of app.graph.getNodeById(id).widgets) {
+              for (const widget of app.canvas.graph.getNodeById(id).widgets) {
                 if (Object.hasOwn(values, widget.name)) widget.value = values[widget.name]
               }
             }""",
             [node_id, values],
         )
+
+    def run(self) -> str:
+        """Queue the workflow and wait until it is over; return how it ended: success, error or interrupted."""
+        return self.evaluate(
+            """async () => {
+              const over = new Promise((resolve) => {
+                for (const end of ["success", "error", "interrupted"]) {
+                  app.api.addEventListener(`execution_${end}`, () => resolve(end), { once: true })
+                }
+              })
+              await app.queuePrompt(0)
+              const end = await over
+              await new Promise((resolve) => setTimeout(resolve, 500))
+              return end
+            }"""
+        )
+
+    def place(self, node_id: int, widget: str | None = None) -> tuple[float, float]:
+        """Return where a node's title lies on the page, or on the canvas the middle of a field."""
+        return self.evaluate(
+            """([id, name]) => {
+              const { left, top } = app.canvas.canvas.getBoundingClientRect()
+              const { scale, offset } = app.canvas.ds
+              const { pos, size, widgets } = app.canvas.graph.getNodeById(id)
+              const y = name ? widgets.find((widget) => widget.name === name).y + 10 : -15
+              return [left + (pos[0] + size[0] / 2 + offset[0]) * scale, top + (pos[1] + y + offset[1]) * scale]
+            }""",
+            [node_id, widget],
+        )
+
+    def open_menu(self, node_id: int) -> None:
+        """Right-click on a node's title."""
+        self.page.mouse.click(*self.place(node_id), button="right")
+
+    def drawn(self, node_id: int) -> Locator:
+        """Return a node of Nodes 2.0."""
+        return self.page.locator(f'[data-node-id="{node_id}"]')
+
+    def pick(self, node_id: int, widget: str, value: str) -> None:
+        """Choose from a field's list."""
+        if self.drawn(node_id).count():
+            row = self.drawn(node_id).get_by_test_id("node-widget").filter(has_text=widget).last
+            row.get_by_role("combobox").click()
+            self.page.get_by_role("option", name=value, exact=True).click()
+        else:
+            self.page.mouse.click(*self.place(node_id, widget))
+            self.page.locator(".litecontextmenu .litemenu-entry").get_by_text(value, exact=True).click()
+
+    def type_number(self, node_id: int, widget: str, value: float) -> None:
+        """Write into a number's field."""
+        if self.drawn(node_id).count():
+            row = self.drawn(node_id).get_by_test_id("node-widget").filter(has_text=widget).first
+            field = row.get_by_role("textbox").or_(row.get_by_role("spinbutton"))
+            field.click()
+            field.fill(str(value))
+            field.press("Enter")
+        else:
+            self.page.mouse.dblclick(*self.place(node_id, widget))
+            field = self.page.locator(".graphdialog input")
+            field.fill(str(value))
+            field.press("Enter")
 
     def undo(self) -> None:
         self.page.locator("#graph-canvas").focus()
@@ -166,21 +230,25 @@ class Editor:
     def node(self, class_type: str, place: int = 0) -> int:
         """Return the id of a node of a class."""
         return self.evaluate(
-            "([type, place]) => app.graph._nodes.filter((node) => node.comfyClass === type)[place].id",
+            "([type, place]) => app.canvas.graph._nodes.filter((node) => node.comfyClass === type)[place].id",
             [class_type, place],
         )
 
     def value(self, node_id: int, widget: str) -> Any:
         return self.evaluate(
-            "([id, name]) => app.graph.getNodeById(id).widgets.find((widget) => widget.name === name).value",
+            "([id, name]) => app.canvas.graph.getNodeById(id).widgets.find((widget) => widget.name === name).value",
             [node_id, widget],
         )
+
+    def outputs(self, node_id: int) -> dict[str, Any]:
+        """Return what a node of the last run showed."""
+        return self.evaluate("(id) => app.nodeOutputs[id]", str(node_id))
 
     def view(self, node_id: int) -> Locator:
         """Return what the extension shows in a node."""
         tag = self.evaluate(
             """(id) => {
-              const { element } = app.graph.getNodeById(id).widgets.find(({ type }) => String(type).startsWith('sega_'))
+              const { element } = app.canvas.graph.getNodeById(id).widgets.find(({ type }) => String(type).startsWith('sega_'))
               element.dataset.node = id
               return `.sega[data-node="${id}"]`
             }""",
@@ -206,7 +274,7 @@ def screenshots(repo: Path, comfyui_path: Path) -> Path:
 def editor(browser: Browser, server: Any, screenshots: Path) -> Iterator[Editor]:
     """The editor, which must not have said anything is wrong when the test ends."""
     context = browser.new_context(viewport=SIZE, reduced_motion="reduce")
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(15_000)
     context.route(lambda url: not url.startswith((server.url, "data:", "blob:")), lambda route: route.abort())
     opened = Editor(context, server.url, screenshots)
     yield opened

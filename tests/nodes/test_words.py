@@ -217,3 +217,23 @@ def test_a_translated_page_has_every_part_of_the_english_one(repo: Path, node_id
     page, english = (page_text(repo, node_id, name) for name in (language, "en"))
     assert images_in(page) == images_in(english)
     assert outline(page) == outline(english)
+
+
+@languages
+@pytest.mark.parametrize("file", ["main.json", "commands.json"])
+def test_the_extensions_words_are_there_in_each_language(repo: Path, language: str, file: str) -> None:
+    english, translated = (
+        texts(json.loads((repo / "locales" / key / file).read_text(encoding="utf-8"))) for key in ("en", language)
+    )
+    assert list(translated) == list(english)
+    for place, text in translated.items():
+        assert text.strip()
+        assert sorted(re.findall(r"\{\w+\}", text)) == sorted(re.findall(r"\{\w+\}", english[place])), place
+
+
+def test_the_extension_uses_each_of_its_words(repo: Path) -> None:
+    scripts = "".join(file.read_text(encoding="utf-8") for file in (repo / "web").glob("*.js"))
+    used = set(re.findall(r'\bword\("(\w+)"', scripts))
+    assert used == json.loads((repo / "locales/en/main.json").read_text(encoding="utf-8"))["sega"].keys()
+    commands = {command.replace(".", "_") for command in re.findall(r'\bid: "(SEGA\.\w+)"', scripts)}
+    assert commands == json.loads((repo / "locales/en/commands.json").read_text(encoding="utf-8")).keys()

@@ -1,0 +1,138 @@
+"""SEGA Sampler and SEGA Model Patch: their concepts, which act while it runs, and adding one without wiring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+RENDERERS = pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
+SHOWS = pytest.mark.compat("Editor", "concepts of a sampler, and which of them act while it runs")
+ADDS = pytest.mark.compat("Editor", "adding a concept by button, menu or key")
+
+# What a running sampler showed, whenever that changed: {"status": ..., "on": [...]}.
+WATCH = """(selector) => {
+  const view = document.querySelector(selector)
+  window.seen = []
+  const look = () => window.seen.push({
+    status: view.querySelector(".sega-span").textContent,
+    on: [...view.querySelectorAll('[aria-current=step] .sega-name')].map(({ textContent }) => textContent),
+  })
+  new MutationObserver(look).observe(view, { childList: true, subtree: true, characterData: true })
+}"""
+
+
+@pytest.fixture
+def sampler(opened: Callable[..., Any], demo_workflow: Any) -> Callable[..., tuple[Any, int, Any]]:
+    """Open a shipped workflow; return the editor, the id of what samples and what that shows."""
+
+    def open_workflow(renderer: str, name: str, kind: str = "SEGASampler", **inputs: Any) -> tuple[Any, int, Any]:
+        editor = opened(renderer)
+        editor.load(demo_workflow(name, **inputs))
+        node = editor.node(kind)
+        editor.show_node(node)
+        return editor, node, editor.view(node)
+
+    return open_workflow
+
+
+def names(view: Any) -> list[str]:
+    return view.locator(".sega-name").all_inner_texts()
+
+
+@SHOWS
+@RENDERERS
+def test_the_concepts_are_listed_in_their_order(sampler: Any, renderer: str) -> None:
+    editor, _, view = sampler(renderer, "three_concepts")
+    view.get_by_role("listitem").nth(2).wait_for()
+    texts = [node["inputs"]["text"] for node in editor.api_workflow().values() if node["class_type"] == "SEGAConcept"]
+    assert names(view) == texts
+    view.get_by_role("button", name=texts[1]).click()
+    assert editor.evaluate("() => Object.values(app.canvas.selected_nodes)[0].widgets[0].value") == texts[1]
+
+
+@SHOWS
+@RENDERERS
+def test_while_it_runs_the_active_concepts_are_marked(sampler: Any, renderer: str) -> None:
+    # A seed of its own: what the server remembers does not run.
+    editor, node, view = sampler(renderer, "three_concepts", steps=8, batch_size=4, seed=len(renderer))
+    concepts = [editor.node("SEGAConcept", place) for place in range(3)]
+    for concept, text, first, last in zip(concepts, "abc", (0, 3, 20), (2, 0, 0), strict=True):
+        editor.set_values(concept, text=text, warmup_steps=first, cooldown_steps=last)
+    view.get_by_text("c", exact=True).wait_for()
+    editor.evaluate(WATCH, f'.sega[data-node="{node}"]')
+    editor.run()
+    seen = editor.evaluate("() => window.seen")
+    marked = {entry["status"].split(":")[0]: entry["on"] for entry in seen if entry["status"]}
+    assert marked["step 2 of 8"] == ["a"]
+    assert marked["step 3 of 8"] == []
+    assert marked["step 4 of 8"] == marked["step 8 of 8"] == ["b"]
+    assert seen[-1] == {"status": "", "on": []}
+
+
+@SHOWS
+def test_a_patched_model_shows_the_steps_of_what_samples_with_it(sampler: Any) -> None:
+    editor, node, view = sampler("canvas", "model_patch", "SEGAModelPatch", steps=6, batch_size=4)
+    view.get_by_role("listitem").wait_for()
+    editor.evaluate(WATCH, f'.sega[data-node="{node}"]')
+    editor.run()
+    assert any(entry["status"] == "step 4 of 6: 1 of 1 act" for entry in editor.evaluate("() => window.seen"))
+
+
+@ADDS
+@RENDERERS
+def test_the_button_adds_concepts_that_are_connected(sampler: Any, renderer: str) -> None:
+    editor, node, view = sampler(renderer, "first_edit")
+    first, clip = editor.node("SEGAConcept"), editor.api_workflow()[str(editor.node("SEGAConcept"))]["inputs"]["clip"]
+    for count in (2, 3):
+        view.get_by_role("button", name="+ Concept").click()
+        view.get_by_role("listitem").nth(count - 1).wait_for()
+    added = [editor.node("SEGAConcept", place) for place in (1, 2)]
+    editor.set_values(added[0], text="hat")
+    editor.set_values(added[1], text="smiling")
+    workflow = editor.api_workflow()
+    stack, slot = workflow[str(node)]["inputs"]["concepts"]
+    assert (workflow[stack]["class_type"], slot) == ("SEGAConceptStack", 0)
+    assert list(workflow[stack]["inputs"].values()) == [[str(concept), 0] for concept in (first, *added)]
+    assert all(workflow[str(concept)]["inputs"]["clip"] == clip for concept in added)
+    editor.show_all()
+    editor.screenshot(f"added-{renderer}")
+    assert editor.run() == "success"
+
+
+@ADDS
+def test_the_first_concept_needs_no_stack(sampler: Any) -> None:
+    editor, node, view = sampler("canvas", "first_edit")
+    editor.evaluate("(id) => app.graph.remove(app.graph.getNodeById(id))", editor.node("SEGAConcept"))
+    view.get_by_text("no concept: the plain picture").wait_for()
+    view.get_by_role("button", name="+ Concept").click()
+    workflow = editor.api_workflow()
+    assert workflow[str(node)]["inputs"]["concepts"] == [str(editor.node("SEGAConcept")), 0]
+    assert not any(entry["class_type"] == "SEGAConceptStack" for entry in workflow.values())
+
+
+@ADDS
+@RENDERERS
+def test_the_nodes_menu_adds_a_concept_and_undo_takes_it_away(sampler: Any, renderer: str) -> None:
+    editor, node, view = sampler(renderer, "first_edit")
+    view.get_by_role("listitem").wait_for()
+    editor.open_menu(node)
+    editor.page.get_by_text("Add SEGA concept").first.click()
+    view.get_by_role("listitem").nth(1).wait_for()
+    editor.undo()
+    editor.page.wait_for_function(
+        "() => app.graph._nodes.filter(({ comfyClass }) => comfyClass?.startsWith('SEGAConcept')).length === 1"
+    )
+
+
+@ADDS
+def test_a_key_adds_a_concept_to_the_selected_sampler(sampler: Any) -> None:
+    editor, node, view = sampler("canvas", "three_concepts")
+    view.get_by_role("listitem").nth(2).wait_for()
+    editor.evaluate("(id) => app.canvas.selectNode(app.graph.getNodeById(id))", node)
+    editor.page.locator("#graph-canvas").focus()
+    editor.page.keyboard.press("Alt+Shift+C")
+    view.get_by_role("listitem").nth(3).wait_for()
+    (stack,) = [entry for entry in editor.api_workflow().values() if entry["class_type"] == "SEGAConceptStack"]
+    assert len(stack["inputs"]) == 4

@@ -1,0 +1,139 @@
+"""What becomes of our nodes when workflows are saved, copied, put into subgraphs, or opened without the extension."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RENDERERS = pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
+
+pytestmark = pytest.mark.compat("Editor", "save and reload, copy and paste, subgraphs, themes; without the extension")
+
+SAVED = "() => JSON.parse(JSON.stringify(app.graph.serialize()))"
+
+
+@RENDERERS
+def test_a_saved_workflow_opens_as_it_was(opened: Callable[..., Any], demo_workflow: Any, renderer: str) -> None:
+    editor = opened(renderer)
+    editor.load(demo_workflow("three_concepts"))
+    concept = editor.node("SEGAConcept", 1)
+    editor.set_values(concept, text="hat", warmup_steps=2, cooldown_steps=5, direction="remove", preset="none")
+    before, saved = editor.api_workflow(), editor.evaluate(SAVED)
+    (values,) = [node["widgets_values"] for node in saved["nodes"] if node["id"] == int(concept)]
+    assert values == ["hat", "remove", 8, 0.9, 2, 5, 1, "channel", 0, "none"]
+    editor.page.reload()
+    editor.wait_until_ready()
+    editor.load(saved)
+    assert editor.api_workflow() == before
+    editor.show_node(concept)
+    editor.view(concept).get_by_text("acts in steps 3 to 5 of 6").wait_for()
+    assert editor.view(editor.node("SEGASampler")).get_by_role("listitem").count() == 3
+
+
+@RENDERERS
+def test_a_copied_concept_has_a_timeline_of_its_own(
+    opened: Callable[..., Any], small_workflow: Any, renderer: str
+) -> None:
+    editor = opened(renderer)
+    editor.load(small_workflow(warmup_steps=3))
+    first = editor.node("SEGAConcept")
+    editor.evaluate(
+        """(id) => {
+          app.canvas.selectNode(app.graph.getNodeById(id))
+          app.canvas.copyToClipboard()
+          app.canvas.pasteFromClipboard()
+        }""",
+        first,
+    )
+    second = editor.node("SEGAConcept", 1)
+    assert second != first
+    editor.show_node(second)
+    timeline = editor.view(second)
+    timeline.get_by_text("not connected").wait_for()
+    timeline.locator("[data-end=start]").press("ArrowRight")
+    assert (editor.value(first, "warmup_steps"), editor.value(second, "warmup_steps")) == (3, 4)
+
+
+@RENDERERS
+@pytest.mark.parametrize("kinds", [["SEGAConcept"], ["SEGASampler"], ["SEGAConcept", "SEGASampler"]], ids="+".join)
+def test_concepts_and_samplers_find_each_other_through_subgraphs(
+    opened: Callable[..., Any], small_workflow: Any, kinds: list[str], renderer: str
+) -> None:
+    editor = opened(renderer)
+    editor.load(small_workflow(warmup_steps=3))
+    before = {node["class_type"] for node in editor.api_workflow().values()}
+    editor.evaluate(
+        """(kinds) => {
+          const chosen = new Set(app.graph._nodes.filter(({ comfyClass }) => kinds.includes(comfyClass)))
+          const { subgraph } = app.graph.convertToSubgraph(chosen)
+          app.canvas.setGraph(subgraph)
+        }""",
+        kinds,
+    )
+    shown = {"SEGAConcept": "acts in steps 4 to 20 of 20", "SEGASampler": "glasses"}
+    for kind in kinds:
+        inner = editor.evaluate("(kind) => app.canvas.graph._nodes.find((n) => n.comfyClass === kind).id", kind)
+        editor.view(inner).get_by_text(shown[kind]).wait_for()
+    editor.evaluate("() => app.canvas.setGraph(app.rootGraph ?? app.graph)")
+    for kind in shown.keys() - set(kinds):
+        editor.view(editor.node(kind)).get_by_text(shown[kind]).wait_for()
+    assert {node["class_type"] for node in editor.api_workflow().values()} == before
+
+
+@RENDERERS
+def test_without_the_extension_the_nodes_work(
+    opened: Callable[..., Any], demo_workflow: Any, renderer: str
+) -> None:
+    editor = opened(renderer, extension=False)
+    editor.load(demo_workflow("preview", seed=40 + len(renderer)))
+    saved = editor.evaluate(SAVED)
+    assert editor.evaluate("() => document.querySelectorAll('.sega').length") == 0
+    assert editor.run() == "success"
+    assert len(editor.outputs(editor.node("SEGAPreview"))["images"]) == 4
+    concept = next(node for node in saved["nodes"] if node["type"] == "SEGAConcept")
+    assert len(concept["widgets_values"]) == 10
+    assert all("/extensions/ComfyUI-SEGA/" in error for error in editor.errors), "nothing else is wrong"
+    editor.errors.clear()
+
+
+@pytest.mark.parametrize("palette", ["light", "dark"])
+def test_the_views_take_the_themes_colours(opened: Callable[..., Any], small_workflow: Any, palette: str) -> None:
+    editor = opened("canvas", **{"Comfy.ColorPalette": palette})
+    editor.load(small_workflow(warmup_steps=3))
+    node = editor.node("SEGAConcept")
+    editor.show_node(node)
+    view = editor.view(node)
+    view.get_by_text("acts in steps").wait_for()
+    ink, field = view.evaluate(
+        """(view) => [view, view.querySelector(".sega-track")].map((part) => {
+          const style = getComputedStyle(part)
+          const colour = (part === view ? style.color : style.backgroundColor).match(/[\\d.]+/g).map(Number)
+          return colour.slice(0, 3).reduce((sum, value) => sum + value) / 3
+        })"""
+    )
+    editor.screenshot(f"theme-{palette}")
+    assert (ink < field) if palette == "light" else (ink > field)
+    concept = editor.evaluate("() => app.canvas.constructor.link_type_colors.SEGA_CONCEPT")
+    assert concept == "#56b4e9"
+
+
+@RENDERERS
+def test_picking_a_preset_fills_the_fields(
+    opened: Callable[..., Any], small_workflow: Any, repo: Path, renderer: str
+) -> None:
+    presets = json.loads((repo / "nodes" / "presets.json").read_text(encoding="utf-8"))
+    beard = next(preset for preset in presets if preset["name"] == "beard")
+    editor = opened(renderer)
+    editor.load(small_workflow(warmup_steps=3))
+    node = editor.node("SEGAConcept")
+    editor.show_node(node)
+    editor.pick(node, "preset", "beard")
+    editor.view(node).get_by_text("acts in steps 11 to 20 of 20").wait_for()
+    inputs = editor.api_workflow()[str(node)]["inputs"]
+    assert {name: inputs[name] for name in beard if name in inputs} == {
+        name: value for name, value in beard.items() if name not in ("name", "source")
+    }
