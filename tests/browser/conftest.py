@@ -26,7 +26,14 @@ SETTINGS = {
     "Comfy.RightSidePanel.ShowErrorsTab": False,
 }
 # What the editor itself says on a new server that cannot reach the internet.
-NOISE = ("/user.css", "/api/userdata", "Content Security Policy", "ComfyApp graph accessed before initialization")
+NOISE = (
+    "/user.css",
+    "/api/userdata",
+    "Content Security Policy",
+    "ComfyApp graph accessed before initialization",
+    # It looks for help in its language first; the English pages are the ones without a language.
+    "/en.md",
+)
 SIZE = {"width": 1600, "height": 1000}
 
 
@@ -194,6 +201,12 @@ class Editor:
     def open_menu(self, node_id: int) -> None:
         """Right-click on a node's title."""
         self.page.mouse.click(*self.place(node_id), button="right")
+
+    def open_help(self, node_id: int) -> None:
+        """Select a node and press the button for its help."""
+        self.show_node(node_id)
+        self.page.mouse.click(*self.place(node_id))
+        self.page.get_by_test_id("info-button").click()
 
     def drawn(self, node_id: int) -> Locator:
         """Return a node of Nodes 2.0."""

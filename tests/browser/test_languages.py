@@ -1,0 +1,63 @@
+"""The editor in each of the pack's languages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.compat("Editor", "English, Chinese and Japanese: nodes, fields, timeline, menus, help pages")
+
+SHOWN = {
+    "en": ("acts in steps 4 to 20 of 20", "+ Concept", "Add SEGA concept"),
+    "zh": ("在 20 步中的第 4 至 20 步生效", "+ 概念", "添加 SEGA 概念"),
+    "ja": ("全 20 ステップ中 4～20 で作用", "+ コンセプト", "SEGA コンセプトを追加"),
+}
+
+
+@pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
+@pytest.mark.parametrize("locale", SHOWN)
+def test_the_nodes_speak_the_editors_language(
+    opened: Callable[..., Any], small_workflow: Any, repo: Path, locale: str, renderer: str
+) -> None:
+    span, button, menu = SHOWN[locale]
+    editor = opened(renderer, locale)
+    editor.load(small_workflow(warmup_steps=3))
+    concept, sampler = editor.node("SEGAConcept"), editor.node("SEGASampler")
+    editor.view(concept).get_by_text(span).wait_for(state="attached")
+    editor.view(sampler).get_by_text(button).wait_for(state="attached")
+    names = editor.evaluate(
+        "(id) => { const n = app.graph.getNodeById(id);"
+        " return [n.constructor.title, ...n.widgets.map((w) => w.label ?? w.name)] }",
+        concept,
+    )
+    if locale != "en":
+        words = json.loads((repo / "locales" / locale / "nodeDefs.json").read_text(encoding="utf-8"))["SEGAConcept"]
+        assert {words["display_name"], *(words["inputs"][key]["name"] for key in ("direction", "weight"))} <= {*names}
+    editor.show_node(sampler)
+    editor.open_menu(sampler)
+    editor.page.get_by_text(menu).first.wait_for()
+    editor.page.keyboard.press("Escape")
+    editor.show_all()
+    editor.screenshot(f"language-{locale}-{renderer}")
+
+
+@pytest.mark.parametrize("locale", SHOWN)
+def test_the_help_page_opens_in_the_editors_language(
+    opened: Callable[..., Any], small_workflow: Any, repo: Path, locale: str
+) -> None:
+    editor = opened("nodes2", locale)
+    editor.load(small_workflow())
+    editor.open_help(editor.node("SEGAConcept"))
+    docs = repo / "web" / "docs"
+    page = docs / "SEGAConcept.md" if locale == "en" else docs / "SEGAConcept" / f"{locale}.md"
+    heading = page.read_text(encoding="utf-8").split("\n## ")[1].splitlines()[0]
+    editor.page.get_by_role("heading", name=heading).wait_for()
+    pictures = editor.page.locator(".node-help-content img")
+    assert pictures.count() >= 5
+    for picture in pictures.all():
+        assert picture.evaluate("async (image) => { await image.decode(); return image.naturalWidth }") > 100
+    editor.screenshot(f"help-{locale}")
