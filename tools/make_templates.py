@@ -36,7 +36,7 @@ MODELS = {
     ),
     "flux1-dev-fp8.safetensors": (
         "https://huggingface.co/Comfy-Org/flux1-dev/resolve/main/flux1-dev-fp8.safetensors",
-        "17 GB, with text encoders and VAE",
+        "a checkpoint with text encoders and VAE",
     ),
 }
 

@@ -51,6 +51,23 @@ def test_the_editor_turns_each_template_into_its_api_workflow(opened: Callable[.
     assert overlaps == {name: [] for name in NAMES}
 
 
+BYPASSED = [
+    ("first_edit", "SEGAConcept", "SEGASampler"),
+    ("three_concepts", "SEGAConceptStack", "SEGASampler"),
+    ("real_image_inversion", "SEGAConcept", "SEGAModelPatch"),
+]
+
+
+def test_a_bypassed_concept_or_stack_leaves_the_picture_without_the_edit(opened: Callable[..., Any]) -> None:
+    editor = opened()
+    for name, class_type, sampler in BYPASSED:
+        editor.load(json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")))
+        editor.evaluate("(id) => app.canvas.selectNode(app.graph.getNodeById(id))", editor.node(class_type))
+        editor.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.ToggleSelectedNodes.Bypass')")
+        workflow = editor.api_workflow()
+        assert "concepts" not in workflow[str(editor.node(sampler))]["inputs"], name
+
+
 def test_the_template_list_names_them_all(server: Any) -> None:
     with urllib.request.urlopen(f"{server.url}/api/workflow_templates", timeout=30) as answer:
         assert sorted(json.load(answer)["ComfyUI-SEGA"]) == NAMES
