@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def _in_its_words(text: str) -> str:
 
 
 def _known_phrases(text: str) -> list[str]:
-    return [phrase for values in PHRASES.values() for phrase in values if phrase and phrase in text]
+    return [phrase for values in PHRASES.values() for phrase in values if phrase and re.search(rf"\b{phrase}\b", text)]
 
 
 def nodes_of(workflow: Workflow, class_type: str) -> list[dict[str, Any]]:
