@@ -6,8 +6,11 @@ import importlib.util
 import json
 import os
 import re
+import shutil
+import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -105,6 +108,15 @@ def tool(repo: Path) -> ModuleType:
 @pytest.fixture(scope="session")
 def package_loader() -> Any:
     return load_package
+
+
+@pytest.fixture(scope="session")
+def comfy_server(repo: Path) -> ModuleType:
+    """The module demo.comfy_server."""
+    load_package("sega_demo", repo / "demo")
+    from sega_demo import comfy_server
+
+    return comfy_server
 
 
 def fill_with_noise(module: torch.nn.Module, seed: int) -> None:
@@ -255,3 +267,43 @@ def pipeline_arguments(edit: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def as_pipeline_arguments() -> Any:
     return pipeline_arguments
+
+
+@pytest.fixture(scope="session")
+def checkout(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with what ours tracks and is about to track."""
+    if not (repo / ".git").exists():
+        pytest.skip("the registry's client packs what git tracks, and here is no git repository")
+    folder = tmp_path_factory.mktemp("checkout")
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(listed, cwd=repo, check=True, capture_output=True, text=True).stdout.split("\0"):
+        if name and (repo / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(repo / name, folder / name)
+    for command in (["git", "init", "--quiet"], ["git", "add", "--all"]):
+        subprocess.run(command, cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def comfy(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Run the registry's client in the repository; return what it says."""
+    home = str(tmp_path_factory.mktemp("home"))
+    env = {**os.environ, "HOME": home, "USERPROFILE": home, "DO_NOT_TRACK": "1"}
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "comfy_cli", "--skip-prompt", *arguments]
+        done = subprocess.run(
+            command, cwd=checkout, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def archive(checkout: Path, comfy: Callable[..., str]) -> Path:
+    """The archive that the registry gets."""
+    comfy("node", "pack")
+    return checkout / "node.zip"

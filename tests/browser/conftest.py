@@ -38,15 +38,6 @@ SIZE = {"width": 1600, "height": 1000}
 
 
 @pytest.fixture(scope="session")
-def comfy_server(package_loader: Any, repo: Path) -> ModuleType:
-    """The module demo.comfy_server."""
-    package_loader("sega_demo", repo / "demo")
-    from sega_demo import comfy_server
-
-    return comfy_server
-
-
-@pytest.fixture(scope="session")
 def server(comfy_server: ModuleType, comfyui_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with comfy_server.Server(
         comfyui_path,
@@ -227,7 +218,8 @@ class Editor:
         if self.drawn(node_id).count():
             row = self.drawn(node_id).get_by_test_id("node-widget").filter(has_text=widget).first
             field = row.get_by_role("textbox").or_(row.get_by_role("spinbutton"))
-            field.click()
+            # What lies over the field takes drags, and gives clicks on.
+            field.click(force=True)
             field.fill(str(value))
             field.press("Enter")
         else:
@@ -261,8 +253,8 @@ class Editor:
         """Return what the extension shows in a node."""
         tag = self.evaluate(
             """(id) => {
-              const { element } = app.canvas.graph.getNodeById(id).widgets.find(({ type }) => String(type).startsWith('sega_'))
-              element.dataset.node = id
+              const { widgets } = app.canvas.graph.getNodeById(id)
+              widgets.find(({ type }) => String(type).startsWith("sega_")).element.dataset.node = id
               return `.sega[data-node="${id}"]`
             }""",
             node_id,

@@ -64,45 +64,6 @@ FLAGGED = {
 
 
 @pytest.fixture(scope="session")
-def checkout(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with what ours tracks and is about to track."""
-    if not (repo / ".git").exists():
-        pytest.skip("the registry's client packs what git tracks, and here is no git repository")
-    folder = tmp_path_factory.mktemp("checkout")
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(listed, cwd=repo, check=True, capture_output=True, text=True).stdout.split("\0"):
-        if name and (repo / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(repo / name, folder / name)
-    for command in (["git", "init", "--quiet"], ["git", "add", "--all"]):
-        subprocess.run(command, cwd=folder, check=True)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def comfy(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """Run the registry's client in the repository; return what it says."""
-    home = str(tmp_path_factory.mktemp("home"))
-    env = {**os.environ, "HOME": home, "USERPROFILE": home, "DO_NOT_TRACK": "1"}
-
-    def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "comfy_cli", "--skip-prompt", *arguments]
-        done = subprocess.run(
-            command, cwd=checkout, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def archive(checkout: Path, comfy: Callable[..., str]) -> Path:
-    comfy("node", "pack")
-    return checkout / "node.zip"
-
-
-@pytest.fixture(scope="session")
 def files(archive: Path) -> dict[str, bytes]:
     """What the archive holds, by name."""
     with zipfile.ZipFile(archive) as packed:

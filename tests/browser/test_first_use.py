@@ -1,0 +1,91 @@
+"""A first-time user's way: install the packed archive, open the template, change a concept, run, open the help."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+# The tests have no checkpoint: their model takes its place, with pictures of its own size.
+OWN_MODEL = """() => {
+  const loader = app.graph._nodes.find(({ comfyClass }) => comfyClass === "CheckpointLoaderSimple")
+  const model = LiteGraph.createNode("SEGADemoModel")
+  app.graph.add(model)
+  model.pos = [...loader.pos]
+  loader.outputs.forEach(({ links }, slot) => {
+    for (const id of [...(links ?? [])]) {
+      const { target_id, target_slot } = app.graph.getLink(id)
+      model.connect(slot, app.graph.getNodeById(target_id), target_slot)
+    }
+  })
+  app.graph.remove(loader)
+  const size = app.graph._nodes.find(({ comfyClass }) => comfyClass === "EmptyLatentImage")
+  for (const widget of size.widgets) widget.value = { width: 128, height: 128, batch_size: 4 }[widget.name]
+}"""
+
+
+@pytest.fixture(scope="module")
+def server(
+    comfy_server: ModuleType, comfyui_path: Path, repo: Path, archive: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    """A ComfyUI into which the registry's archive was unpacked, as the Manager does."""
+    folder = tmp_path_factory.mktemp("installed")
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(folder / "custom_nodes" / "comfyui-sega")
+    server = comfy_server.Server(
+        comfyui_path, folder=folder, arguments=["--preview-method", "latent2rgb"], env={"OMP_NUM_THREADS": "1"}
+    )
+    server.packs = {"sega_demo": repo / "demo"}
+    with server:
+        yield server
+
+
+@pytest.mark.compat("Editor", "from the packed archive to the first edited picture and the help")
+def test_from_the_packed_archive_to_the_first_edit_and_the_help(editor: Any) -> None:
+    editor.open("nodes2")
+    page = editor.page
+
+    page.get_by_role("button", name="Templates").first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("comfyui-sega", exact=True).first.click()
+    card = dialog.get_by_test_id("template-workflow-first_edit")
+    card.scroll_into_view_if_needed()
+    card.locator("img").first.evaluate("async (image) => { await image.decode() }")
+    editor.screenshot("first-use-1-templates")
+    card.click()
+    page.wait_for_function("() => app.graph._nodes.some(({ comfyClass }) => comfyClass === 'SEGASampler')")
+    dialog.wait_for(state="hidden")
+    editor.evaluate(OWN_MODEL)
+
+    concept, sampler, save = (editor.node(kind) for kind in ("SEGAConcept", "SEGASampler", "SaveImage"))
+    editor.set_values(sampler, steps=20)
+    editor.show_all()
+    editor.screenshot("first-use-2-opened")
+    text = editor.drawn(concept).get_by_role("textbox").first
+    text.fill("hat")
+    editor.type_number(concept, "guidance_scale", 8)
+    editor.type_number(concept, "warmup_steps", 3)
+    expect(editor.view(concept).get_by_text("acts in steps 4 to 20 of 20")).to_be_visible()
+    expect(editor.view(sampler).get_by_text("hat")).to_be_visible()
+    inputs = editor.api_workflow()[str(concept)]["inputs"]
+    assert (inputs["text"], inputs["guidance_scale"], inputs["warmup_steps"]) == ("hat", 8, 3)
+
+    page.get_by_test_id("queue-button").click()
+    expect(editor.view(sampler).get_by_text("1 of 1 act")).to_be_visible(timeout=60_000)
+    editor.screenshot("first-use-3-running")
+    picture = editor.drawn(save).locator("img").first
+    expect(picture).to_be_visible(timeout=60_000)
+    assert picture.evaluate("async (image) => { await image.decode(); return image.naturalWidth }") == 128
+    editor.show_all()
+    editor.screenshot("first-use-4-picture")
+
+    editor.open_help(concept)
+    page.get_by_role("heading", name="How to use it").wait_for()
+    shown = page.locator(".node-help-content img").first
+    assert shown.evaluate("async (image) => { await image.decode(); return image.naturalWidth }") > 100
+    editor.screenshot("first-use-5-help")
