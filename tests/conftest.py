@@ -111,9 +111,14 @@ def package_loader() -> Any:
 
 
 @pytest.fixture(scope="session")
-def comfy_server(repo: Path) -> ModuleType:
+def demo(repo: Path) -> ModuleType:
+    """The demo's pack, as sega_demo."""
+    return load_package("sega_demo", repo / "demo")
+
+
+@pytest.fixture(scope="session")
+def comfy_server(demo: ModuleType) -> ModuleType:
     """The module demo.comfy_server."""
-    load_package("sega_demo", repo / "demo")
     from sega_demo import comfy_server
 
     return comfy_server

@@ -38,14 +38,22 @@ for (const end of ["execution_success", "execution_error", "execution_interrupte
   });
 }
 
+// Nodes 2.0 draws a node again from what it drew before when a workflow is loaded or a step undone, and then goes on
+// showing the element of the node that is gone.
+const takePlace = (node, element) => {
+  if (element.isConnected || node.graph !== app.canvas.graph) return;
+  const gone = document.querySelector(`[data-node-id="${node.id}"] .${element.className.replace(" ", ".")}`);
+  gone?.replaceWith(element);
+};
+
 // Put an element below a node's fields. `read(samplers)` returns what it shows, `draw(shown)` shows it when that changed.
 // `growing` elements take the room that is left in the node. Returns what brings everything up to date at once.
 export const addView = (node, name, content, { read, draw, growing = false, minHeight = 0 }) => {
   const element = document.createElement("div");
-  element.className = "sega";
+  element.className = `sega sega-in-${name}`;
   element.append(content);
   const height = () => Math.max(minHeight, growing ? 0 : content.offsetHeight) + 2 * MARGIN;
-  const widget = node.addDOMWidget(name, `sega_${name}`, element, {
+  const widget = node.addDOMWidget(`sega_${name}`, `sega_${name}`, element, {
     serialize: false,
     margin: MARGIN,
     hideOnZoom: false,
@@ -56,6 +64,7 @@ export const addView = (node, name, content, { read, draw, growing = false, minH
   widget.serialize = false;
   let shown, tall;
   views.set(node, (samplers) => {
+    takePlace(node, element);
     const found = read(samplers);
     const state = JSON.stringify([found, app.ui.settings.getSettingValue("Comfy.Locale")]);
     if (state !== shown) {

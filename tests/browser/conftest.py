@@ -23,7 +23,9 @@ SETTINGS = {
     "Comfy.Release.ShowUpdates": False,
     "Comfy.Workflow.Persist": False,
     "Comfy.Workflow.ShowMissingModelsWarning": False,
-    "Comfy.RightSidePanel.ShowErrorsTab": False,
+    "Comfy.RightSidePanel.ShowErrorsTab": True,
+    "Comfy.Minimap.Visible": False,
+    "Comfy.Graph.CanvasInfo": False,
 }
 # What the editor itself says on a new server that cannot reach the internet.
 NOISE = (
@@ -101,6 +103,11 @@ class Editor:
             timeout=60_000,
         )
         self.page.wait_for_function("() => !document.querySelector('.p-progressspinner, #splash-loader')")
+
+    def reload(self) -> None:
+        """Load the page anew."""
+        self.page.reload()
+        self.wait_until_ready()
 
     def evaluate(self, script: str, argument: Any = None) -> Any:
         return self.page.evaluate(script, argument)
@@ -275,31 +282,41 @@ def screenshots(repo: Path, comfyui_path: Path) -> Path:
     return repo / ".host" / "screenshots" / comfyui_path.name
 
 
-@pytest.fixture
-def editor(browser: Browser, server: Any, screenshots: Path) -> Iterator[Editor]:
-    """The editor, which must not have said anything is wrong when the test ends."""
-    context = browser.new_context(viewport=SIZE, reduced_motion="reduce")
-    context.set_default_timeout(15_000)
-    context.route(lambda url: not url.startswith((server.url, "data:", "blob:")), lambda route: route.abort())
-    opened = Editor(context, server.url, screenshots)
+@pytest.fixture(scope="module")
+def editors(browser: Browser, server: Any, screenshots: Path) -> Iterator[dict[Any, Editor]]:
+    """The pages that are open, by how they were opened: loading the editor takes longer than most tests."""
+    opened: dict[Any, Editor] = {}
     yield opened
-    context.close()
-    assert opened.errors == []
+    for editor in opened.values():
+        editor.page.context.close()
 
 
 @pytest.fixture
-def opened(editor: Editor) -> Callable[..., Editor]:
-    """Open the editor with a renderer, a language and settings."""
+def opened(
+    browser: Browser, server: Any, screenshots: Path, editors: dict[Any, Editor]
+) -> Iterator[Callable[..., Editor]]:
+    """Open the editor with a renderer, a language and settings; when the test ends it must not have complained."""
+    used: list[Editor] = []
 
-    def open_editor(*arguments: Any, **settings: Any) -> Editor:
-        editor.open(*arguments, **settings)
-        return editor
+    def open_editor(renderer: str = "canvas", locale: str = "en", **settings: Any) -> Editor:
+        key = (renderer, locale, *settings.items())
+        if key not in editors:
+            context = browser.new_context(viewport=SIZE, reduced_motion="reduce")
+            context.set_default_timeout(15_000)
+            context.route(lambda url: not url.startswith((server.url, "data:", "blob:")), lambda route: route.abort())
+            editors[key] = Editor(context, server.url, screenshots)
+            editors[key].open(renderer, locale, **settings)
+        used.append(editors[key])
+        return editors[key]
 
-    return open_editor
+    yield open_editor
+    for editor in used:
+        errors, editor.errors[:] = [*editor.errors], []
+        assert errors == []
 
 
 @pytest.fixture(scope="session")
-def demo_workflow(comfy_server: ModuleType) -> Callable[..., dict[str, Any]]:
+def demo_workflow(demo: ModuleType) -> Callable[..., dict[str, Any]]:
     """Return a shipped workflow for the demo model, with few steps and images, and with other values at its nodes."""
     from sega_demo import workflows
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,8 +24,17 @@ OWN_MODEL = """() => {
     }
   })
   app.graph.remove(loader)
-  const size = app.graph._nodes.find(({ comfyClass }) => comfyClass === "EmptyLatentImage")
-  for (const widget of size.widgets) widget.value = { width: 128, height: 128, batch_size: 4 }[widget.name]
+  const values = {
+    EmptyLatentImage: { width: 128, height: 128, batch_size: 4 },
+    SEGASampler: { steps: 20, cfg: 3.5 },
+    CLIPTextEncode: { text: "a face, blue background" },
+  }
+  for (const node of app.graph._nodes.toReversed()) {
+    for (const [name, value] of Object.entries(values[node.comfyClass] ?? {})) {
+      node.widgets.find((widget) => widget.name === name).value = value
+    }
+    if (node.comfyClass === "CLIPTextEncode") delete values.CLIPTextEncode
+  }
 }"""
 
 
@@ -46,8 +55,8 @@ def server(
 
 
 @pytest.mark.compat("Editor", "from the packed archive to the first edited picture and the help")
-def test_from_the_packed_archive_to_the_first_edit_and_the_help(editor: Any) -> None:
-    editor.open("nodes2")
+def test_from_the_packed_archive_to_the_first_edit_and_the_help(opened: Callable[..., Any]) -> None:
+    editor = opened("nodes2")
     page = editor.page
 
     page.get_by_role("button", name="Templates").first.click()
@@ -63,7 +72,6 @@ def test_from_the_packed_archive_to_the_first_edit_and_the_help(editor: Any) -> 
     editor.evaluate(OWN_MODEL)
 
     concept, sampler, save = (editor.node(kind) for kind in ("SEGAConcept", "SEGASampler", "SaveImage"))
-    editor.set_values(sampler, steps=20)
     editor.show_all()
     editor.screenshot("first-use-2-opened")
     text = editor.drawn(concept).get_by_role("textbox").first

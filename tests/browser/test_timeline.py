@@ -68,6 +68,8 @@ def test_what_was_dragged_can_be_undone(concept: Any, renderer: str) -> None:
     editor.page.wait_for_function(
         "(id) => app.graph.getNodeById(id).widgets.find(({ name }) => name === 'warmup_steps').value === 3", arg=node
     )
+    editor.show_node(node)
+    editor.view(node).get_by_text("acts in steps 4 to 20 of 20").wait_for()
 
 
 @RENDERERS

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 RENDERERS = pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
 
@@ -25,13 +26,14 @@ def test_a_saved_workflow_opens_as_it_was(opened: Callable[..., Any], demo_workf
     before, saved = editor.api_workflow(), editor.evaluate(SAVED)
     (values,) = [node["widgets_values"] for node in saved["nodes"] if node["id"] == int(concept)]
     assert values == ["hat", "remove", 8, 0.9, 2, 5, 1, "channel", 0, "none"]
-    editor.page.reload()
-    editor.wait_until_ready()
+    editor.reload()
     editor.load(saved)
     assert editor.api_workflow() == before
     editor.show_node(concept)
     editor.view(concept).get_by_text("acts in steps 3 to 5 of 6").wait_for()
-    assert editor.view(editor.node("SEGASampler")).get_by_role("listitem").count() == 3
+    sampler = editor.node("SEGASampler")
+    editor.show_node(sampler)
+    expect(editor.view(sampler).get_by_role("listitem")).to_have_count(3)
 
 
 @RENDERERS
@@ -77,19 +79,17 @@ def test_concepts_and_samplers_find_each_other_through_subgraphs(
     shown = {"SEGAConcept": "acts in steps 4 to 20 of 20", "SEGASampler": "glasses"}
     for kind in kinds:
         inner = editor.evaluate("(kind) => app.canvas.graph._nodes.find((n) => n.comfyClass === kind).id", kind)
-        editor.view(inner).get_by_text(shown[kind]).wait_for()
+        editor.view(inner).get_by_text(shown[kind]).wait_for(state="attached")
     editor.evaluate("() => app.canvas.setGraph(app.rootGraph ?? app.graph)")
     for kind in shown.keys() - set(kinds):
-        editor.view(editor.node(kind)).get_by_text(shown[kind]).wait_for()
+        editor.view(editor.node(kind)).get_by_text(shown[kind]).wait_for(state="attached")
     assert {node["class_type"] for node in editor.api_workflow().values()} == before
 
 
 @RENDERERS
-def test_without_the_extension_the_nodes_work(
-    opened: Callable[..., Any], demo_workflow: Any, renderer: str
-) -> None:
+def test_without_the_extension_the_nodes_work(opened: Callable[..., Any], demo_workflow: Any, renderer: str) -> None:
     editor = opened(renderer, extension=False)
-    editor.load(demo_workflow("preview", seed=40 + len(renderer)))
+    editor.load(demo_workflow("preview", seed={"canvas": 41, "nodes2": 42}[renderer]))
     saved = editor.evaluate(SAVED)
     assert editor.evaluate("() => document.querySelectorAll('.sega').length") == 0
     assert editor.run() == "success"

@@ -14,20 +14,6 @@ import pytest
 from PIL import Image
 
 
-@pytest.fixture(scope="session")
-def demo(package_loader: Any, repo: Path) -> ModuleType:
-    """The demo's pack, as sega_demo."""
-    return package_loader("sega_demo", repo / "demo")
-
-
-@pytest.fixture(scope="session")
-def comfy_server(demo: ModuleType) -> ModuleType:
-    """The module demo.comfy_server."""
-    from sega_demo import comfy_server
-
-    return comfy_server
-
-
 class Workflows:
     """The shipped workflows, for the demo model."""
 

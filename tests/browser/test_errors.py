@@ -1,0 +1,43 @@
+"""Errors in the editor: they name the node, the input and the value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.compat("Editor", "errors name the node, the input and the value")
+
+
+def show_error(editor: Any, message: str) -> None:
+    """Wait for the message, behind the editor's button where it has one."""
+    button = editor.page.get_by_role("button", name="View details")
+    shown = editor.page.get_by_text(message).first
+    button.or_(shown).first.wait_for()
+    if button.is_visible():
+        button.click()
+    shown.wait_for()
+
+
+@pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
+def test_an_error_of_a_run_reads_well(opened: Callable[..., Any], small_workflow: Any, renderer: str) -> None:
+    editor = opened(renderer)
+    editor.load(small_workflow(text="", attention_threshold=0.5, steps=4))
+    node = editor.node("SEGAConcept")
+    editor.set_values(node, attention_threshold=0.5)
+    editor.show_node(node)
+    assert editor.run() == "error"
+    show_error(editor, "SEGAConcept: attention_threshold needs words in text, got ''; set it to 0 (off)")
+    editor.screenshot(f"error-run-{renderer}")
+
+
+def test_an_error_before_a_run_reads_well(opened: Callable[..., Any], small_workflow: Any) -> None:
+    editor = opened("nodes2", **{"Comfy.RightSidePanel.ShowErrorsTab": False})
+    editor.load(small_workflow(warmup_steps=5, cooldown_steps=4))
+    editor.show_node(editor.node("SEGAConcept"))
+    editor.page.get_by_test_id("queue-button").click()
+    show_error(editor, "cooldown_steps must be after warmup_steps (5) or 0 for never, got 4")
+    editor.screenshot("error-before-run")
+    assert all("/api/prompt" in error or "Prompt execution failed" in error for error in editor.errors)
+    editor.errors.clear()
