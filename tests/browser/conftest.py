@@ -85,6 +85,7 @@ class Editor:
         """Load the editor with an empty graph, if need be with an extension of ours that fails to load."""
         if not extension:
             self.page.route("**/extensions/ComfyUI-SEGA/**", lambda route: route.abort())
+        self.renderer = renderer
         values = {**SETTINGS, "Comfy.VueNodes.Enabled": renderer == "nodes2", "Comfy.Locale": locale, **settings}
         request = urllib.request.Request(
             f"{self.url}/settings", json.dumps(values).encode(), {"Content-Type": "application/json"}
@@ -117,7 +118,18 @@ class Editor:
         if "nodes" in workflow:
             self.evaluate("async (workflow) => { await app.loadGraphData(workflow) }", workflow)
         else:
-            self.evaluate("async (workflow) => { await app.loadApiJson(workflow, 'workflow') }", workflow)
+            # Saved and opened again, since older editors leave all nodes of Nodes 2.0 in one place.
+            self.evaluate(
+                """async (workflow) => {
+                  await app.loadApiJson(workflow, "workflow")
+                  const saved = app.graph.serialize()
+                  saved.nodes.forEach((node, place) => {
+                    node.pos = [100 + 480 * (place % 4), 100 + 700 * Math.floor(place / 4)]
+                  })
+                  await app.loadGraphData(saved)
+                }""",
+                workflow,
+            )
 
     def api_workflow(self) -> dict[str, Any]:
         """Return what the editor would post now."""
@@ -210,11 +222,14 @@ class Editor:
         """Return a node of Nodes 2.0."""
         return self.page.locator(f'[data-node-id="{node_id}"]')
 
+    def row(self, node_id: int, widget: str) -> Locator:
+        """Return a field of Nodes 2.0."""
+        return self.drawn(node_id).locator(".lg-node-widget").filter(has_text=widget).first
+
     def pick(self, node_id: int, widget: str, value: str) -> None:
         """Choose from a field's list."""
-        if self.drawn(node_id).count():
-            row = self.drawn(node_id).get_by_test_id("node-widget").filter(has_text=widget).last
-            row.get_by_role("combobox").click()
+        if self.renderer == "nodes2":
+            self.row(node_id, widget).get_by_role("combobox").click()
             self.page.get_by_role("option", name=value, exact=True).click()
         else:
             self.page.mouse.click(*self.place(node_id, widget))
@@ -222,18 +237,15 @@ class Editor:
 
     def type_number(self, node_id: int, widget: str, value: float) -> None:
         """Write into a number's field."""
-        if self.drawn(node_id).count():
-            row = self.drawn(node_id).get_by_test_id("node-widget").filter(has_text=widget).first
-            field = row.get_by_role("textbox").or_(row.get_by_role("spinbutton"))
+        if self.renderer == "nodes2":
+            field = self.row(node_id, widget).locator("input").last
             # What lies over the field takes drags, and gives clicks on.
             field.click(force=True)
-            field.fill(str(value))
-            field.press("Enter")
         else:
             self.page.mouse.dblclick(*self.place(node_id, widget))
             field = self.page.locator(".graphdialog input")
-            field.fill(str(value))
-            field.press("Enter")
+        field.fill(str(value))
+        field.press("Enter")
 
     def undo(self) -> None:
         self.page.locator("#graph-canvas").focus()

@@ -133,6 +133,10 @@ def test_picking_a_preset_fills_the_fields(
     editor.show_node(node)
     editor.pick(node, "preset", "beard")
     editor.view(node).get_by_text("acts in steps 11 to 20 of 20").wait_for()
+    editor.type_number(node, "guidance_scale", 7.5)
+    assert editor.value(node, "guidance_scale") == 7.5
+    editor.pick(node, "preset", "boat")
+    editor.pick(node, "preset", "beard")
     inputs = editor.api_workflow()[str(node)]["inputs"]
     assert {name: inputs[name] for name in beard if name in inputs} == {
         name: value for name, value in beard.items() if name not in ("name", "source")
