@@ -1,4 +1,4 @@
-"""The project's commands: demo, tests, compatibility, lint, train.
+"""The project's commands: demo, tests, compatibility, lint, train, pictures.
 
 The first run of any of them sets everything up under .host/: an environment and a ComfyUI. Later runs reuse both.
 
@@ -69,6 +69,15 @@ def train(session: nox.Session) -> None:
 
 
 @nox.session
+def pictures(session: nox.Session) -> None:
+    """Make the templates, their thumbnails and the help pages' pictures again, and README's from the browser tests."""
+    for module in ("tools.make_templates", "tools.make_thumbnails", "demo.help_pictures"):
+        _run_module(session, module)
+    _run_module(session, "pytest", "tests/browser", *SIDE_BY_SIDE)
+    _run_module(session, "tools.readme_pictures")
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests with the newest and the oldest ComfyUI; arguments after -- go to pytest, with the newest."""
     if session.posargs:
@@ -128,7 +137,9 @@ def _run_module(session: nox.Session, module: str, *arguments: str, version: str
     env["GOMP_SPINCOUNT"] = "30000"
     if module == "pytest" and any(argument.startswith("tests/browser") for argument in arguments):
         env["SEGA_BROWSER"] = _browser(session)
-    if module.startswith("demo."):
+    if module == "tools.make_templates":
+        env["SEGA_BROWSER"] = _browser(session)
+    if module.startswith(("demo.", "tools.")):
         env["PYTHONPATH"] = os.pathsep.join([str(host), str(ROOT)])
     session.run(str(python), "-m", module, *arguments, env=env, external=True)
 

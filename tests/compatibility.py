@@ -14,6 +14,7 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- compatibility: made by `nox -s compatibility` -->", "<!-- end of compatibility -->"
 GROUPS = [
     "Features",
+    "Editor",
     "Samplers",
     "Schedulers",
     "Sampling nodes",

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-CHECKPOINT = "v1-5-pruned-emaonly.safetensors"
+CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 MAX_CONCEPTS = 100
 MAX_IMAGES = 64
 EMBEDDINGS = ("editing_prompt_embeddings", "editing_prompt_prompt_embeddings")

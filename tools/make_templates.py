@@ -44,7 +44,14 @@ MODELS = {
 # extension shows.
 WIDTHS = {"SEGAConcept": 340, "SEGASampler": 340, "CLIPTextEncode": 360, "CheckpointLoaderSimple": 360}
 WIDTHS |= {"SaveImage": 420, "LoadImage": 320, "SEGAPreview": 420, "SEGALoadGuidance": 420}
-HEIGHTS = {"CLIPTextEncode": 130, "SEGAConcept": 480, "SaveImage": 480, "LoadImage": 380, "SEGAPreview": 420}
+HEIGHTS = {
+    "CLIPTextEncode": 130,
+    "SEGAConcept": 520,
+    "SEGASampler": 660,
+    "SaveImage": 480,
+    "LoadImage": 380,
+    "SEGAPreview": 420,
+}
 HEIGHTS |= {"CreateList": 190, "SEGAConceptStack": 190}
 NOTE_HEIGHT = 300
 LOOK = {
@@ -52,7 +59,7 @@ LOOK = {
     "heights": HEIGHTS,
     "noteWidth": 360,
     "title": 30,
-    "gap": 26,
+    "gap": 64,
     "columnGap": 70,
     "groupRoom": 12,
     "groupTitle": 36,

@@ -197,8 +197,8 @@ def one_face(studio: Studio, name: str, seed: int, look: str) -> Image.Image:
 # What is written below each picture, and what draws it.
 THUMBNAILS: dict[str, tuple[str, Callable[[Studio], Image.Image]]] = {
     "first_edit": ("+ glasses", lambda s: one_face(s, "first_edit", 7, "blond hair, light skin, blue background")),
-    "sdxl_edit": ("SDXL: + glasses", lambda s: one_face(s, "sdxl_edit", 11, "ginger hair, tan skin, green background")),
-    "flux_edit": ("Flux: + glasses", lambda s: one_face(s, "flux_edit", 12, "black hair, tan skin, purple background")),
+    "sdxl_edit": ("for SDXL", lambda s: one_face(s, "sdxl_edit", 11, "ginger hair, tan skin, green background")),
+    "flux_edit": ("for Flux, cfg 1", lambda s: one_face(s, "flux_edit", 12, "black hair, tan skin, purple background")),
     "remove_concept": ("- hat", lambda s: one_face(s, "remove_concept", 8, "light skin, yellow background")),
     "three_concepts": (
         "+ glasses + hat + smile",

@@ -135,36 +135,22 @@ class Editor:
         """Return what the editor would post now."""
         return self.evaluate("async () => (await app.graphToPrompt()).output")
 
-    def show_all(self, zoom: float | None = None) -> None:
-        """Bring the whole graph into view."""
+    def show(self, *node_ids: int) -> None:
+        """Bring nodes, or the whole graph, into the middle of the page."""
         self.evaluate(
-            """(zoom) => {
-              const bounds = app.graph._nodes.map(({ pos: [x, y], size: [w, h] }) => [x, y - 30, x + w, y + h])
-              const [left, top] = [0, 1].map((i) => Math.min(...bounds.map((b) => b[i])))
-              const [right, bottom] = [2, 3].map((i) => Math.max(...bounds.map((b) => b[i])))
+            """(ids) => {
+              const nodes = ids.length ? ids.map((id) => app.canvas.graph.getNodeById(id)) : app.canvas.graph._nodes
+              const bounds = nodes.map(({ pos: [x, y], size: [w, h] }) => [x, y - 30, x + w, y + h])
+              const [left, top] = [0, 1].map((side) => Math.min(...bounds.map((bound) => bound[side])))
+              const [right, bottom] = [2, 3].map((side) => Math.max(...bounds.map((bound) => bound[side])))
               const { clientWidth: width, clientHeight: height } = app.canvas.canvas
               const ds = app.canvas.ds
-              ds.scale = zoom ?? Math.min((width - 120) / (right - left), (height - 140) / (bottom - top), 1)
-              ds.offset[0] = width / ds.scale / 2 - (left + right) / 2
+              ds.scale = Math.min((width - 160) / (right - left), (height - 160) / (bottom - top), 1)
+              ds.offset[0] = (width + 60) / ds.scale / 2 - (left + right) / 2
               ds.offset[1] = (height + 30) / ds.scale / 2 - (top + bottom) / 2
               app.canvas.setDirty(true, true)
             }""",
-            zoom,
-        )
-        self.page.wait_for_timeout(400)
-
-    def show_node(self, node_id: int, zoom: float = 1.0) -> None:
-        """Bring a node to the middle of the page."""
-        self.evaluate(
-            """([id, zoom]) => {
-              const { pos, size } = app.canvas.graph.getNodeById(id)
-              const { clientWidth: width, clientHeight: height } = app.canvas.canvas
-              app.canvas.ds.scale = zoom
-              app.canvas.ds.offset[0] = width / zoom / 2 - pos[0] - size[0] / 2
-              app.canvas.ds.offset[1] = height / zoom / 2 - pos[1] - size[1] / 2
-              app.canvas.setDirty(true, true)
-            }""",
-            [node_id, zoom],
+            node_ids,
         )
         self.page.wait_for_timeout(400)
 
@@ -214,7 +200,7 @@ class Editor:
 
     def open_help(self, node_id: int) -> None:
         """Select a node and press the button for its help."""
-        self.show_node(node_id)
+        self.show(node_id)
         self.page.mouse.click(*self.place(node_id))
         self.page.get_by_test_id("info-button").click()
 
@@ -229,7 +215,7 @@ class Editor:
     def pick(self, node_id: int, widget: str, value: str) -> None:
         """Choose from a field's list."""
         if self.renderer == "nodes2":
-            self.row(node_id, widget).get_by_role("combobox").click()
+            self.row(node_id, widget).locator("[role=combobox]:visible, .p-select").first.click()
             self.page.get_by_role("option", name=value, exact=True).click()
         else:
             self.page.mouse.click(*self.place(node_id, widget))

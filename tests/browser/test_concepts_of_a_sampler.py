@@ -34,7 +34,7 @@ def sampler(opened: Callable[..., Any], demo_workflow: Any) -> Callable[..., tup
         editor = opened(renderer)
         editor.load(demo_workflow(name, **inputs))
         node = editor.node(kind)
-        editor.show_node(node)
+        editor.show(node)
         return editor, node, editor.view(node)
 
     return open_workflow
@@ -101,7 +101,7 @@ def test_the_button_adds_concepts_that_are_connected(sampler: Any, renderer: str
     assert (workflow[stack]["class_type"], slot) == ("SEGAConceptStack", 0)
     assert list(workflow[stack]["inputs"].values()) == [[str(concept), 0] for concept in (first, *added)]
     assert all(workflow[str(concept)]["inputs"]["clip"] == clip for concept in added)
-    editor.show_all()
+    editor.show()
     editor.screenshot(f"added-{renderer}")
     assert editor.run() == "success"
 

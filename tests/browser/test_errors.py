@@ -26,7 +26,7 @@ def test_an_error_of_a_run_reads_well(opened: Callable[..., Any], small_workflow
     editor.load(small_workflow(text="", attention_threshold=0.5, steps=4))
     node = editor.node("SEGAConcept")
     editor.set_values(node, attention_threshold=0.5)
-    editor.show_node(node)
+    editor.show(node)
     assert editor.run() == "error"
     show_error(editor, "SEGAConcept: attention_threshold needs words in text, got ''; set it to 0 (off)")
     editor.screenshot(f"error-run-{renderer}")
@@ -35,7 +35,7 @@ def test_an_error_of_a_run_reads_well(opened: Callable[..., Any], small_workflow
 def test_an_error_before_a_run_reads_well(opened: Callable[..., Any], small_workflow: Any) -> None:
     editor = opened("nodes2", **{"Comfy.RightSidePanel.ShowErrorsTab": False})
     editor.load(small_workflow(warmup_steps=5, cooldown_steps=4))
-    editor.show_node(editor.node("SEGAConcept"))
+    editor.show(editor.node("SEGAConcept"))
     editor.page.get_by_test_id("queue-button").click()
     show_error(editor, "cooldown_steps must be after warmup_steps (5) or 0 for never, got 4")
     editor.screenshot("error-before-run")

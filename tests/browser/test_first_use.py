@@ -25,15 +25,14 @@ OWN_MODEL = """() => {
   })
   app.graph.remove(loader)
   const values = {
-    EmptyLatentImage: { width: 128, height: 128, batch_size: 4 },
-    SEGASampler: { steps: 20, cfg: 3.5 },
-    CLIPTextEncode: { text: "a face, blue background" },
+    "Size and number of images": { width: 128, height: 128, batch_size: 4 },
+    "Sample with the concepts": { steps: 20, cfg: 3.5 },
+    Prompt: { text: "a face, brown hair, light skin, blue background" },
   }
-  for (const node of app.graph._nodes.toReversed()) {
-    for (const [name, value] of Object.entries(values[node.comfyClass] ?? {})) {
+  for (const node of app.graph._nodes) {
+    for (const [name, value] of Object.entries(values[node.title] ?? {})) {
       node.widgets.find((widget) => widget.name === name).value = value
     }
-    if (node.comfyClass === "CLIPTextEncode") delete values.CLIPTextEncode
   }
 }"""
 
@@ -72,7 +71,7 @@ def test_from_the_packed_archive_to_the_first_edit_and_the_help(opened: Callable
     editor.evaluate(OWN_MODEL)
 
     concept, sampler, save = (editor.node(kind) for kind in ("SEGAConcept", "SEGASampler", "SaveImage"))
-    editor.show_all()
+    editor.show()
     editor.screenshot("first-use-2-opened")
     text = editor.drawn(concept).get_by_role("textbox").first
     text.fill("hat")
@@ -83,13 +82,13 @@ def test_from_the_packed_archive_to_the_first_edit_and_the_help(opened: Callable
     inputs = editor.api_workflow()[str(concept)]["inputs"]
     assert (inputs["text"], inputs["guidance_scale"], inputs["warmup_steps"]) == ("hat", 8, 3)
 
+    editor.show(concept, sampler, save)
     page.get_by_test_id("queue-button").click()
     expect(editor.view(sampler).get_by_text("1 of 1 act")).to_be_visible(timeout=60_000)
     editor.screenshot("first-use-3-running")
     picture = editor.drawn(save).locator("img").first
     expect(picture).to_be_visible(timeout=60_000)
     assert picture.evaluate("async (image) => { await image.decode(); return image.naturalWidth }") == 128
-    editor.show_all()
     editor.screenshot("first-use-4-picture")
 
     editor.open_help(concept)

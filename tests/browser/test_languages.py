@@ -37,11 +37,11 @@ def test_the_nodes_speak_the_editors_language(
     if locale != "en":
         words = json.loads((repo / "locales" / locale / "nodeDefs.json").read_text(encoding="utf-8"))["SEGAConcept"]
         assert {words["display_name"], *(words["inputs"][key]["name"] for key in ("direction", "weight"))} <= {*names}
-    editor.show_node(sampler)
+    editor.show(sampler)
     editor.open_menu(sampler)
     editor.page.get_by_text(menu).first.wait_for()
     editor.page.keyboard.press("Escape")
-    editor.show_all()
+    editor.show()
     editor.screenshot(f"language-{locale}-{renderer}")
 
 

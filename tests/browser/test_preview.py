@@ -25,7 +25,7 @@ def test_heat_maps_are_browsed_by_concept(opened: Callable[..., Any], demo_workf
     concepts = [editor.node("SEGAConcept", place) for place in range(3)]
     for concept, text in zip(concepts, ("glasses", "hat", "smiling"), strict=True):
         editor.set_values(concept, text=text, direction="remove" if text == "hat" else "add")
-    editor.show_node(node)
+    editor.show(node)
     view = editor.view(node)
     view.get_by_text("Run the workflow").wait_for()
     assert editor.run() == "success"

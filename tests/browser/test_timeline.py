@@ -20,7 +20,7 @@ def concept(opened: Callable[..., Any], small_workflow: Any) -> Callable[..., tu
         editor = opened(renderer)
         editor.load(small_workflow(**inputs))
         node = editor.node("SEGAConcept")
-        editor.show_node(node)
+        editor.show(node)
         return editor, node, editor.view(node)
 
     return open_workflow
@@ -68,7 +68,7 @@ def test_what_was_dragged_can_be_undone(concept: Any, renderer: str) -> None:
     editor.page.wait_for_function(
         "(id) => app.graph.getNodeById(id).widgets.find(({ name }) => name === 'warmup_steps').value === 3", arg=node
     )
-    editor.show_node(node)
+    editor.show(node)
     editor.view(node).get_by_text("acts in steps 4 to 20 of 20").wait_for()
 
 

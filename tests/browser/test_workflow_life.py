@@ -29,10 +29,10 @@ def test_a_saved_workflow_opens_as_it_was(opened: Callable[..., Any], demo_workf
     editor.reload()
     editor.load(saved)
     assert editor.api_workflow() == before
-    editor.show_node(concept)
+    editor.show(concept)
     editor.view(concept).get_by_text("acts in steps 3 to 5 of 6").wait_for()
     sampler = editor.node("SEGASampler")
-    editor.show_node(sampler)
+    editor.show(sampler)
     expect(editor.view(sampler).get_by_role("listitem")).to_have_count(3)
 
 
@@ -53,7 +53,7 @@ def test_a_copied_concept_has_a_timeline_of_its_own(
     )
     second = editor.node("SEGAConcept", 1)
     assert second != first
-    editor.show_node(second)
+    editor.show(second)
     timeline = editor.view(second)
     timeline.get_by_text("not connected").wait_for()
     timeline.locator("[data-end=start]").press("ArrowRight")
@@ -105,7 +105,7 @@ def test_the_views_take_the_themes_colours(opened: Callable[..., Any], small_wor
     editor = opened("canvas", **{"Comfy.ColorPalette": palette})
     editor.load(small_workflow(warmup_steps=3))
     node = editor.node("SEGAConcept")
-    editor.show_node(node)
+    editor.show(node)
     view = editor.view(node)
     view.get_by_text("acts in steps").wait_for()
     ink, field = view.evaluate(
@@ -130,7 +130,7 @@ def test_picking_a_preset_fills_the_fields(
     editor = opened(renderer)
     editor.load(small_workflow(warmup_steps=3))
     node = editor.node("SEGAConcept")
-    editor.show_node(node)
+    editor.show(node)
     editor.pick(node, "preset", "beard")
     editor.view(node).get_by_text("acts in steps 11 to 20 of 20").wait_for()
     editor.type_number(node, "guidance_scale", 7.5)

@@ -351,12 +351,14 @@ def test_a_run_in_which_nothing_acted_has_a_flat_plot(preview: Preview) -> None:
 def test_the_node_shows_heat_maps_first_and_then_the_plot(preview: Preview, tmp_path: Path) -> None:
     images = pictures(2, 96, 64)
     out = preview.node.execute(preview.vectors(torch.ones(3, 2, 12, 8)), images)
-    shown = out.ui.as_dict()["images"]
+    shown = out.ui["images"]
     assert len(shown) == 7
     assert len({image["filename"] for image in shown}) == 7
     sizes = [Image.open(tmp_path / image["subfolder"] / image["filename"]).size for image in shown]
     assert sizes[:6] == [(256, out[0].shape[1])] * 6
     assert sizes[6] == (1024, out[1].shape[1])
+    # What the editor's tabs are called.
+    assert [sorted(tab) for tab in out.ui["sega_concepts"]] == [["direction", "text"]] * 3
 
 
 def test_what_cannot_be_shown_is_refused_by_name(preview: Preview) -> None:
