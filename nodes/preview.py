@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io, ui
 from torch import Tensor
 
@@ -57,12 +59,14 @@ class SEGAPreview(io.ComfyNode):
         shown = ui.PreviewImage(maps, cls=cls)
         # Pictures of another size need a call of their own.
         shown.values += ui.PreviewImage(plot.unsqueeze(0), cls=cls).values
-        # The editor's tabs: which concept each of the pictures belongs to.
-        tabs = [
-            {"text": text, "direction": concept.direction}
+        # The editor's tabs, in the order of the pictures: the concepts, and the plot.
+        count = len(maps) // len(guidance.concepts)
+        tabs: list[dict[str, Any]] = [
+            {"text": text, "direction": concept.direction, "count": count}
             for text, concept in zip(guidance.texts, guidance.concepts, strict=True)
         ]
-        return io.NodeOutput(maps, plot.unsqueeze(0), ui={**shown.as_dict(), "sega_concepts": tabs})
+        tabs.append({"count": 1})
+        return io.NodeOutput(maps, plot.unsqueeze(0), ui={**shown.as_dict(), "sega_tabs": tabs})
 
 
 def _check(guidance: GuidanceVectors, image: Tensor) -> None:

@@ -3,6 +3,7 @@
 import { app } from "/scripts/app.js";
 
 import { conceptsOf, inputNamed, isSampler, isStack, nodesIn, originOf } from "./graph.js";
+import { undoable } from "./views.js";
 import { word } from "./words.js";
 
 const GAP = 40;
@@ -62,41 +63,44 @@ const freeSlot = (stack) =>
 
 const link = ({ node, slot }, target, input) => node.connectSlots(node.outputs[slot], target, input);
 
-const stackOf = (sampler) => {
-  const concepts = inputNamed(sampler, "concepts");
-  const origin = here(sampler, concepts);
-  if (origin && isStack(origin.node)) return origin.node;
+// What is connected to an input in the same graph, muted and bypassed nodes too.
+const sourceOf = (node, input) => {
+  const found = node.graph.getLink(input.link);
+  const source = node.graph.getNodeById(found.origin_id);
+  return source && { node: source, slot: found.origin_slot };
+};
+
+// The stack before a sampler, put there if need be.
+const stackOf = (sampler, source) => {
+  if (isStack(source.node)) return source.node;
   const stack = create("SEGAConceptStack", sampler);
   place(stack, sampler.pos[0], sampler.pos[1] + sampler.size[1] + 3 * GAP);
-  if (origin) {
-    const isStacked = origin.node.outputs[origin.slot].type === "SEGA_CONCEPT_STACK";
-    link(origin, stack, isStacked ? inputNamed(stack, "stack") : freeSlot(stack));
-  }
-  link(withOutput(stack, "SEGA_CONCEPT_STACK"), sampler, concepts);
+  const { type } = source.node.outputs[source.slot];
+  link(source, stack, type === "SEGA_CONCEPT_STACK" ? inputNamed(stack, "stack") : freeSlot(stack));
+  link(withOutput(stack, "SEGA_CONCEPT_STACK"), sampler, inputNamed(sampler, "concepts"));
   return stack;
 };
 
-const addConcept = (sampler) => {
-  const { graph } = sampler;
-  graph.beforeChange();
-  const earlier = conceptsOf(sampler).filter((node) => node.graph === graph);
-  const concept = create("SEGAConcept", sampler);
-  const last = earlier.at(-1);
-  if (last) place(concept, last.pos[0], last.pos[1] + last.size[1] + 2 * GAP);
-  else place(concept, sampler.pos[0] - 2 * GAP - concept.size[0], sampler.pos[1]);
+const say = (detail) => app.extensionManager.toast.add({ severity: "info", summary: "SEGA", detail, life: 5000 });
 
-  const clip = clipFor(sampler);
-  if (clip) link(clip, concept, inputNamed(concept, "clip"));
+const addConcept = (sampler) => {
   const input = inputNamed(sampler, "concepts");
-  const made = withOutput(concept, "SEGA_CONCEPT");
-  if (input.link == null) {
-    link(made, sampler, input);
-  } else {
-    const stack = stackOf(sampler);
-    link(made, stack, freeSlot(stack));
+  const source = input.link == null ? undefined : sourceOf(sampler, input);
+  if (input.link != null && !source) {
+    say(word("addOutside"));
+    return;
   }
-  graph.afterChange();
-  app.canvas.selectNode(concept);
+  undoable(() => {
+    const last = conceptsOf(sampler).findLast((node) => node.graph === sampler.graph);
+    const clip = clipFor(sampler);
+    const concept = create("SEGAConcept", sampler);
+    if (last) place(concept, last.pos[0], last.pos[1] + last.size[1] + 2 * GAP);
+    else place(concept, sampler.pos[0] - 2 * GAP - concept.size[0], sampler.pos[1]);
+    if (clip) link(clip, concept, inputNamed(concept, "clip"));
+    const stack = source && stackOf(sampler, source);
+    link(withOutput(concept, "SEGA_CONCEPT"), stack ?? sampler, stack ? freeSlot(stack) : input);
+    app.canvas.selectNode(concept);
+  });
   app.canvas.setDirty(true, true);
 };
 
@@ -104,7 +108,11 @@ export const addConceptButton = (sampler) => {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "sega-add";
-  button.addEventListener("click", () => addConcept(sampler));
+  button.addEventListener("click", (event) => {
+    // On its way up the click would select the sampler.
+    event.stopPropagation();
+    addConcept(sampler);
+  });
   return button;
 };
 
@@ -126,7 +134,7 @@ app.registerExtension({
       function: () => {
         const sampler = chosenSampler();
         if (sampler) addConcept(sampler);
-        else app.extensionManager.toast.add({ severity: "info", summary: "SEGA", detail: word("selectSampler"), life: 5000 });
+        else say(word("selectSampler"));
       },
     },
   ],

@@ -15,7 +15,7 @@ export const settingsOf = (node) => ({
 const nameOf = (node) => {
   if (node.comfyClass !== "SEGAConcept") return node.title;
   const text = valueOf(node, "text");
-  return text === undefined ? node.title : text.trim();
+  return text == null ? node.title : String(text).trim();
 };
 
 const TINY_SHARE = 0.005;

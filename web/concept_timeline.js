@@ -4,7 +4,7 @@ import { app } from "/scripts/app.js";
 
 import { settingsOf, warningsOf } from "./concept_settings.js";
 import { inputNamed, isConcept, widgetNamed } from "./graph.js";
-import { addView, make, stepOf } from "./views.js";
+import { addView, make, stepOf, undoable } from "./views.js";
 import { word } from "./words.js";
 
 const UNKNOWN_STEPS = 20;
@@ -61,7 +61,7 @@ const addTimeline = (node) => {
       if (to === undefined || handle.ariaDisabled === "true") return;
       event.preventDefault();
       event.stopPropagation();
-      move(to);
+      undoable(() => move(to));
       show();
     });
   };
@@ -71,7 +71,7 @@ const addTimeline = (node) => {
   keys(start, () => shown.start, setStart);
   keys(end, () => shown.end ?? shown.scale, setEnd);
   direction.addEventListener("click", () => {
-    write(node, "direction", shown.remove ? "add" : "remove");
+    undoable(() => write(node, "direction", shown.remove ? "add" : "remove"));
     show();
   });
 
@@ -82,7 +82,8 @@ const addTimeline = (node) => {
     const last = settings.cooldown_steps || undefined;
     const scale = found?.steps ?? Math.max(UNKNOWN_STEPS, first + 1, last ?? 0);
     return {
-      connected: found !== undefined,
+      // What leads through other packs' nodes may not be found.
+      connected: found !== undefined || node.outputs[0].links?.length > 0,
       steps: found?.steps,
       step: found && stepOf(found.sampler),
       scale,

@@ -26,26 +26,33 @@ const outside = (graph) => nodesIn(graph.rootGraph ?? graph).find((node) => node
 
 const linkOf = (graph, id) => (id == null ? undefined : graph.getLink(id));
 
-const follow = (graph, link) => {
-  if (!link) return undefined;
+// `seen` are the links on the way: graphs may go round in circles.
+const follow = (graph, link, seen = new Set()) => {
+  if (!link || seen.has(link)) return undefined;
+  seen.add(link);
   if (Number(link.origin_id) === SUBGRAPH_INPUT) {
     const host = outside(graph);
     const input = host?.inputs[link.origin_slot];
     if (!input) return undefined;
-    return follow(host.graph, linkOf(host.graph, input.link)) ?? { node: host, slot: link.origin_slot, promoted: true };
+    const given = follow(host.graph, linkOf(host.graph, input.link), seen);
+    return given ?? { node: host, slot: link.origin_slot, promoted: true };
   }
   const node = graph.getNodeById(link.origin_id);
   if (!node || node.mode === MUTED) return undefined;
-  if (node.subgraph && node.mode !== BYPASSED) {
-    const inner = node.subgraph.outputs[link.origin_slot];
-    return follow(node.subgraph, linkOf(node.subgraph, inner?.linkIds[0]));
+  if (node.mode === BYPASSED) {
+    const { type } = node.outputs[link.origin_slot];
+    return follow(graph, linkOf(graph, node.inputs?.find((input) => input.type === type)?.link), seen);
   }
-  const passes = node.type === "Reroute" || node.mode === BYPASSED;
-  if (!passes) return { node, slot: link.origin_slot };
-  const type = node.outputs[link.origin_slot].type;
-  const through = node.inputs?.find((input) => node.type === "Reroute" || input.type === type);
-  return follow(graph, linkOf(graph, through?.link));
+  if (node.subgraph) {
+    const inner = node.subgraph.outputs[link.origin_slot];
+    return follow(node.subgraph, linkOf(node.subgraph, inner?.linkIds[0]), seen);
+  }
+  // Reroutes, and other packs' nodes that are in the editor alone.
+  if (node.isVirtualNode && !isPrimitive(node)) return follow(graph, node.getInputLink?.(link.origin_slot), seen);
+  return { node, slot: link.origin_slot };
 };
+
+const isPrimitive = (node) => node.type.startsWith("Primitive");
 
 // Where an input's value comes from: {node, slot} of the node that makes it, or undefined.
 // `promoted` marks a subgraph node whose own field it is.
@@ -62,26 +69,29 @@ export const valueOf = (node, name) => {
   const origin = originOf(node, input);
   if (!origin) return undefined;
   if (origin.promoted) return widgetNamed(origin.node, origin.node.inputs[origin.slot].name)?.value;
-  return origin.node.type.startsWith("Primitive") ? origin.node.widgets?.[0]?.value : undefined;
+  return isPrimitive(origin.node) ? origin.node.widgets?.[0]?.value : undefined;
 };
 
-const conceptsFrom = (origin) => {
-  if (!origin || origin.promoted) return [];
+const conceptsFrom = (origin, stacks = []) => {
+  if (!origin || origin.promoted || stacks.includes(origin.node)) return [];
   const { node } = origin;
   if (isConcept(node)) return [node];
   if (!isStack(node)) return [];
   const own = node.inputs.filter((input) => input.name.startsWith("concepts"));
   const extended = inputNamed(node, "stack");
-  return [...(extended ? [extended] : []), ...own].flatMap((input) => conceptsFrom(originOf(node, input)));
+  const inputs = [...(extended ? [extended] : []), ...own];
+  return inputs.flatMap((input) => conceptsFrom(originOf(node, input), [...stacks, node]));
 };
 
 // The concept nodes that a sampler gets, in its order.
 export const conceptsOf = (sampler) => conceptsFrom(originOf(sampler, inputNamed(sampler, "concepts")));
 
+const runs = (node) => node.mode !== MUTED && node.mode !== BYPASSED;
+
 // The samplers of a graph, each with its concepts.
 export const samplersIn = (root) =>
   nodesIn(root)
-    .filter((node) => isSampler(node) && node.mode !== MUTED && node.mode !== BYPASSED)
+    .filter((node) => isSampler(node) && runs(node))
     .map((sampler) => ({ sampler, concepts: conceptsOf(sampler) }));
 
 // Whether a node's model, guider or schedule comes from another node.
@@ -96,17 +106,26 @@ export const isModelOf = (source, node, seen = new Set()) => {
     });
 };
 
-const scheduleOf = (node) => {
-  if (widgetNamed(node, "steps")) return node;
-  const scheduler = originOf(node, inputNamed(node, "sigmas"))?.node;
-  return scheduler && widgetNamed(scheduler, "steps") ? scheduler : undefined;
+const ownSteps = (node) => {
+  const steps = valueOf(node, "steps");
+  if (!widgetNamed(node, "start_at_step")) return steps;
+  return Math.min(valueOf(node, "end_at_step"), steps) - valueOf(node, "start_at_step");
 };
+
+// How many steps a node samples; undefined where only a run could tell.
+const stepsSampled = (node) => {
+  if (widgetNamed(node, "steps")) return ownSteps(node);
+  const scheduler = originOf(node, inputNamed(node, "sigmas"))?.node;
+  return scheduler && widgetNamed(scheduler, "steps") ? valueOf(scheduler, "steps") : undefined;
+};
+
+const samples = (node) => runs(node) && node.outputs?.some((output) => output.type === "LATENT");
 
 // How many steps a sampler makes, or what samples with the model that it patches; undefined where only a run could tell.
 export const stepsOf = (sampler) => {
-  const nodes = nodesIn(sampler.graph.rootGraph ?? sampler.graph);
-  const schedule = scheduleOf(sampler) ?? nodes.filter((node) => isModelOf(sampler, node)).map(scheduleOf).find(Boolean);
-  const steps = schedule && valueOf(schedule, "steps");
+  const nodes = nodesIn(sampler.graph.rootGraph ?? sampler.graph).filter(samples);
+  const sampling = samples(sampler) ? [sampler] : nodes.filter((node) => isModelOf(sampler, node));
+  const steps = sampling.map(stepsSampled).find((found) => found !== undefined);
   return Number.isInteger(steps) && steps > 0 ? steps : undefined;
 };
 

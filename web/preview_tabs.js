@@ -17,15 +17,14 @@ const outputOf = (node) => {
 const urlOf = ({ filename, subfolder, type }) =>
   api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
 
-// The pictures come concept by concept, one for each image, and the plot is the last.
-const tabsOf = ({ images, sega_concepts: concepts }) => {
-  const count = (images.length - 1) / concepts.length;
-  const maps = concepts.map(({ text, direction }, place) => ({
-    title: text,
-    direction,
-    images: images.slice(place * count, (place + 1) * count),
-  }));
-  return [...maps, { title: word("strength"), images: images.slice(-1) }];
+// The pictures in the order of the tabs; the tab of the plot has no concept's text.
+const tabsOf = ({ images, sega_tabs: tabs }) => {
+  let first = 0;
+  return tabs.map(({ text, direction, count }) => {
+    const shown = images.slice(first, first + count);
+    first += count;
+    return { title: direction ? text : word("strength"), direction, images: shown };
+  });
 };
 
 const addTabs = (node) => {
@@ -96,7 +95,7 @@ const addTabs = (node) => {
 
   const read = () => {
     const output = outputOf(node);
-    return output?.sega_concepts ? tabsOf(output) : [];
+    return output?.sega_tabs ? tabsOf(output) : [];
   };
 
   const draw = (found) => {

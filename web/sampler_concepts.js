@@ -4,7 +4,7 @@ import { app } from "/scripts/app.js";
 
 import { addConceptButton } from "./add_concept.js";
 import { actsAt, settingsOf, warningsOf } from "./concept_settings.js";
-import { isSampler, nodesIn } from "./graph.js";
+import { inputNamed, isSampler, nodesIn } from "./graph.js";
 import { addView, make, stepOf } from "./views.js";
 import { word } from "./words.js";
 
@@ -16,7 +16,7 @@ const goTo = (node) => {
 
 const conceptIn = (id) => nodesIn(app.rootGraph ?? app.graph).find((node) => `${node.graph.id}:${node.id}` === id);
 
-const rowOf = ({ id, text, remove, warnings, on, from, to }, step, scale) => {
+const rowOf = ({ id, text, remove, warnings, from, to }, scale) => {
   const sign = make("span", "sega-sign", {}, warnings.length ? "⚠" : remove ? "−" : "+");
   const name = make("button", "sega-name", { type: "button" }, text || word("noName"));
   name.addEventListener("click", (event) => {
@@ -27,23 +27,24 @@ const rowOf = ({ id, text, remove, warnings, on, from, to }, step, scale) => {
   const active = make("div", "sega-active");
   active.style.left = `${(100 * from) / scale}%`;
   active.style.width = `${(100 * (to - from)) / scale}%`;
-  const bar = make("div", "sega-track", {}, active);
-  if (step !== undefined) {
-    const now = make("div", "sega-now");
-    now.style.left = `${(100 * (step + 0.5)) / scale}%`;
-    bar.append(now);
-  }
+  const bar = make("div", "sega-track", {}, active, make("div", "sega-now"));
   const row = make("li", "sega-row", { "data-direction": remove ? "remove" : "add" }, sign, name, bar);
   row.title = warnings.join("\n");
   row.classList.toggle("sega-off", warnings.length > 0);
-  row.classList.toggle("sega-on", on);
-  if (on) row.setAttribute("aria-current", "step");
   return row;
+};
+
+const showStep = (row, isOn, step, scale) => {
+  row.classList.toggle("sega-on", isOn);
+  row.ariaCurrent = isOn ? "step" : null;
+  const now = row.querySelector(".sega-now");
+  now.hidden = step === undefined;
+  now.style.left = `${(100 * ((step ?? 0) + 0.5)) / scale}%`;
 };
 
 const addList = (node) => {
   const list = make("ul", "sega-rows");
-  const status = make("span", "sega-span", { role: "status" });
+  const status = make("span", "sega-span");
   const add = addConceptButton(node);
   const content = make("div", "sega-concepts", {}, make("div", "sega-head", {}, add, status), list);
 
@@ -56,6 +57,8 @@ const addList = (node) => {
     return {
       step,
       scale,
+      isWithout: inputNamed(node, "concepts").link == null,
+      on: concepts.map(({ settings }) => step !== undefined && actsAt(settings, step)),
       rows: concepts.map(({ concept, settings }) => {
         const from = Math.min(settings.warmup_steps ?? 0, scale);
         return {
@@ -63,7 +66,6 @@ const addList = (node) => {
           text: settings.text,
           remove: settings.direction === "remove",
           warnings: warningsOf(settings, found.steps),
-          on: step !== undefined && actsAt(settings, step),
           from,
           to: Math.max(from, Math.min(settings.cooldown_steps || scale, scale)),
         };
@@ -71,13 +73,18 @@ const addList = (node) => {
     };
   };
 
-  const draw = ({ step, scale, rows }) => {
+  let listed;
+  const draw = ({ step, scale, isWithout, on, rows }) => {
     add.textContent = `+ ${word("concept")}`;
     add.title = word("addConcept");
-    const active = rows.filter(({ on }) => on).length;
+    const active = on.filter(Boolean).length;
     if (step !== undefined) status.textContent = word("running", { step: step + 1, scale, active, count: rows.length });
-    else status.textContent = rows.length ? "" : word("noConcepts");
-    list.replaceChildren(...rows.map((row) => rowOf(row, step, scale)));
+    else status.textContent = isWithout ? word("noConcepts") : "";
+    // Rows stay while the steps go on: they may have the focus, or be under a click.
+    const found = JSON.stringify([rows, scale]);
+    if (found !== listed) list.replaceChildren(...rows.map((row) => rowOf(row, scale)));
+    listed = found;
+    on.forEach((isOn, place) => showStep(list.children[place], isOn, step, scale));
   };
 
   addView(node, "concepts", content, { read, draw });

@@ -14,7 +14,7 @@ const rootGraph = () => app.rootGraph ?? app.graph;
 
 // The step that a sampler is in, counted from 0; undefined where it does not run.
 export const stepOf = (sampler) => {
-  if (!running) return undefined;
+  if (!running || running.node.graph?.getNodeById(running.node.id) !== running.node) return undefined;
   return running.node === sampler || isModelOf(sampler, running.node) ? running.step : undefined;
 };
 
@@ -31,7 +31,9 @@ api.addEventListener("progress", ({ detail }) => {
   refresh();
 });
 
-for (const end of ["execution_success", "execution_error", "execution_interrupted"]) {
+const ENDS = ["executing", "execution_start", "execution_success", "execution_error", "execution_interrupted"];
+
+for (const end of [...ENDS, "reconnecting"]) {
   api.addEventListener(end, () => {
     running = undefined;
     refresh();
@@ -40,10 +42,19 @@ for (const end of ["execution_success", "execution_error", "execution_interrupte
 
 // Nodes 2.0 draws a node again from what it drew before when a workflow is loaded or a step undone, and then goes on
 // showing the element of the node that is gone.
-const takePlace = (node, element) => {
+const takePlace = (node, element, name) => {
   if (element.isConnected || node.graph !== app.canvas.graph) return;
-  const gone = document.querySelector(`[data-node-id="${node.id}"] .${element.className.replace(" ", ".")}`);
-  gone?.replaceWith(element);
+  document.querySelector(`[data-node-id="${node.id}"] .sega-in-${name}`)?.replaceWith(element);
+};
+
+// Change the graph in one step of the editor's undo.
+export const undoable = (change) => {
+  app.canvas.emitBeforeChange();
+  try {
+    change();
+  } finally {
+    app.canvas.emitAfterChange();
+  }
 };
 
 // Put an element below a node's fields. `read(samplers)` returns what it shows, `draw(shown)` shows it when that changed.
@@ -64,7 +75,7 @@ export const addView = (node, name, content, { read, draw, growing = false, minH
   widget.serialize = false;
   let shown, tall;
   views.set(node, (samplers) => {
-    takePlace(node, element);
+    takePlace(node, element, name);
     const found = read(samplers);
     const state = JSON.stringify([found, app.ui.settings.getSettingValue("Comfy.Locale")]);
     if (state !== shown) {

@@ -233,9 +233,21 @@ class Editor:
         field.fill(str(value))
         field.press("Enter")
 
+    def set_mode(self, node_id: int, mode: int) -> None:
+        """Let a node run (0), mute it (2) or bypass it (4)."""
+        self.evaluate(
+            "([id, mode]) => { app.canvas.graph.getNodeById(id).mode = mode; app.graph.change() }", [node_id, mode]
+        )
+
     def undo(self) -> None:
+        self._press_on_canvas("Control+z")
+
+    def redo(self) -> None:
+        self._press_on_canvas("Control+y")
+
+    def _press_on_canvas(self, keys: str) -> None:
         self.page.locator("#graph-canvas").focus()
-        self.page.keyboard.press("Control+z")
+        self.page.keyboard.press(keys)
 
     def node(self, class_type: str, place: int = 0) -> int:
         """Return the id of a node of a class."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 RENDERERS = pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
 SHOWS = pytest.mark.compat("Editor", "concepts of a sampler, and which of them act while it runs")
@@ -115,6 +116,53 @@ def test_the_first_concept_needs_no_stack(sampler: Any) -> None:
     workflow = editor.api_workflow()
     assert workflow[str(node)]["inputs"]["concepts"] == [str(editor.node("SEGAConcept")), 0]
     assert not any(entry["class_type"] == "SEGAConceptStack" for entry in workflow.values())
+
+
+@ADDS
+@pytest.mark.parametrize(("kind", "mode"), [("SEGAConcept", 2), ("SEGAConcept", 4), ("SEGAConceptStack", 4)])
+def test_what_is_muted_or_bypassed_stays_connected(sampler: Any, kind: str, mode: int) -> None:
+    editor, _, view = sampler("canvas", "three_concepts" if kind.endswith("Stack") else "first_edit")
+    node = editor.node(kind)
+    editor.set_mode(node, mode)
+    view.get_by_role("listitem").first.wait_for(state="detached")
+    view.get_by_role("button", name="+ Concept").click()
+    editor.set_mode(node, 0)
+    view.get_by_role("listitem").nth(3 if kind.endswith("Stack") else 1).wait_for()
+
+
+@ADDS
+@RENDERERS
+def test_a_concept_of_the_button_is_one_step_of_undo(sampler: Any, renderer: str) -> None:
+    editor, node, view = sampler(renderer, "first_edit")
+    view.get_by_role("listitem").wait_for()
+    editor.page.mouse.click(*editor.place(editor.node("SaveImage")))
+    view.get_by_role("button", name="+ Concept").click()
+    view.get_by_role("listitem").nth(1).wait_for()
+    assert editor.evaluate("() => Object.values(app.canvas.selected_nodes)[0].comfyClass") == "SEGAConcept"
+    editor.undo()
+    editor.show(node)
+    expect(editor.view(node).get_by_role("listitem")).to_have_count(1)
+    editor.redo()
+    expect(editor.view(node).get_by_role("listitem")).to_have_count(2)
+
+
+@SHOWS
+def test_stacks_that_go_round_in_circles_do_no_harm(sampler: Any) -> None:
+    editor, _, view = sampler("canvas", "three_concepts")
+    view.get_by_role("listitem").nth(2).wait_for()
+    editor.evaluate(
+        """(id) => {
+          const first = app.graph.getNodeById(id)
+          const second = LiteGraph.createNode("SEGAConceptStack")
+          app.graph.add(second)
+          const stackOf = ({ inputs }) => inputs.find(({ name }) => name === "stack")
+          first.connectSlots(first.outputs[0], second, stackOf(second))
+          second.connectSlots(second.outputs[0], first, stackOf(first))
+        }""",
+        editor.node("SEGAConceptStack"),
+    )
+    editor.set_values(editor.node("SEGAConcept"), text="still shown")
+    view.get_by_text("still shown").wait_for()
 
 
 @ADDS

@@ -85,6 +85,20 @@ def test_the_ends_obey_the_keyboard(concept: Any, renderer: str) -> None:
     assert end.get_attribute("aria-valuetext") == "ends after step 18"
 
 
+@pytest.mark.parametrize("step", ["key", "direction"])
+def test_keys_and_the_direction_can_be_undone(concept: Any, step: str) -> None:
+    editor, node, timeline = concept("nodes2", warmup_steps=3, direction="add")
+    if step == "key":
+        timeline.locator("[data-end=start]").press("ArrowRight")
+        assert editor.value(node, "warmup_steps") == 4
+    else:
+        timeline.get_by_role("button").click()
+        assert editor.value(node, "direction") == "remove"
+    editor.undo()
+    editor.view(node).get_by_text("acts in steps 4 to 20 of 20").wait_for(state="attached")
+    editor.view(node).get_by_text("+ add").wait_for(state="attached")
+
+
 @RENDERERS
 def test_add_and_remove_are_told_apart_and_switched(concept: Any, renderer: str) -> None:
     editor, node, timeline = concept(renderer)
@@ -157,4 +171,21 @@ def test_a_concept_that_leads_nowhere_says_so(concept: Any) -> None:
 def test_the_steps_of_the_sampler_that_uses_a_patched_model_are_known(opened: Any, demo_workflow: Any) -> None:
     editor = opened("canvas")
     editor.load(demo_workflow("model_patch", steps=17))
-    editor.view(editor.node("SEGAConcept")).get_by_text("to 17 of 17").wait_for()
+    editor.view(editor.node("SEGAConcept")).get_by_text("to 17 of 17").wait_for(state="attached")
+
+
+@pytest.mark.parametrize(("start", "end", "steps"), [(5, 12, 7), (0, 10000, 17)])
+def test_the_steps_of_a_part_of_a_sampling_are_counted(
+    opened: Any, demo_workflow: Any, start: int, end: int, steps: int
+) -> None:
+    workflow = demo_workflow("model_patch", steps=17)
+    patch = next(key for key, node in workflow.items() if node["class_type"] == "SEGAModelPatch")
+    workflow["part"] = {
+        "class_type": "KSamplerAdvanced",
+        "inputs": {"model": [patch, 0], "steps": 17, "start_at_step": start, "end_at_step": end},
+    }
+    for key in [key for key, node in workflow.items() if node["class_type"] in ("CFGGuider", "SamplerCustomAdvanced")]:
+        del workflow[key]
+    editor = opened()
+    editor.load(workflow)
+    editor.view(editor.node("SEGAConcept")).get_by_text(f"to {steps} of {steps}").wait_for(state="attached")

@@ -358,7 +358,8 @@ def test_the_node_shows_heat_maps_first_and_then_the_plot(preview: Preview, tmp_
     assert sizes[:6] == [(256, out[0].shape[1])] * 6
     assert sizes[6] == (1024, out[1].shape[1])
     # What the editor's tabs are called.
-    assert [sorted(tab) for tab in out.ui["sega_concepts"]] == [["direction", "text"]] * 3
+    assert [sorted(tab) for tab in out.ui["sega_tabs"]] == [["count", "direction", "text"]] * 3 + [["count"]]
+    assert sum(tab["count"] for tab in out.ui["sega_tabs"]) == len(shown)
 
 
 def test_what_cannot_be_shown_is_refused_by_name(preview: Preview) -> None:
