@@ -95,6 +95,7 @@ def test_keys_and_the_direction_can_be_undone(concept: Any, step: str) -> None:
         timeline.get_by_role("button").click()
         assert editor.value(node, "direction") == "remove"
     editor.undo()
+    editor.show(node)
     editor.view(node).get_by_text("acts in steps 4 to 20 of 20").wait_for(state="attached")
     editor.view(node).get_by_text("+ add").wait_for(state="attached")
 
