@@ -292,37 +292,46 @@ def screenshots(repo: Path, comfyui_path: Path) -> Path:
     return repo / ".host" / "screenshots" / comfyui_path.name
 
 
-@pytest.fixture(scope="module")
-def editors(browser: Browser, server: Any, screenshots: Path) -> Iterator[dict[Any, Editor]]:
-    """The pages that are open, by how they were opened: loading the editor takes longer than most tests."""
-    opened: dict[Any, Editor] = {}
-    yield opened
-    for editor in opened.values():
-        editor.page.context.close()
+@pytest.fixture(scope="session")
+def kept() -> dict[Any, Editor]:
+    """The pages in English that stay open, by server and renderer: loading the editor takes longer than most tests."""
+    return {}
 
 
 @pytest.fixture
 def opened(
-    browser: Browser, server: Any, screenshots: Path, editors: dict[Any, Editor]
+    browser: Browser, server: Any, screenshots: Path, kept: dict[Any, Editor]
 ) -> Iterator[Callable[..., Editor]]:
     """Open the editor with a renderer, a language and settings; when the test ends it must not have complained."""
     used: list[Editor] = []
 
+    def load_editor(renderer: str, locale: str, settings: dict[str, Any]) -> Editor:
+        context = browser.new_context(viewport=SIZE, reduced_motion="reduce")
+        context.set_default_timeout(15_000)
+        context.route(lambda url: not url.startswith((server.url, "data:", "blob:")), lambda route: route.abort())
+        editor = Editor(context, server.url, screenshots)
+        used.append(editor)
+        editor.open(renderer, locale, **settings)
+        return editor
+
     def open_editor(renderer: str = "canvas", locale: str = "en", **settings: Any) -> Editor:
-        key = (renderer, locale, *settings.items())
-        if key not in editors:
-            context = browser.new_context(viewport=SIZE, reduced_motion="reduce")
-            context.set_default_timeout(15_000)
-            context.route(lambda url: not url.startswith((server.url, "data:", "blob:")), lambda route: route.abort())
-            editors[key] = Editor(context, server.url, screenshots)
-            editors[key].open(renderer, locale, **settings)
-        used.append(editors[key])
-        return editors[key]
+        if locale != "en" or settings:
+            return load_editor(renderer, locale, settings)
+        key = (server.url, renderer)
+        if key not in kept:
+            kept[key] = load_editor(renderer, locale, settings)
+        elif kept[key] not in used:
+            used.append(kept[key])
+        return kept[key]
 
     yield open_editor
+    complaints = []
     for editor in used:
-        errors, editor.errors[:] = [*editor.errors], []
-        assert errors == []
+        complaints += editor.errors
+        editor.errors.clear()
+        if editor not in kept.values():
+            editor.page.context.close()
+    assert complaints == []
 
 
 @pytest.fixture(scope="session")

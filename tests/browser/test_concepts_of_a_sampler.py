@@ -143,6 +143,10 @@ def test_a_concept_of_the_button_is_one_step_of_undo(sampler: Any, renderer: str
     editor.show(node)
     expect(editor.view(node).get_by_role("listitem")).to_have_count(1)
     editor.redo()
+    editor.page.wait_for_function(
+        "() => app.graph._nodes.filter(({ comfyClass }) => comfyClass === 'SEGAConcept').length === 2"
+    )
+    editor.show(node)
     expect(editor.view(node).get_by_role("listitem")).to_have_count(2)
 
 
