@@ -14,7 +14,6 @@ ROOT = Path(__file__).resolve().parents[1]
 # For each picture the screenshot and its part: left, top, right, bottom.
 PARTS = {
     "editor": ("first-use-4-picture", (60, 40, 1600, 975)),
-    "templates": ("first-use-1-templates", (100, 100, 1500, 900)),
     "preview": ("preview-nodes2", (120, 240, 1050, 790)),
 }
 

@@ -314,8 +314,8 @@ def opened(
         editor.open(renderer, locale, **settings)
         return editor
 
-    def open_editor(renderer: str = "canvas", locale: str = "en", **settings: Any) -> Editor:
-        if locale != "en" or settings:
+    def open_editor(renderer: str = "canvas", locale: str = "en", own: bool = False, **settings: Any) -> Editor:
+        if own or locale != "en" or settings:
             return load_editor(renderer, locale, settings)
         key = (server.url, renderer)
         if key not in kept:

@@ -27,7 +27,7 @@ OWN_MODEL = """() => {
   const values = {
     "Size and number of images": { width: 128, height: 128, batch_size: 4 },
     "Sample with the concepts": { steps: 20, cfg: 3.5 },
-    Prompt: { text: "a face, brown hair, light skin, blue background" },
+    Prompt: { text: "a face, smiling, brown hair, light skin, blue background" },
   }
   for (const node of app.graph._nodes) {
     for (const [name, value] of Object.entries(values[node.title] ?? {})) {

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.compat("Editor", "the templates, each as its API workflow")
+
 FOLDER = Path(__file__).parents[2] / "example_workflows"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))
 
