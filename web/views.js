@@ -8,7 +8,7 @@ import { loadWords } from "./words.js";
 
 const MARGIN = 6;
 const views = new WeakMap();
-let running;
+let running, started;
 
 const rootGraph = () => app.rootGraph ?? app.graph;
 
@@ -25,8 +25,16 @@ const refresh = () => {
   for (const node of nodesIn(root)) views.get(node)?.(samplers);
 };
 
+const openWorkflow = () => app.extensionManager?.workflow?.activeWorkflow?.path;
+
+// Other tabs may have nodes of the same numbers.
+api.addEventListener("execution_start", ({ detail }) => {
+  started = { prompt: detail.prompt_id, workflow: openWorkflow() };
+});
+
 api.addEventListener("progress", ({ detail }) => {
-  const node = nodeOfRun(rootGraph(), detail.node);
+  const isHere = started?.prompt !== detail.prompt_id || started.workflow === openWorkflow();
+  const node = isHere ? nodeOfRun(rootGraph(), detail.node) : undefined;
   running = node && detail.value < detail.max ? { node, step: detail.value } : undefined;
   refresh();
 });

@@ -181,6 +181,16 @@ class Editor:
             }"""
         )
 
+    def interrupt(self) -> None:
+        """Stop the running workflow."""
+        self.evaluate(
+            """async () => {
+              const over = new Promise((resolve) => app.api.addEventListener("execution_interrupted", resolve))
+              await app.api.interrupt()
+              await over
+            }"""
+        )
+
     def place(self, node_id: int, widget: str | None = None) -> tuple[float, float]:
         """Return where a node's title lies on the page, or on the canvas the middle of a field."""
         return self.evaluate(

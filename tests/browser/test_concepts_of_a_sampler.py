@@ -78,6 +78,31 @@ def test_while_it_runs_the_active_concepts_are_marked(sampler: Any, renderer: st
 
 
 @SHOWS
+def test_another_tab_shows_nothing_of_the_run(sampler: Any, demo_workflow: Any) -> None:
+    editor, _, view = sampler("canvas", "first_edit", steps=300, seed=31)
+    view.get_by_role("listitem").wait_for()
+    editor.evaluate("() => { app.queuePrompt(0) }")
+    view.get_by_text("of 300: ").wait_for()
+    editor.load(demo_workflow("first_edit", steps=300, seed=31))
+    other = editor.node("SEGASampler")
+    editor.show(other)
+    editor.view(other).get_by_role("listitem").wait_for()
+    editor.evaluate(
+        """(selector) => new Promise((resolve) => {
+          let count = 0
+          window.seen = []
+          app.api.addEventListener("progress", () => {
+            window.seen.push(document.querySelector(selector).textContent)
+            if (++count === 5) resolve()
+          })
+        })""",
+        f'.sega[data-node="{other}"] .sega-span',
+    )
+    assert set(editor.evaluate("() => window.seen")) == {""}
+    editor.interrupt()
+
+
+@SHOWS
 def test_a_patched_model_shows_the_steps_of_what_samples_with_it(sampler: Any) -> None:
     editor, node, view = sampler("canvas", "model_patch", "SEGAModelPatch", steps=6, batch_size=4)
     view.get_by_role("listitem").wait_for()

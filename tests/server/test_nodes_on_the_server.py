@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomllib
 
 pytestmark = pytest.mark.compat("Server", "nodes, inputs and defaults as the editor gets them")
 
@@ -36,6 +37,15 @@ def test_the_packs_load_without_a_complaint(server: Any, object_info: dict[str, 
     assert "IMPORT FAILED" not in log
     complaints = [line for line in log.splitlines() if re.search("warning|error|unable|skip", line, re.IGNORECASE)]
     assert not [line for line in complaints if "sega" in line.lower() or "pyproject" in line.lower()]
+
+
+def test_the_log_names_the_packs_version_in_one_line(server: Any, object_info: dict[str, Any], repo: Path) -> None:
+    version = tomllib.loads((repo / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    nodes = [name for name, info in object_info.items() if info["python_module"] == "custom_nodes.ComfyUI-SEGA"]
+    log, _, _ = server.log().partition("To see the GUI go to")
+    ours = [line for line in log.splitlines() if "ComfyUI-SEGA" in line and "custom_nodes" not in line]
+    assert len(ours) == 1
+    assert ours[0].endswith(f"ComfyUI-SEGA {version}: {len(nodes)} nodes")
 
 
 @pytest.mark.parametrize("name", NODES)
