@@ -86,11 +86,8 @@ class Editor:
         if not extension:
             self.page.route("**/extensions/ComfyUI-SEGA/**", lambda route: route.abort())
         self.renderer = renderer
-        values = {**SETTINGS, "Comfy.VueNodes.Enabled": renderer == "nodes2", "Comfy.Locale": locale, **settings}
-        request = urllib.request.Request(
-            f"{self.url}/settings", json.dumps(values).encode(), {"Content-Type": "application/json"}
-        )
-        urllib.request.urlopen(request, timeout=30).close()
+        self.settings = {**SETTINGS, "Comfy.VueNodes.Enabled": renderer == "nodes2", "Comfy.Locale": locale, **settings}
+        self._store_settings()
         self.page.goto(self.url)
         self.wait_until_ready(extension)
         self.evaluate("() => app.graph.clear()")
@@ -105,8 +102,15 @@ class Editor:
         )
         self.page.wait_for_function("() => !document.querySelector('.p-progressspinner, #splash-loader')")
 
+    def _store_settings(self) -> None:
+        """Give the server, which has one set for all pages, those that a page reads while it loads."""
+        content = json.dumps(self.settings).encode()
+        request = urllib.request.Request(f"{self.url}/settings", content, {"Content-Type": "application/json"})
+        urllib.request.urlopen(request, timeout=30).close()
+
     def reload(self) -> None:
         """Load the page anew."""
+        self._store_settings()
         self.page.reload()
         self.wait_until_ready()
 

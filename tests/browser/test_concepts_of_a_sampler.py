@@ -87,19 +87,21 @@ def test_another_tab_shows_nothing_of_the_run(sampler: Any, demo_workflow: Any) 
     other = editor.node("SEGASampler")
     editor.show(other)
     editor.view(other).get_by_role("listitem").wait_for()
-    editor.evaluate(
+    seen = editor.evaluate(
         """(selector) => new Promise((resolve) => {
-          let count = 0
-          window.seen = []
-          app.api.addEventListener("progress", () => {
-            window.seen.push(document.querySelector(selector).textContent)
-            if (++count === 5) resolve()
-          })
+          const seen = []
+          const look = () => {
+            seen.push(document.querySelector(selector).textContent)
+            if (seen.length < 5) return
+            app.api.removeEventListener("progress", look)
+            resolve(seen)
+          }
+          app.api.addEventListener("progress", look)
         })""",
         f'.sega[data-node="{other}"] .sega-span',
     )
-    assert set(editor.evaluate("() => window.seen")) == {""}
     editor.interrupt()
+    assert set(seen) == {""}
 
 
 @SHOWS
