@@ -260,8 +260,11 @@ class Editor:
         self._press_on_canvas("Control+y")
 
     def _press_on_canvas(self, keys: str) -> None:
+        """Press keys that put other nodes into the graph, and wait for these."""
+        self.evaluate("() => { for (const node of app.graph._nodes) node.wasThere = true }")
         self.page.locator("#graph-canvas").focus()
         self.page.keyboard.press(keys)
+        self.page.wait_for_function("() => !app.graph._nodes.some((node) => node.wasThere)")
 
     def node(self, class_type: str, place: int = 0) -> int:
         """Return the id of a node of a class."""
