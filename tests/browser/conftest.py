@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect, sync_playwright
 
 # The editor's two ways to draw nodes: on a canvas, and as HTML (Nodes 2.0).
 RENDERERS = ["canvas", "nodes2"]
@@ -37,6 +37,9 @@ NOISE = (
     "/en.md",
 )
 SIZE = {"width": 1600, "height": 1000}
+PATIENCE = 20_000  # Milliseconds, for a busy machine.
+
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -324,7 +327,7 @@ def opened(
 
     def load_editor(renderer: str, locale: str, settings: dict[str, Any]) -> Editor:
         context = browser.new_context(viewport=SIZE, reduced_motion="reduce")
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE)
         context.route(lambda url: not url.startswith((server.url, "data:", "blob:")), lambda route: route.abort())
         editor = Editor(context, server.url, screenshots)
         used.append(editor)
