@@ -265,6 +265,8 @@ class Editor:
     def _press_on_canvas(self, keys: str) -> None:
         """Press keys that put other nodes into the graph, and wait for these."""
         self.evaluate("() => { for (const node of app.graph._nodes) node.wasThere = true }")
+        # A menu that closes may still take the focus.
+        self.page.wait_for_timeout(500)
         self.page.locator("#graph-canvas").focus()
         self.page.keyboard.press(keys)
         self.page.wait_for_function("() => !app.graph._nodes.some((node) => node.wasThere)")

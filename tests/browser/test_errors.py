@@ -22,7 +22,7 @@ def show_error(editor: Any, message: str) -> None:
 
 @pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
 def test_an_error_of_a_run_reads_well(opened: Callable[..., Any], small_workflow: Any, renderer: str) -> None:
-    editor = opened(renderer)
+    editor = opened(renderer, own=True)
     editor.load(small_workflow(text="", attention_threshold=0.5, steps=4))
     node = editor.node("SEGAConcept")
     editor.set_values(node, attention_threshold=0.5)
