@@ -135,9 +135,7 @@ def _run_module(session: nox.Session, module: str, *arguments: str, version: str
     env["PYTHONSAFEPATH"] = "1"
     # Threads that spin for long while they wait are many times slower on a machine that does other work too.
     env["GOMP_SPINCOUNT"] = "30000"
-    if module == "pytest" and any(argument.startswith("tests/browser") for argument in arguments):
-        env["SEGA_BROWSER"] = _browser(session)
-    if module == "tools.make_templates":
+    if module == "tools.make_templates" or any(argument.startswith("tests/browser") for argument in arguments):
         env["SEGA_BROWSER"] = _browser(session)
     if module.startswith(("demo.", "tools.")):
         env["PYTHONPATH"] = os.pathsep.join([str(host), str(ROOT)])

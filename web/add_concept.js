@@ -3,7 +3,7 @@
 import { app } from "/scripts/app.js";
 
 import { conceptsOf, inputNamed, isSampler, isStack, nodesIn, originOf } from "./graph.js";
-import { undoable } from "./views.js";
+import { make, undoable } from "./views.js";
 import { word } from "./words.js";
 
 const GAP = 40;
@@ -105,9 +105,7 @@ const addConcept = (sampler) => {
 };
 
 export const addConceptButton = (sampler) => {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.className = "sega-add";
+  const button = make("button", "sega-add", { type: "button" });
   button.addEventListener("click", (event) => {
     // On its way up the click would select the sampler.
     event.stopPropagation();

@@ -18,6 +18,9 @@ const nameOf = (node) => {
   return text == null ? node.title : String(text).trim();
 };
 
+// How long a timeline is where the number of steps is not known.
+export const UNKNOWN_STEPS = 20;
+
 const TINY_SHARE = 0.005;
 
 // Why the concept cannot be seen in the picture, as sentences; `steps` may be unknown.

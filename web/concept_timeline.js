@@ -2,12 +2,10 @@
 
 import { app } from "/scripts/app.js";
 
-import { settingsOf, warningsOf } from "./concept_settings.js";
+import { settingsOf, UNKNOWN_STEPS, warningsOf } from "./concept_settings.js";
 import { inputNamed, isConcept, widgetNamed } from "./graph.js";
 import { addView, make, stepOf, undoable } from "./views.js";
 import { word } from "./words.js";
-
-const UNKNOWN_STEPS = 20;
 
 const isFree = (node, name) => inputNamed(node, name)?.link == null;
 

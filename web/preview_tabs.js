@@ -3,14 +3,14 @@
 import { api } from "/scripts/api.js";
 import { app } from "/scripts/app.js";
 
-import { addView, make } from "./views.js";
+import { addView, make, rootGraph } from "./views.js";
 import { word } from "./words.js";
 
 const SIZE = [420, 500];
 const HEIGHT = 300;
 
 const outputOf = (node) => {
-  const isInSubgraph = node.graph !== (app.rootGraph ?? app.graph);
+  const isInSubgraph = node.graph !== rootGraph();
   return app.nodeOutputs[isInSubgraph ? `${node.graph.id}:${node.id}` : String(node.id)];
 };
 

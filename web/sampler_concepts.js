@@ -3,9 +3,9 @@
 import { app } from "/scripts/app.js";
 
 import { addConceptButton } from "./add_concept.js";
-import { actsAt, settingsOf, warningsOf } from "./concept_settings.js";
+import { actsAt, settingsOf, UNKNOWN_STEPS, warningsOf } from "./concept_settings.js";
 import { inputNamed, isSampler, nodesIn } from "./graph.js";
-import { addView, make, stepOf } from "./views.js";
+import { addView, make, rootGraph, stepOf } from "./views.js";
 import { word } from "./words.js";
 
 const goTo = (node) => {
@@ -14,7 +14,7 @@ const goTo = (node) => {
   app.canvas.selectNode(node);
 };
 
-const conceptIn = (id) => nodesIn(app.rootGraph ?? app.graph).find((node) => `${node.graph.id}:${node.id}` === id);
+const conceptIn = (id) => nodesIn(rootGraph()).find((node) => `${node.graph.id}:${node.id}` === id);
 
 const rowOf = ({ id, text, remove, warnings, from, to }, scale) => {
   const sign = make("span", "sega-sign", {}, warnings.length ? "⚠" : remove ? "−" : "+");
@@ -53,7 +53,7 @@ const addList = (node) => {
     const step = found && stepOf(node);
     const concepts = (found?.concepts ?? []).map((concept) => ({ concept, settings: settingsOf(concept) }));
     const ends = concepts.flatMap(({ settings }) => [settings.warmup_steps + 1 || 1, settings.cooldown_steps ?? 0]);
-    const scale = found?.steps ?? Math.max(20, ...ends);
+    const scale = found?.steps ?? Math.max(UNKNOWN_STEPS, ...ends);
     return {
       step,
       scale,

@@ -4,13 +4,13 @@ import { api } from "/scripts/api.js";
 import { app } from "/scripts/app.js";
 
 import { isModelOf, nodeOfRun, nodesIn, samplersIn, stepsOf } from "./graph.js";
-import { loadWords } from "./words.js";
+import { language, loadWords } from "./words.js";
 
 const MARGIN = 6;
 const views = new WeakMap();
 let running, started;
 
-const rootGraph = () => app.rootGraph ?? app.graph;
+export const rootGraph = () => app.rootGraph ?? app.graph;
 
 // The step that a sampler is in, counted from 0; undefined where it does not run.
 export const stepOf = (sampler) => {
@@ -85,7 +85,7 @@ export const addView = (node, name, content, { read, draw, growing = false, minH
   views.set(node, (samplers) => {
     takePlace(node, element, name);
     const found = read(samplers);
-    const state = JSON.stringify([found, app.ui.settings.getSettingValue("Comfy.Locale")]);
+    const state = JSON.stringify([found, language()]);
     if (state !== shown) {
       shown = state;
       draw(found);

@@ -15,7 +15,7 @@ export const loadWords = () => {
   return loading;
 };
 
-const language = () => app.ui.settings.getSettingValue("Comfy.Locale") ?? "en";
+export const language = () => app.ui.settings.getSettingValue("Comfy.Locale") ?? "en";
 
 // A sentence in the editor's language, with {name} replaced by values.name.
 export const word = (key, values = {}) => {
