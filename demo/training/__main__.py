@@ -13,13 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import comfy.options
+from .. import in_process
 
-comfy.options.enable_args_parsing(False)
-from comfy.cli_args import args as host_args  # noqa: E402
-
-host_args.cpu = True
-host_args.use_pytorch_cross_attention = True
+in_process.start_host()
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
