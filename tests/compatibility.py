@@ -86,12 +86,14 @@ def main(command: str, *folders: str) -> None:
         README.write_text(f"{before}{BEGIN}\n{table(columns)}\n{END}{after}", encoding="utf-8")
         return
     published = in_readme(old)
+    # A row that only some of the ComfyUIs were asked for is compared there.
+    asked = set().union(*columns.values())
     wrong = [
         f"{version}: {key[0]}: {key[1]}: README says {published.get(version, {}).get(key, 'nothing')!r}, the tests say "
         f"{rows.get(key, 'nothing')!r}"
         for version, rows in columns.items()
         for key in sorted(published.get(version, {}).keys() | rows.keys())
-        if published.get(version, {}).get(key) != rows.get(key)
+        if published.get(version, {}).get(key) != rows.get(key) and (key in rows or key not in asked)
     ]
     if wrong:
         raise SystemExit("\n".join([*wrong, "`nox -s compatibility` makes the table anew"]))

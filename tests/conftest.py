@@ -91,6 +91,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes minutes; `nox -s tests` runs it with the newest ComfyUI alone")
     if file := config.getoption("--compatibility"):
         config.pluginmanager.register(CompatibilityReport(file))
 

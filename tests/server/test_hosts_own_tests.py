@@ -48,6 +48,7 @@ def run_hosts_tests(host: Path, *options: str) -> tuple[dict[str, str], str]:
     return outcomes, done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.compat("Server", "ComfyUI's own execution tests, with the pack installed as without")
 def test_the_hosts_own_tests_give_the_same_with_the_pack(comfyui_path: Path, repo: Path, tmp_path: Path) -> None:
     host = tmp_path / "ComfyUI"
