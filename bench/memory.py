@@ -1,0 +1,69 @@
+"""What SEGA holds in memory beyond the host's own passes, counted at every allocation.
+
+The profiler sees every allocation and release of PyTorch's, inside its operations too, so the figures are exact and
+the same on every run.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import prod
+from typing import Any
+
+import torch
+from sega_core import Concept, Run, Settings
+from torch.profiler import ProfilerActivity, profile
+
+from .core import guidance_of
+
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a piece of work allocated, beyond what was there when it began.
+
+    Args:
+        peak: the most at any time, in bytes.
+        kept: at the end, in bytes.
+    """
+
+    peak: int
+    kept: int
+
+
+def allocated(work: Callable[[], Any]) -> Memory:
+    """Do some work on the CPU, drop what it returns, and return what it allocated."""
+    gc.collect()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
+        work()
+        gc.collect()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = list(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
+    return Memory(max(held, default=0), held[-1] if held else 0)
+
+
+def core_memory(concepts: Sequence[Concept], settings: Settings, shape: Sequence[int], steps: int) -> tuple[float, int]:
+    """Return what the core holds over a run at most, in latents, and what it leaves behind, in bytes.
+
+    The estimates are there before: they are the host's passes. The differences from the baseline count.
+
+    Args:
+        concepts: of the run.
+        settings: what they share.
+        shape: of the latents, (B, C, *spatial).
+        steps: number of sampling steps.
+    """
+    generator = torch.Generator().manual_seed(0)
+    baseline, *estimates = torch.randn((1 + len(concepts), *shape), generator=generator)
+
+    def sample() -> None:
+        run = Run(concepts, settings, steps)
+        for step in range(steps):
+            guidance_of(run, step, baseline, estimates)
+
+    memory = allocated(sample)
+    return memory.peak / (FLOAT_BYTES * prod(shape)), memory.kept
