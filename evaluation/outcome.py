@@ -1,0 +1,86 @@
+"""What edits did to each face: done or not, the other attributes kept or not, the background changed by how much."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demo.faces import ATTRIBUTES
+from demo.measure import Edit
+
+from . import statistics
+from .regions import background
+from .statistics import Estimate
+from .studio import Faces
+
+# A pixel counts as unchanged when no channel changed by more than this, of 255.
+TOLERANCE = 8
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What edits did to the faces that lacked what was to be added and had what was to be removed.
+
+    Args:
+        eligible: (N,), these faces among all.
+        done: (F,), whether all edits succeeded; the rest is of the same F eligible faces.
+        kept: per attribute that no edit is about, (F,), whether it stayed.
+        change: (F,), the mean change of a channel of a pixel of the background, of 255.
+        unchanged: (F,), the share of the background's pixels that changed by no more than TOLERANCE.
+    """
+
+    eligible: NDArray[np.bool_]
+    done: NDArray[np.bool_]
+    kept: dict[str, NDArray[np.bool_]]
+    change: NDArray[np.float64]
+    unchanged: NDArray[np.float64]
+
+    @property
+    def isolation(self) -> NDArray[np.float64]:
+        """Per face the share of the other attributes that stayed, (F,)."""
+        return np.mean(list(self.kept.values()), axis=0)
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures with their intervals, as plain values."""
+        kept = {name: statistics.share(int(stayed.sum()), len(stayed)) for name, stayed in self.kept.items()}
+        worst = min(kept, key=lambda name: kept[name].value)
+        return {
+            "faces": len(self.done),
+            "success": asdict(self.success),
+            "isolation": asdict(statistics.mean(self.isolation)),
+            "kept": {name: asdict(estimate) for name, estimate in kept.items()},
+            "worst": worst,
+            "background change": asdict(statistics.mean(self.change)),
+            "background unchanged": asdict(statistics.mean(self.unchanged)),
+        }
+
+    @property
+    def success(self) -> Estimate:
+        return statistics.share(int(self.done.sum()), len(self.done))
+
+
+def compare(edits: Sequence[Edit], before: Faces, after: Faces) -> Outcome:
+    """Return what edits did.
+
+    Raises:
+        ValueError: no face could show them.
+    """
+    edited = {edit.attribute for edit in edits}
+    eligible = np.all([_is(edit, before) != (edit.direction == "add") for edit in edits], axis=0)
+    if not eligible.any():
+        raise ValueError(f"no face could show {', '.join(f'{edit.direction} {edit.text}' for edit in edits)}")
+    done = np.all([_is(edit, after) == (edit.direction == "add") for edit in edits], axis=0)
+    kept = {name: (before.judged[name] == after.judged[name])[eligible] for name in ATTRIBUTES if name not in edited}
+    difference = np.abs(after.images[eligible].astype(np.int16) - before.images[eligible].astype(np.int16))
+    outside = difference[:, background(edited)]
+    unchanged = (outside.max(-1) <= TOLERANCE).mean(1)
+    return Outcome(eligible, done[eligible], kept, outside.mean((1, 2)), unchanged)
+
+
+def _is(edit: Edit, faces: Faces) -> NDArray[np.bool_]:
+    """Return which faces have the value that the edit is about."""
+    return faces.judged[edit.attribute] == edit.index

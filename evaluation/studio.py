@@ -1,0 +1,195 @@
+"""Draws faces with the demo model in this process, through the nodes that a user would use, and judges them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from demo import classifier, in_process
+from demo.run import LOOKS, ROOT
+from demo.workflows import CFG, STEPS
+
+from .recipe import SETTINGS, Recipe
+
+CELLS = 16
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Drawn and judged faces, all of one look after the other.
+
+    Args:
+        images: (N, H, W, 3), of 255.
+        chances: per attribute the classifier's probabilities, (N, values).
+        passes: of the UNet, per face and step.
+    """
+
+    images: NDArray[np.uint8]
+    chances: Mapping[str, NDArray[np.float32]]
+    passes: float
+
+    @cached_property
+    def judged(self) -> dict[str, NDArray[np.intp]]:
+        return {name: chances.argmax(1) for name, chances in self.chances.items()}
+
+    def of_look(self, look: int) -> Faces:
+        """Return the faces of one look alone."""
+        count = len(self.images) // len(LOOKS)
+        part = slice(look * count, (look + 1) * count)
+        return Faces(self.images[part], {name: chances[part] for name, chances in self.chances.items()}, self.passes)
+
+
+class Studio:
+    """Draws recipes; what it drew is kept on disk, for as long as the code that draws is the same.
+
+    Args:
+        folder: where the latents are kept.
+        faces: how many per recipe.
+    """
+
+    def __init__(self, folder: Path, faces: int) -> None:
+        self.per_look = faces // len(LOOKS)
+        self.folder = folder / f"{_code()}-{self.per_look}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        in_process.start_host()
+        self.pack: ModuleType = in_process.load_pack()
+        # The host is configured when it is imported.
+        from demo import model
+
+        self.model, self.clip, self.vae = model.load()
+        self.judge = classifier.load()
+        self._seen: dict[str, Faces] = {}
+
+    def draw(self, recipe: Recipe) -> Faces:
+        """Return the faces of a recipe, drawn now or before."""
+        if recipe.key not in self._seen:
+            self._seen[recipe.key] = self._judged(*self._latents(recipe))
+        return self._seen[recipe.key]
+
+    def guidance(self, recipe: Recipe, look: int) -> Any:
+        """Return the guidance that SEGASampler gives out for one look."""
+        with torch.inference_mode():
+            return self._sample(recipe, look)[1]
+
+    def _latents(self, recipe: Recipe) -> tuple[Tensor, float]:
+        file = self.folder / f"{recipe.key}.npz"
+        if file.exists():
+            with np.load(file) as kept:
+                return torch.from_numpy(kept["latents"]), float(kept["passes"])
+        counter = Passes(self.model)
+        with torch.inference_mode():
+            latents = torch.cat([self._sample(recipe, look, counter.model)[0] for look in range(len(LOOKS))])
+        passes = counter.passes / (len(latents) * STEPS)
+        unfinished = file.with_suffix(".part.npz")
+        np.savez(unfinished, latents=latents.numpy(), passes=passes)
+        unfinished.rename(file)
+        return latents, passes
+
+    def _judged(self, latents: Tensor, passes: float) -> Faces:
+        with torch.inference_mode():
+            images = (self.vae.decode(latents) * 255).round().to(torch.uint8)
+            logits = self.judge(images.movedim(-1, 1).float() / 255)
+        return Faces(images.numpy(), {name: each.softmax(1).numpy() for name, each in logits.items()}, passes)
+
+    def _sample(self, recipe: Recipe, look: int, model: Any = None) -> tuple[Tensor, Any]:
+        """Return the latents and the guidance of one look."""
+        model = model or self.model
+        if recipe.way == "diffusers":
+            from .reference import Reference
+
+            return Reference(self).sample(recipe, look), None
+        positive, negative = (self.encode(worded(text, look)) for text in (recipe.prompt, recipe.negative))
+        if recipe.average:
+            positive = self._averaged(positive, self.encode(worded(recipe.average[0], look)), recipe.average[1])
+        if recipe.way == "perpneg":
+            return self._perp_neg(recipe, model, recipe.seed + look, positive, negative), None
+        borrowed = self.guidance(recipe.guidance_of, look) if recipe.guidance_of else None
+        # The sampler records only where nobody says that its guidance is not taken, so always here.
+        latent, guidance = self.pack.nodes.SEGASampler.execute(
+            model,
+            seed=recipe.seed + look,
+            steps=STEPS,
+            cfg=CFG,
+            sampler_name="euler",
+            scheduler="normal",
+            positive=positive,
+            negative=negative,
+            latent_image=self.empty(),
+            denoise=1.0,
+            concepts=self.stack(recipe),
+            guidance=borrowed,
+            **{**SETTINGS, **recipe.settings},
+        ).args
+        return latent["samples"], guidance
+
+    def _perp_neg(self, recipe: Recipe, model: Any, seed: int, positive: Any, negative: Any) -> Tensor:
+        """Sample with the host's PerpNegGuider, along the same noise levels."""
+        import comfy.samplers
+        from comfy_extras import nodes_custom_sampler, nodes_perpneg
+
+        guider = nodes_perpneg.PerpNegGuider.execute(
+            model, positive, negative, self.encode(""), CFG, recipe.perpneg_scale
+        )[0]
+        sigmas = nodes_custom_sampler.BasicScheduler.execute(model, "normal", STEPS, 1.0)[0]
+        noise = nodes_custom_sampler.RandomNoise.execute(seed)[0]
+        euler = comfy.samplers.sampler_object("euler")
+        out = nodes_custom_sampler.SamplerCustomAdvanced.execute(noise, guider, euler, sigmas, self.empty())
+        return out[0]["samples"]
+
+    def _averaged(self, prompt: Any, other: Any, strength: float) -> Any:
+        import nodes as host_nodes
+
+        return host_nodes.ConditioningAverage().addWeighted(other, prompt, strength)[0]
+
+    def stack(self, recipe: Recipe) -> Any:
+        """Return the recipe's SEGA_CONCEPT_STACK, or None."""
+        if not recipe.concepts:
+            return None
+        nodes = self.pack.nodes
+        concepts = [nodes.SEGAConcept.execute(self.clip, **values)[0] for values in recipe.concepts]
+        return nodes.SEGAConceptStack.execute({f"concept_{i}": concept for i, concept in enumerate(concepts)})[0]
+
+    def encode(self, text: str) -> Any:
+        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
+
+    def empty(self) -> dict[str, Tensor]:
+        return {"samples": torch.zeros((self.per_look, self.vae.latent_channels, CELLS, CELLS))}
+
+
+class Passes:
+    """Counts the faces that a model's UNet is given."""
+
+    def __init__(self, model: Any) -> None:
+        import comfy.patcher_extension
+
+        self.passes = 0
+        self.model = model.clone()
+        kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
+        self.model.add_wrapper_with_key(kind, "evaluation", self._count)
+
+    def _count(self, executor: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        self.passes += len(x)
+        return executor(x, *args, **kwargs)
+
+
+def worded(text: str, look: int) -> str:
+    """Return a prompt with the words of a look in its places."""
+    hair, skin, background = LOOKS[look].split(", ")
+    return text.format(look=LOOKS[look], hair=hair, skin=skin, background=background)
+
+
+def _code() -> str:
+    """Return a digest of all that decides about the pictures besides the recipe."""
+    files = sorted(file for folder in ("sega_core", "nodes") for file in (ROOT / folder).glob("*.py"))
+    files += [ROOT / "demo" / name for name in ("model.py", "codec.py", "faces.safetensors")]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
