@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import comfy.model_patcher
 import comfy.patcher_extension
 import comfy.samplers
 import comfy.utils
+import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
@@ -53,6 +54,7 @@ class SamplingRun:
         self.schedule = schedule
         self.supplied = supplied
         self.step = 0
+        self.sigma = 0.0
         self.supplied_step = 0
         self.took_part = False
         self.checked = False
@@ -61,10 +63,11 @@ class SamplingRun:
         self.masks: dict[int, Tensor] = {}
         # What the words of each concept were last seen to attend to: caches leave out the network now and then.
         self.attention: dict[int, Tensor] = {}
-        # While a prediction is under way: the latents it is made at, the concepts it needs, what is known already.
+        # While a prediction is under way: the latents it is made at, the concepts that it still needs, and what is
+        # known already.
         self.x: Tensor | None = None
         self.needed: tuple[int, ...] = ()
-        self.differences: dict[int, Tensor] | None = None
+        self.guidance: Tensor | None = None
         self.seen_baseline: Tensor | None = None
 
     def sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -116,7 +119,7 @@ class SamplingRun:
                 "pass, a concept's too; use another sampler"
             )
         # The one number read back per evaluation: which passes to run is decided on the CPU.
-        sigma = float(timestep.max())
+        self.sigma = sigma = float(timestep.max())
         self.step = step_of_sigma(sigma, self.schedule, self.step)
         # Without noise the estimate of the noise means nothing, and the guidance is multiplied by zero.
         self.needed = self.runs[0].needed(self.step) if sigma > 0 else ()
@@ -130,32 +133,33 @@ class SamplingRun:
                 run.forget_momentum()
             self.masks = {}
         self.size = x.shape
-        self.x, self.differences, self.seen_baseline = x, None, None
+        self.x, self.guidance, self.seen_baseline = x, None, None
         if self.needed and _looks_across_the_batch(self.guider.inner_model, options):
-            self.differences = self._evaluate([], x, timestep, options)[1]
+            self._evaluate([], x, timestep, options)
+        elif not self.needed and sigma > 0:
+            # Only what earlier steps left.
+            self.guidance = self._guide({}, timestep)
         denoised = executor(x, timestep, options, seed)
-        if self.needed and self.differences is None:
-            self.differences = self._evaluate([], x, timestep, options, self.seen_baseline)[1]
-        self.x, differences = None, self.differences or {}
+        if self.needed:
+            self._evaluate([], x, timestep, options, self.seen_baseline)
         self.took_part = True
+        guidance, self.x, self.guidance, self.seen_baseline = self.guidance, None, None, None
         if sigma == 0:
             return denoised
-        sigma_of = timestep.view(-1, *[1] * (x.ndim - 1))
-        guidance = self._guidance({c: difference / sigma_of for c, difference in differences.items()}, sigma)
         supplied = None if self.supplied is None else self._supplied(self.supplied, sigma, x)
         if supplied is not None:
             guidance = supplied if guidance is None else guidance + supplied
         if guidance is None:
             return denoised
-        return (denoised - sigma_of * guidance).to(denoised.dtype)
+        sigma_of = timestep.view(-1, *[1] * (x.ndim - 1))
+        return torch.addcmul(denoised, sigma_of, guidance, value=-1).to(denoised.dtype)
 
     def calc_cond_batch(self, args: dict[str, Any]) -> list[Tensor]:
         """Evaluate the host's conds and the concepts that this step needs in one call of the host's."""
         x, sigma, options = args["input"], args["sigma"], args["model_options"]
-        if x is not self.x or not self.needed or self.differences is not None:
+        if x is not self.x or not self.needed:
             return comfy.samplers.calc_cond_batch(args["model"], args["conds"], x, sigma, options)
-        out, self.differences = self._evaluate(args["conds"], x, sigma, options)
-        return out
+        return self._evaluate(args["conds"], x, sigma, options)
 
     def see_baseline(self, args: dict[str, Any]) -> Tensor:
         """Remember the baseline's estimate where a guider with CFG of its own has evaluated it: a post-CFG function."""
@@ -166,8 +170,12 @@ class SamplingRun:
 
     def _evaluate(
         self, conds: list[Any], x: Tensor, sigma: Tensor, options: dict[str, Any], baseline: Tensor | None = None
-    ) -> tuple[list[Tensor], dict[int, Tensor]]:
-        """Run `conds`, this step's concepts and, where nobody else did, the baseline through the model."""
+    ) -> list[Tensor]:
+        """Run `conds`, this step's concepts and, where nobody else did, the baseline through the model.
+
+        Returns what `conds` gave, and keeps the guidance: made at once, because CFG functions may change the prompts'
+        estimates in place, and so that nothing holds on to the concepts' estimates.
+        """
         baseline_cond = self.guider.conds[self.baseline]
         if not self.checked:
             self.checked = True
@@ -194,11 +202,10 @@ class SamplingRun:
         prompts = out[len(passes) :]
         if baseline is None:
             baseline = out[len(keys)] if at is None else prompts[at]
-        # Now, because CFG functions may change the prompts' estimates in place.
-        differences = {
-            c: baseline - _mean([x0 for key, x0 in zip(keys, out, strict=False) if key[2] == c]) for c in self.needed
-        }
-        return prompts, differences
+        estimates = {c: [x0 for key, x0 in zip(keys, out, strict=False) if key[2] == c] for c in self.needed}
+        self.guidance = self._guide(estimates, sigma, baseline)
+        self.needed = ()
+        return prompts
 
     def _attention_maps(self, keys: Sequence[ConceptKey], x: Tensor) -> AttentionMaps | None:
         """Return what watches the concepts whose attention counts; None where there is none."""
@@ -224,22 +231,29 @@ class SamplingRun:
                     "seen, another patch replaces it; set it to 0 (off)"
                 )
 
-    def _guidance(self, differences: dict[int, Tensor], sigma: float) -> Tensor | None:
+    def _guide(
+        self, estimates: dict[int, list[Tensor]], timestep: Tensor, baseline: Tensor | None = None
+    ) -> Tensor | None:
         """Return the guidance of all parts of the latents, in the shape the host samples them in."""
-        unpacked = {c: comfy.utils.unpack_latents(d, self.shapes) for c, d in differences.items()}
         parts = []
-        for i, run in enumerate(self.runs):
-            pieces = {c: of_parts[i] for c, of_parts in unpacked.items()}
+        for part, run in enumerate(self.runs):
+            of_part = {c: [self._part(x0, part) for x0 in texts] for c, texts in estimates.items()}
+            compared_with = None if baseline is None else self._part(baseline, part)
             # Masks are of the picture, which is the first part.
-            masks = {c: self._mask(c, pieces[c]) for c in pieces if self.concepts[c].mask is not None and i == 0}
-            attention = {c: self.attention[c] for c in pieces if c in self.attention}
-            parts.append(run.guidance(self.step, pieces, masks, attention, sigma))
+            masked = [c for c in estimates if self.concepts[c].mask is not None and part == 0]
+            masks = {c: self._mask(c, compared_with) for c in masked}
+            attention = {c: self.attention[c] for c in estimates if c in self.attention}
+            differences = _Differences(of_part, compared_with, timestep)
+            parts.append(run.guidance(self.step, differences, masks, attention, self.sigma))
         return None if parts[0] is None else _packed(parts)
+
+    def _part(self, latents: Tensor, part: int) -> Tensor:
+        return comfy.utils.unpack_latents(latents, self.shapes)[part]
 
     def _name_of(self, index: int) -> str:
         return concept_name(self.node_id, self.concepts, index)
 
-    def _mask(self, index: int, latents: Tensor) -> Tensor:
+    def _mask(self, index: int, latents: Any) -> Tensor:
         """Return a concept's mask in the size of the latents, (B, 1, *spatial)."""
         if index not in self.masks:
             if latents.ndim < 4:
@@ -265,6 +279,28 @@ class SamplingRun:
             )
         batch = [part.expand(shape[0], *part.shape[1:]) for part, shape in zip(parts, self.shapes, strict=True)]
         return _packed(batch)
+
+
+class _Differences(Mapping[int, Tensor]):
+    """Each concept's estimate minus the baseline's, in noise or velocity space, made when it is asked for.
+
+    So there is one of them at a time.
+    """
+
+    def __init__(self, estimates: dict[int, list[Tensor]], baseline: Any, timestep: Tensor) -> None:
+        self.estimates = estimates
+        self.baseline = baseline
+        self.timestep = timestep
+
+    def __getitem__(self, c: int) -> Tensor:
+        difference = self.baseline - _mean(self.estimates[c])
+        return difference / self.timestep.view(-1, *[1] * (difference.ndim - 1))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.estimates)
+
+    def __len__(self) -> int:
+        return len(self.estimates)
 
 
 def _packed(parts: list[Tensor]) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from .concept import Concept, Settings
@@ -73,27 +74,46 @@ class Run:
             Guidance of the same shape, fp32.
         """
         self._begin(step)
-        masks, attention = masks or {}, attention or {}
-        gammas = {
-            c: concept_guidance(difference, self.concepts[c], masks.get(c), attention.get(c))
-            for c, difference in differences.items()
-        }
-        weights = self._weights(step)
-        independent = self.settings.mode == "independent"
-        guidance = self._independent(gammas, weights) if independent else self._reference(step, gammas, weights)
+        independent, weights = self.settings.mode == "independent", self._weights(step)
+        # While some concepts warm up the reference rescales the weights of the others.
+        rescaled = not independent and not self._all_warm(step) and sum(weights) > 0
+        total = sum(weights) if rescaled else 1.0
+        shares: dict[int, Tensor] = {}
+        acting: Tensor | None = None
+        waiting: Tensor | None = None
+        for c, concept in enumerate(self.concepts):
+            if c not in differences:
+                continue
+            gamma = concept_guidance(differences[c], concept, (masks or {}).get(c), (attention or {}).get(c))
+            if self.recorder is not None and weights[c]:
+                shares[c] = weights[c] / total * gamma
+            weighted: Tensor | None = concept.weight * gamma
+            if independent:
+                weighted = self._with_momentum(c, weighted)
+            if weights[c]:
+                acting = _added(acting, weighted)
+            elif not concept.is_cooled(step):
+                waiting = _added(waiting, weighted)
+            # Gone before the next one comes: all concepts need no more memory than one.
+            del gamma, weighted
+        if independent:
+            guidance = acting
+        elif self._all_warm(step):
+            guidance = self._with_momentum(0, acting)
+        else:
+            guidance = None if acting is None else acting / total
+            # The one momentum takes in what still warms up as well.
+            self._with_momentum(0, _added(acting, waiting))
         if self.recorder is not None:
-            shares = {c: weights[c] * gamma for c, gamma in gammas.items() if weights[c]}
             self.recorder.keep(step, sigma, guidance, shares)
         return guidance
 
     def _weights(self, step: int) -> list[float]:
-        """Return what each concept's guidance is multiplied by at this step; 0 where it does not act (equation 8)."""
-        acting = [concept.is_warm(step) and not concept.is_cooled(step) for concept in self.concepts]
-        weights = [concept.weight if acts else 0.0 for concept, acts in zip(self.concepts, acting, strict=True)]
-        total = sum(weights)
-        if self.settings.mode == "independent" or total == 0 or self._all_warm(step):
-            return weights
-        return [weight / total for weight in weights]
+        """Return the weight of each concept that acts at this step, 0 for the others."""
+        return [
+            concept.weight if concept.is_warm(step) and not concept.is_cooled(step) else 0.0
+            for concept in self.concepts
+        ]
 
     def _all_warm(self, step: int) -> bool:
         return all(concept.is_warm(step) for concept in self.concepts)
@@ -105,47 +125,31 @@ class Run:
         # A sampler that goes back further than to the step before finds the oldest momentum that is kept.
         began = self._momenta.get(step, self._momenta[min(self._momenta)])
         kept = {s: momenta for s, momenta in self._momenta.items() if step - 1 <= s < step}
-        self._momenta = {**kept, step: began, step + 1: self._decayed(began)}
+        self._momenta = {**kept, step: began, step + 1: {}}
         self._step = step
 
-    def _reference(self, step: int, gammas: Mapping[int, Tensor], weights: Sequence[float]) -> Tensor | None:
-        # The one momentum takes in what still warms up as well.
-        uncooled = {c: gamma for c, gamma in gammas.items() if not self.concepts[c].is_cooled(step)}
-        with_momentum = self._with_momentum(0, _sum(self.concepts[c].weight * g for c, g in uncooled.items()))
-        if self._all_warm(step):
-            return with_momentum
-        return _sum(weights[c] * gamma for c, gamma in gammas.items() if weights[c])
-
-    def _independent(self, gammas: Mapping[int, Tensor], weights: Sequence[float]) -> Tensor | None:
-        active: list[Tensor] = []
-        for c, gamma in gammas.items():
-            with_momentum = self._with_momentum(c, self.concepts[c].weight * gamma)
-            if with_momentum is not None and weights[c]:
-                active.append(with_momentum)
-        return _sum(active)
-
     def _with_momentum(self, key: int, guidance: Tensor | None) -> Tensor | None:
-        """Add the momentum to the weighted guidance (equation 9) and update it (equation 10)."""
+        """Add the momentum to the weighted guidance, in place (equation 9), and update it (equation 10)."""
         scale, beta = self.settings.momentum_scale, self.settings.momentum_beta
+        momentum = self._momenta[self._step].get(key)
         if scale == 0:
             return guidance
-        momentum = self._momenta[self._step].get(key)
-        if momentum is not None:
-            guidance = scale * momentum if guidance is None else guidance + scale * momentum
-        if guidance is None:
-            return None
-        kept = (1 - beta) * guidance
-        self._momenta[self._step + 1][key] = kept if momentum is None else beta * momentum + kept
+        if momentum is None:
+            if guidance is not None:
+                self._momenta[self._step + 1][key] = (1 - beta) * guidance
+            return guidance
+        guidance = scale * momentum if guidance is None else guidance.add_(momentum, alpha=scale)
+        self._momenta[self._step + 1][key] = torch.lerp(guidance, momentum, beta)
         return guidance
 
     def _decayed(self, momenta: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """Return the momenta after a step without any estimate; what an evaluation of the step overwrites."""
+        """Return the momenta after a step without any estimate."""
         factor = self.settings.momentum_beta + (1 - self.settings.momentum_beta) * self.settings.momentum_scale
         return {key: factor * momentum for key, momentum in momenta.items()}
 
 
-def _sum(terms: Iterable[Tensor]) -> Tensor | None:
-    total: Tensor | None = None
-    for term in terms:
-        total = term if total is None else total + term
-    return total
+def _added(total: Tensor | None, term: Tensor | None) -> Tensor | None:
+    """Return the sum, in the memory of the first."""
+    if total is None or term is None:
+        return term if total is None else total
+    return total.add_(term)

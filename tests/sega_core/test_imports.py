@@ -33,9 +33,9 @@ def is_standard(name: str) -> bool:
 
 
 @pytest.mark.parametrize("file", CORE, ids=lambda file: file.name)
-def test_the_core_imports_torch_and_itself_alone(file: Path) -> None:
+def test_the_core_imports_torch_numpy_and_itself_alone(file: Path) -> None:
     for name in imported(file):
-        assert is_standard(name) or name.startswith(("torch", "safetensors", "pack.sega_core.")), name
+        assert is_standard(name) or name.startswith(("torch", "numpy", "safetensors", "pack.sega_core.")), name
 
 
 @pytest.mark.parametrize("file", NODES, ids=lambda file: file.name)
