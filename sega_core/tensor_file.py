@@ -60,5 +60,6 @@ def read(path: Path, form: str) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _require_plain_numbers(name: str, tensor: Tensor) -> None:
     if tensor.is_complex() or (tensor.is_floating_point() and tensor.element_size() < 2):
         raise ValueError(f"{name} must hold whole numbers or floats of 16 bits or more, got {tensor.dtype}")
-    if tensor.is_floating_point() and not tensor.isfinite().all():
-        raise ValueError(f"{name} must be finite, got NaN or infinity")
+    # What is read is computed with in 32 bits.
+    if tensor.is_floating_point() and not tensor.float().isfinite().all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity, or numbers too large for 32 bits")
