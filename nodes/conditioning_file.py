@@ -55,11 +55,12 @@ def load(path: Path) -> list[Any]:
         raise ValueError(f"{path.name}: entries must be JSON: {error}") from error
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(f"{path.name}: entries must be a list of at least one entry")
+    numbered = {str(number): entry for number, entry in enumerate(entries)}
     for name, tensor in tensors.items():
         number, _, key = name.partition(".")
-        if not (number.isdecimal() and int(number) < len(entries) and key):
+        if number not in numbered or not key:
             raise ValueError(f"{path.name}: the tensor {name!r} belongs to no entry")
-        entries[int(number)][key] = tensor
+        numbered[number][key] = tensor
     for entry in entries:
         if unknown := entry.keys() & NOT_TEXT:
             raise ValueError(f"{path.name}: {', '.join(sorted(unknown))} is no text")

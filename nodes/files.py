@@ -80,7 +80,7 @@ def output_file(node_id: str, prefix: str, kind: str) -> Path:
         ValueError: the prefix leads out of the folder.
     """
     folder = folder_paths.get_output_directory()
-    if not _is_inside(Path(folder), prefix) or not os.path.basename(prefix):
+    if not isinstance(prefix, str) or not _is_inside(Path(folder), prefix) or not os.path.basename(prefix):
         raise ValueError(
             f"{node_id}: filename_prefix must be a name in ComfyUI's output folder, such as 'sega/{kind}', got "
             f"{prefix!r}"
@@ -97,7 +97,8 @@ def as_result(file: Path) -> dict[str, str]:
 
 
 def _is_inside(folder: Path, name: str) -> bool:
-    if "\0" in name:
+    # Half a surrogate pair is no part of a name either.
+    if "\0" in name or name != name.encode(errors="ignore").decode():
         return False
     base = os.path.abspath(folder)
     path = os.path.abspath(os.path.join(base, name))
