@@ -14,7 +14,6 @@ from demo.measure import Edit
 
 from . import statistics
 from .regions import background
-from .statistics import Estimate
 from .studio import Faces
 
 # A pixel counts as unchanged when no channel changed by more than this, of 255.
@@ -27,17 +26,22 @@ class Outcome:
 
     Args:
         eligible: (N,), these faces among all.
-        done: (F,), whether all edits succeeded; the rest is of the same F eligible faces.
+        each: (edits, F), which of the edits succeeded; this and the rest is of the F eligible faces.
         kept: per attribute that no edit is about, (F,), whether it stayed.
         change: (F,), the mean change of a channel of a pixel of the background, of 255.
         unchanged: (F,), the share of the background's pixels that changed by no more than TOLERANCE.
     """
 
     eligible: NDArray[np.bool_]
-    done: NDArray[np.bool_]
+    each: NDArray[np.bool_]
     kept: dict[str, NDArray[np.bool_]]
     change: NDArray[np.float64]
     unchanged: NDArray[np.float64]
+
+    @property
+    def done(self) -> NDArray[np.bool_]:
+        """Whether all edits succeeded, (F,)."""
+        return self.each.all(0)
 
     @property
     def isolation(self) -> NDArray[np.float64]:
@@ -50,17 +54,14 @@ class Outcome:
         worst = min(kept, key=lambda name: kept[name].value)
         return {
             "faces": len(self.done),
-            "success": asdict(self.success),
+            "success": asdict(statistics.share(int(self.done.sum()), len(self.done))),
+            "each": [asdict(statistics.share(int(done.sum()), len(done))) for done in self.each],
             "isolation": asdict(statistics.mean(self.isolation)),
             "kept": {name: asdict(estimate) for name, estimate in kept.items()},
             "worst": worst,
             "background change": asdict(statistics.mean(self.change)),
             "background unchanged": asdict(statistics.mean(self.unchanged)),
         }
-
-    @property
-    def success(self) -> Estimate:
-        return statistics.share(int(self.done.sum()), len(self.done))
 
 
 def compare(edits: Sequence[Edit], before: Faces, after: Faces) -> Outcome:
@@ -73,12 +74,12 @@ def compare(edits: Sequence[Edit], before: Faces, after: Faces) -> Outcome:
     eligible = np.all([_is(edit, before) != (edit.direction == "add") for edit in edits], axis=0)
     if not eligible.any():
         raise ValueError(f"no face could show {', '.join(f'{edit.direction} {edit.text}' for edit in edits)}")
-    done = np.all([_is(edit, after) == (edit.direction == "add") for edit in edits], axis=0)
+    each = np.stack([_is(edit, after) == (edit.direction == "add") for edit in edits])
     kept = {name: (before.judged[name] == after.judged[name])[eligible] for name in ATTRIBUTES if name not in edited}
     difference = np.abs(after.images[eligible].astype(np.int16) - before.images[eligible].astype(np.int16))
     outside = difference[:, background(edited)]
     unchanged = (outside.max(-1) <= TOLERANCE).mean(1)
-    return Outcome(eligible, done[eligible], kept, outside.mean((1, 2)), unchanged)
+    return Outcome(eligible, each[:, eligible], kept, outside.mean((1, 2)), unchanged)
 
 
 def _is(edit: Edit, faces: Faces) -> NDArray[np.bool_]:

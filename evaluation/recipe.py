@@ -11,8 +11,8 @@ from typing import Any, Literal
 from demo.measure import Edit
 from demo.run import EDITS, concept
 
-# Settings are searched on other faces than those that are reported; the demo's own seeds are others again.
-SEED, SEARCH_SEED = 1000, 5000
+# Settings are searched on other faces than those that are reported; the demo has others again.
+SEED, OTHER_SEED, THIRD_SEED, SEARCH_SEED = 1000, 2000, 3000, 5000
 
 # As the shipped workflows have them.
 SETTINGS: dict[str, Any] = {"momentum_scale": 0.1, "momentum_beta": 0.4, "mode": "independent", "baseline": "auto"}
@@ -25,9 +25,10 @@ class Recipe:
     """How to draw faces.
 
     Args:
-        prompt: with the places {look}, {hair}, {skin} and {background} for the four looks of the demo.
+        prompt: with the places {look}, {hair}, {skin} and {background} for the four looks of the demo, and {other} for
+            the next look.
         negative: the negative prompt.
-        concepts: each a SEGAConcept node's values.
+        concepts: each a SEGAConcept node's values; the text may have the same places.
         settings: a SEGASampler node's settings, where they are not SETTINGS.
         average: another prompt and its share in the conditioning, by the host's ConditioningAverage.
         way: "nodes" is SEGASampler, without concepts the host's sampling; "perpneg" the host's PerpNegGuider;
@@ -35,6 +36,7 @@ class Recipe:
         perpneg_scale: PerpNegGuider's neg_scale.
         guidance_of: a recipe whose guidance is added to this one's.
         seed: of the first look; the others count on.
+        looks: which of the four looks.
     """
 
     prompt: str
@@ -46,6 +48,7 @@ class Recipe:
     perpneg_scale: float = 1.0
     guidance_of: Recipe | None = None
     seed: int = SEED
+    looks: tuple[int, ...] = (0, 1, 2, 3)
 
     @property
     def key(self) -> str:

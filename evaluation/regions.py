@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from demo.faces import SIZE
 
-# Left, top, right, bottom in pixels: the room of the attribute over all places and proportions of a face (demo/faces.py),
+# Left, top, right, bottom in pixels: the room of the attribute at all places and proportions of a face (demo/faces.py),
 # in whole cells of the latent, each of which is 8 x 8 pixels.
 REGIONS = {
     "mouth": (32, 64, 96, 112),

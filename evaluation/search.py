@@ -16,12 +16,12 @@ from .studio import Faces, Studio
 
 # What a concept's settings may be; one at a time is changed, in this order.
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "attention_threshold": (0.0, 0.6, 0.75, 0.85),
-    "threshold_over": ("channel", "space"),
-    "threshold": (0.6, 0.8, 0.85, 0.9, 0.95, 0.98),
+    "cooldown_steps": (0, 4, 6, 8, 12),
     "warmup_steps": (0, 1, 2, 3, 4, 6),
     "guidance_scale": (4.0, 6.0, 8.0, 10.0, 12.0, 16.0),
-    "cooldown_steps": (0, 8, 12, 16),
+    "threshold_over": ("channel", "space"),
+    "attention_threshold": (0.0, 0.7, 0.85),
+    "threshold": (0.6, 0.8, 0.85, 0.9, 0.95, 0.98),
 }
 ROUNDS = 2
 WANTED_SUCCESS = 0.98

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
 from demo import classifier, in_process
 from demo.run import LOOKS, ROOT
@@ -42,12 +43,6 @@ class Faces:
     def judged(self) -> dict[str, NDArray[np.intp]]:
         return {name: chances.argmax(1) for name, chances in self.chances.items()}
 
-    def of_look(self, look: int) -> Faces:
-        """Return the faces of one look alone."""
-        count = len(self.images) // len(LOOKS)
-        part = slice(look * count, (look + 1) * count)
-        return Faces(self.images[part], {name: chances[part] for name, chances in self.chances.items()}, self.passes)
-
 
 class Studio:
     """Draws recipes; what it drew is kept on disk, for as long as the code that draws is the same.
@@ -69,30 +64,36 @@ class Studio:
         self.model, self.clip, self.vae = model.load()
         self.judge = classifier.load()
         self._seen: dict[str, Faces] = {}
+        self._guidance: dict[tuple[str, int], Any] = {}
+        self.bar = tqdm(bar_format="{desc}: {n} faces drawn, {elapsed}")
 
     def draw(self, recipe: Recipe) -> Faces:
         """Return the faces of a recipe, drawn now or before."""
         if recipe.key not in self._seen:
-            self._seen[recipe.key] = self._judged(*self._latents(recipe))
+            self._seen[recipe.key] = self._judged(*self.latents(recipe))
         return self._seen[recipe.key]
 
     def guidance(self, recipe: Recipe, look: int) -> Any:
         """Return the guidance that SEGASampler gives out for one look."""
-        with torch.inference_mode():
-            return self._sample(recipe, look)[1]
+        if (recipe.key, look) not in self._guidance:
+            with torch.inference_mode():
+                self._guidance[recipe.key, look] = self._sample(recipe, look)[1]
+        return self._guidance[recipe.key, look]
 
-    def _latents(self, recipe: Recipe) -> tuple[Tensor, float]:
+    def latents(self, recipe: Recipe) -> tuple[Tensor, float]:
+        """Return the latents of a recipe and the passes of the UNet per face and step."""
         file = self.folder / f"{recipe.key}.npz"
         if file.exists():
             with np.load(file) as kept:
                 return torch.from_numpy(kept["latents"]), float(kept["passes"])
         counter = Passes(self.model)
         with torch.inference_mode():
-            latents = torch.cat([self._sample(recipe, look, counter.model)[0] for look in range(len(LOOKS))])
+            latents = torch.cat([self._sample(recipe, look, counter.model)[0] for look in recipe.looks])
         passes = counter.passes / (len(latents) * STEPS)
         unfinished = file.with_suffix(".part.npz")
         np.savez(unfinished, latents=latents.numpy(), passes=passes)
         unfinished.rename(file)
+        self.bar.update(len(latents))
         return latents, passes
 
     def _judged(self, latents: Tensor, passes: float) -> Faces:
@@ -105,9 +106,7 @@ class Studio:
         """Return the latents and the guidance of one look."""
         model = model or self.model
         if recipe.way == "diffusers":
-            from .reference import Reference
-
-            return Reference(self).sample(recipe, look), None
+            return self.reference.sample(recipe, look), None
         positive, negative = (self.encode(worded(text, look)) for text in (recipe.prompt, recipe.negative))
         if recipe.average:
             positive = self._averaged(positive, self.encode(worded(recipe.average[0], look)), recipe.average[1])
@@ -126,11 +125,19 @@ class Studio:
             negative=negative,
             latent_image=self.empty(),
             denoise=1.0,
-            concepts=self.stack(recipe),
+            concepts=self._stack(recipe, look),
             guidance=borrowed,
             **{**SETTINGS, **recipe.settings},
         ).args
         return latent["samples"], guidance
+
+    @cached_property
+    def reference(self) -> Any:
+        """Diffusers' pipeline on the demo model's weights."""
+        # It needs the configured host.
+        from .reference import Reference
+
+        return Reference(self)
 
     def _perp_neg(self, recipe: Recipe, model: Any, seed: int, positive: Any, negative: Any) -> Tensor:
         """Sample with the host's PerpNegGuider, along the same noise levels."""
@@ -151,12 +158,15 @@ class Studio:
 
         return host_nodes.ConditioningAverage().addWeighted(other, prompt, strength)[0]
 
-    def stack(self, recipe: Recipe) -> Any:
+    def _stack(self, recipe: Recipe, look: int) -> Any:
         """Return the recipe's SEGA_CONCEPT_STACK, or None."""
         if not recipe.concepts:
             return None
         nodes = self.pack.nodes
-        concepts = [nodes.SEGAConcept.execute(self.clip, **values)[0] for values in recipe.concepts]
+        concepts = [
+            nodes.SEGAConcept.execute(self.clip, **{**values, "text": worded(values["text"], look)})[0]
+            for values in recipe.concepts
+        ]
         return nodes.SEGAConceptStack.execute({f"concept_{i}": concept for i, concept in enumerate(concepts)})[0]
 
     def encode(self, text: str) -> Any:
@@ -185,7 +195,8 @@ class Passes:
 def worded(text: str, look: int) -> str:
     """Return a prompt with the words of a look in its places."""
     hair, skin, background = LOOKS[look].split(", ")
-    return text.format(look=LOOKS[look], hair=hair, skin=skin, background=background)
+    other = LOOKS[(look + 1) % len(LOOKS)]
+    return text.format(look=LOOKS[look], other=other, hair=hair, skin=skin, background=background)
 
 
 def _code() -> str:

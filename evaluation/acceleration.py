@@ -1,0 +1,55 @@
+"""What the approximate acceleration costs: passes of the UNet against success and isolation, four concepts at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from . import statistics
+from .outcome import compare
+from .recipe import ADDS, edited, plain
+from .studio import Studio
+
+# Of CFG alone, per face and step.
+PLAIN_PASSES = 2
+# The concepts' values and the sampler's settings of each way; the first is the exact one.
+WAYS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
+    "every pass": ({}, {}),
+    "momentum off": ({}, {"momentum_scale": 0.0}),
+    **{f"reuse {steps}": ({}, {"reuse_steps": steps}) for steps in (2, 3, 4, 5)},
+    **{f"tolerance {tolerance:g}": ({}, {"warmup_tolerance": tolerance}) for tolerance in (0.01, 0.05, 0.2)},
+    **{f"cool-down {steps}": ({"cooldown_steps": steps}, {}) for steps in (16, 12, 10, 8)},
+    "reuse 2, tolerance 0.05": ({}, {"reuse_steps": 2, "warmup_tolerance": 0.05}),
+    "reuse 3, tolerance 0.05": ({}, {"reuse_steps": 3, "warmup_tolerance": 0.05}),
+    "cool-down 12, momentum off": ({"cooldown_steps": 12}, {"momentum_scale": 0.0}),
+    "reuse 2, cool-down 12": ({"cooldown_steps": 12}, {"reuse_steps": 2}),
+    "reuse 2, cool-down 16": ({"cooldown_steps": 16}, {"reuse_steps": 2}),
+    "reuse 3, cool-down 16": ({"cooldown_steps": 16}, {"reuse_steps": 3}),
+    "reuse 3, momentum off": ({}, {"reuse_steps": 3, "momentum_scale": 0.0}),
+    "reuse 4, momentum off": ({}, {"reuse_steps": 4, "momentum_scale": 0.0}),
+    "reuse 2, cool-down 12, momentum off": ({"cooldown_steps": 12}, {"reuse_steps": 2, "momentum_scale": 0.0}),
+}
+
+
+def acceleration(studio: Studio) -> dict[str, Any]:
+    """Return the passes, success and isolation of each way, and what it loses against every pass, paired by face."""
+    before = studio.draw(plain(*ADDS))
+    full = compare(ADDS, before, studio.draw(edited(*ADDS)))
+    rows = []
+    for name, (values, shared) in WAYS.items():
+        after = studio.draw(edited(*ADDS, settings=shared, **values))
+        outcome = compare(ADDS, before, after)
+        each, kept = outcome.each.mean(0), outcome.isolation
+        rows.append(
+            {
+                "way": name,
+                "passes": after.passes,
+                "cost": after.passes / PLAIN_PASSES,
+                **outcome.figures(),
+                "mean success": asdict(statistics.mean(each)),
+                "success lost": asdict(statistics.mean(full.each.mean(0) - each)),
+                "isolation lost": asdict(statistics.mean(full.isolation - kept)),
+            }
+        )
+    return {"ways": rows}

@@ -1,0 +1,162 @@
+"""The figures as plots, readable without colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from .report import SUCCESS_COST, TARGET
+
+BLUE, ORANGE, GREY, INK = "#0072b2", "#d55e00", "#8a8a8a", "#222222"
+MARKERS = "osD^vPX*"
+STYLE = {
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.8,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "svg.hashsalt": "evaluation",
+}
+
+
+def plot(parts: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Write the plots of all parts that were measured; return their files."""
+    makers = {
+        "alternatives": ("alternatives", _alternatives),
+        "properties": ("strength", _strength),
+        "settings": ("settings", _settings),
+        "acceleration": ("acceleration", _acceleration),
+    }
+    written = []
+    with mpl.rc_context(STYLE):
+        for part, (name, make) in makers.items():
+            if part in parts:
+                figure = make(parts[part])
+                written.append(folder / f"{name}.webp")
+                figure.savefig(written[-1], dpi=110, bbox_inches="tight", pil_kwargs={"quality": 85})
+                plt.close(figure)
+    return written
+
+
+def _panels(columns: int, height: float = 4.6) -> tuple[Figure, Sequence[Axes]]:
+    figure, axes = plt.subplots(1, columns, figsize=(5.6 * columns, height), layout="constrained")
+    return figure, list(axes)
+
+
+def _mean_points(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
+    """Return (success, isolation), in the mean over the edits, of each strength that all edits have."""
+    edits = {row["edit"] for row in rows}
+    found = []
+    for strength in sorted({row["strength"] for row in rows}):
+        at = [row for row in rows if row["strength"] == strength]
+        if {row["edit"] for row in at} == edits:
+            found.append(tuple(sum(row[name]["value"] for row in at) / len(at) for name in ("success", "isolation")))
+    return found
+
+
+def _alternatives(part: Mapping[str, Any]) -> Figure:
+    figure, axes = _panels(2, 5.2)
+    for axis, (sign, title) in zip(axes, (("+", "Adding"), ("-", "Removing")), strict=True):
+        rows = [row for row in part["ways"] if row["edit"].startswith(sign)]
+        names = [name for name in dict.fromkeys(row["way"] for row in rows) if name != "ours"]
+        for name, marker in zip(names, MARKERS, strict=False):
+            points = _mean_points([row for row in rows if row["way"] == name])
+            colour = ORANGE if name == "diffusers' SEGA" else GREY
+            axis.plot(*zip(*points, strict=True), marker, color=colour, ls="-", lw=1, ms=7, label=name)
+        points = [(0.0, 1.0), *_mean_points([row for row in rows if row["way"] == "ours"])]
+        axis.plot(*zip(*points, strict=True), "o-", color=BLUE, lw=2.2, ms=6, label="this pack, rising scale", zorder=5)
+        best = [row for row in rows if row.get("recommended")]
+        x, y = (sum(row[name]["value"] for row in best) / len(best) for name in ("success", "isolation"))
+        axis.plot(x, y, "o", mfc="none", mec=BLUE, ms=14, mew=2, label="recommended settings", zorder=6)
+        axis.axvline(TARGET, color=INK, lw=0.8, ls=":")
+        axis.axhline(TARGET, color=INK, lw=0.8, ls=":")
+        axis.set(title=f"{title}, mean of the edits", xlabel="success", xlim=(-0.03, 1.04))
+        axis.xaxis.set_major_formatter(PercentFormatter(1))
+        axis.yaxis.set_major_formatter(PercentFormatter(1))
+        axis.legend(loc="lower left", fontsize=9)
+    axes[0].set_ylabel("isolation: other attributes kept")
+    return figure
+
+
+def _strength(part: Mapping[str, Any]) -> Figure:
+    figure, axes = _panels(2)
+    for axis, (sign, title) in zip(axes, (("+", "Adding"), ("-", "Removing")), strict=True):
+        rows = [row for row in part["strength"] if row["edit"].startswith(sign)]
+        looks = zip((BLUE, ORANGE, INK, GREY), ("o-", "s--", "^-.", "D:"), strict=True)
+        for row, (colour, line) in zip(rows, looks, strict=True):
+            values = [chance["value"] for chance in row["chance"]]
+            low, high = ([chance[side] for chance in row["chance"]] for side in ("low", "high"))
+            axis.plot(row["scales"], values, line, color=colour, label=row["edit"][2:], ms=6)
+            axis.fill_between(row["scales"], low, high, color=colour, alpha=0.12, lw=0)
+        axis.set(title=title, xlabel="guidance scale", ylim=(-0.03, 1.04), xticks=rows[0]["scales"])
+        axis.yaxis.set_major_formatter(PercentFormatter(1))
+        axis.legend(loc="center right")
+    axes[0].set_ylabel("probability of the attribute")
+    return figure
+
+
+def _settings(part: Mapping[str, Any]) -> Figure:
+    groups = list(dict.fromkeys(row["setting"] for row in part["settings"] if row["setting"] != "baseline"))
+    figure, axes = plt.subplots(2, 3, figsize=(12.5, 6.6), layout="constrained", sharey=True)
+    for axis, name in zip(axes.flat, groups, strict=True):
+        rows = [row for row in part["settings"] if row["setting"] == name]
+        places = range(len(rows))
+        for figure_name, colour, line, shift in (("success", ORANGE, "s--", -0.06), ("isolation", BLUE, "o-", 0.06)):
+            values = [row[figure_name]["value"] for row in rows]
+            errors = [
+                [value - row[figure_name]["low"] for value, row in zip(values, rows, strict=True)],
+                [row[figure_name]["high"] - value for value, row in zip(values, rows, strict=True)],
+            ]
+            at = [place + shift for place in places]
+            axis.errorbar(at, values, errors, fmt=line, color=colour, capsize=3, lw=1.5, ms=6, label=figure_name)
+        axis.axhline(TARGET, color=INK, lw=0.8, ls=":")
+        labels = ["never" if name == "cooldown_steps" and not row["value"] else f"{row['value']:g}" for row in rows]
+        axis.set(title=name.replace("_steps", ", step of 20"), xticks=list(places), xticklabels=labels)
+        axis.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.flat[0].legend(loc="lower left")
+    return figure
+
+
+def _acceleration(part: Mapping[str, Any]) -> Figure:
+    figure, axes = _panels(2)
+    for axis, (lost, title) in zip(
+        axes, (("success lost", "Success lost"), ("isolation lost", "Isolation lost")), strict=True
+    ):
+        for row in part["ways"]:
+            estimate = row[lost]
+            y = 100 * estimate["value"]
+            errors = [[y - 100 * estimate["low"]], [100 * estimate["high"] - y]]
+            name = row["way"]
+            colour = BLUE if "reuse" in name or "tolerance" in name else ORANGE if "cool" in name else INK
+            marker = "D" if "," in name else "o"
+            axis.errorbar(row["cost"], y, errors, fmt=marker, color=colour, capsize=2, lw=1, ms=6)
+        axis.axvspan(1, SUCCESS_COST, color="#e9f2f8", zorder=0)
+        axis.axhline(1, color=INK, lw=0.8, ls=":")
+        axis.set(title=f"{title} against every pass, points", xlabel="cost, times plain CFG", xlim=(1, 3.1))
+    handles = [
+        plt.Line2D([], [], marker=marker, color=colour, ls="", label=label)
+        for marker, colour, label in (
+            ("o", BLUE, "re-use or tolerance"),
+            ("o", ORANGE, "cool-down"),
+            ("D", GREY, "combined"),
+            ("o", INK, "exact"),
+        )
+    ]
+    axes[1].legend(handles=handles, loc="upper right")
+    return figure

@@ -1,0 +1,289 @@
+"""The figures as tables, put between the markers of the report's hand-written page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+TARGET = 0.95
+SUCCESS_COST, LOSS = 1.5, 0.01
+
+Figures = Mapping[str, Any]
+
+
+def fill(page: Path, tables: Mapping[str, str]) -> None:
+    """Replace what stands between `<!-- name -->` and `<!-- /name -->` for each table.
+
+    Raises:
+        ValueError: the page has no such markers.
+    """
+    text = page.read_text(encoding="utf-8")
+    for name, table in tables.items():
+        pattern = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"{page.name} has no markers for {name!r}")
+        text = pattern.sub(lambda found, table=table: f"{found[1]}\n{table}\n{found[2]}", text)
+    page.write_text(text, encoding="utf-8")
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table."""
+    header = list(header)
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+def percent(estimate: Figures) -> str:
+    """Return a share with its interval: "96.9% (92.4-98.8)"."""
+    return f"{estimate['value']:.1%} ({estimate['low'] * 100:.1f}-{estimate['high'] * 100:.1f})"
+
+
+def number(estimate: Figures) -> str:
+    return f"{estimate['value']:.2f} ({estimate['low']:.2f}-{estimate['high']:.2f})"
+
+
+def points(estimate: Figures) -> str:
+    """Return a difference of shares in percentage points, with its sign."""
+    value, low, high = (round(estimate[name] * 100, 1) + 0.0 for name in ("value", "low", "high"))
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def met(holds: bool) -> str:
+    return "met" if holds else "**missed**"
+
+
+def tables(parts: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tables of all parts that were measured, by the name of their markers."""
+    made: dict[str, str] = {}
+    for part, makers in MAKERS.items():
+        if part in parts:
+            made |= {name: maker(parts[part]) for name, maker in makers.items()}
+    return made
+
+
+def _edits(part: Figures, counts: range) -> str:
+    rows = [
+        (
+            row["edit"],
+            str(row["faces"]),
+            percent(row["success"]),
+            percent(row["isolation"]),
+            f"{row['worst']} {row['kept'][row['worst']]['value']:.0%}",
+            number(row["background change"]),
+            f"{row['background unchanged']['value']:.1%}",
+            met(min(row["success"]["value"], row["isolation"]["value"]) >= TARGET),
+        )
+        for row in part["edits"]
+        if row["count"] in counts
+    ]
+    header = (
+        "edit",
+        "faces",
+        "success",
+        "isolation",
+        "least kept",
+        "background change",
+        "background unchanged",
+        f"both {TARGET:.0%}",
+    )
+    return table(header, rows)
+
+
+def _strength(part: Figures) -> str:
+    scales = part["strength"][0]["scales"]
+    rows = [
+        (
+            row["edit"],
+            *(f"{chance['value']:.0%}" for chance in row["chance"]),
+            number(row["rank correlation"]),
+            percent(row["never falls"]),
+        )
+        for row in part["strength"]
+    ]
+    return table(("edit", *(f"scale {scale:g}" for scale in scales), "rank correlation", "faces in order"), rows)
+
+
+def _prompts(part: Figures) -> str:
+    rows = []
+    for form in dict.fromkeys(row["form"] for row in part["prompts"]):
+        of_form = [row for row in part["prompts"] if row["form"] == form]
+        worst = {name: min(of_form, key=lambda row, name=name: row[name]["value"]) for name in ("success", "isolation")}
+        cells = [f"`{form}`"]
+        for name, row in worst.items():
+            mean = sum(each[name]["value"] for each in of_form) / len(of_form)
+            cells += [f"{mean:.1%}", f"{row['edit']} {row[name]['value']:.1%}"]
+        rows.append(cells)
+    return table(("prompt", "mean success", "least", "mean isolation", "least"), rows)
+
+
+def _seeds(part: Figures) -> str:
+    rows = []
+    for row in part["seeds"]:
+        cells = [row["edit"]]
+        for name in ("success", "isolation"):
+            values = [figures[name]["value"] for figures in row["seeds"]]
+            cells += [" / ".join(f"{value:.1%}" for value in values), f"{(max(values) - min(values)) * 100:.1f}"]
+        rows.append(cells)
+    return table(("edit", "success per seed", "spread, points", "isolation per seed", "spread, points"), rows)
+
+
+def _uniqueness(part: Figures) -> str:
+    rows = [
+        (
+            row["edit"],
+            percent(row["own"]["success"]),
+            percent(row["other prompt"]["success"]),
+            percent(row["other noise"]["success"]),
+            number(row["cosine to other prompt"]),
+            number(row["cosine to other noise"]),
+        )
+        for row in part["uniqueness"]
+    ]
+    header = (
+        "edit",
+        "success, own guidance",
+        "guidance from another prompt",
+        "guidance from other noise",
+        "cosine, other prompt",
+        "cosine, other noise",
+    )
+    return table(header, rows)
+
+
+def _ways(part: Figures) -> str:
+    rows = [
+        (
+            row["edit"],
+            row["way"] + (" (recommended)" if row.get("recommended") else ""),
+            f"{row['strength']:g}",
+            percent(row["success"]),
+            percent(row["isolation"]),
+            number(row["background change"]),
+            points(row["gain"]) if "gain" in row else "",
+            met(row["gain"]["value"] > 0) if "gain" in row and row["success"]["value"] > 0 else "",
+        )
+        for row in part["ways"]
+    ]
+    header = (
+        "edit",
+        "way",
+        "strength",
+        "success",
+        "isolation",
+        "background change",
+        "ours more isolated by, points",
+        "better",
+    )
+    return table(header, rows)
+
+
+def _duels(part: Figures) -> str:
+    """Sum the alternatives up: at how many of a way's strengths ours keeps more, or no less, at the same success."""
+    rows = []
+    for way in dict.fromkeys(row["way"] for row in part["ways"] if "gain" in row):
+        gains = [row["gain"] for row in part["ways"] if row["way"] == way and row["success"]["value"] > 0]
+        rows.append(
+            (
+                way,
+                str(len(gains)),
+                str(sum(gain["low"] > 0 for gain in gains)),
+                str(sum(gain["low"] <= 0 <= gain["high"] for gain in gains)),
+                str(sum(gain["high"] < 0 for gain in gains)),
+                f"{100 * sum(gain['value'] for gain in gains) / max(1, len(gains)):+.1f}",
+            )
+        )
+    return table(("way", "points", "ours better", "undecided", "ours worse", "mean gain, points"), rows)
+
+
+def _agreement(part: Figures) -> str:
+    rows = [
+        (edit, f"{error['median']:.1e}", f"{error['worst']:.1e}") for edit, error in part["reference"]["errors"].items()
+    ]
+    return table(("edit", "relative L2, median face", "worst face"), rows)
+
+
+def _settings(part: Figures) -> str:
+    rows = [
+        (
+            row["setting"],
+            str(row["value"]),
+            percent(row["success"]),
+            percent(row["isolation"]),
+            number(row["background change"]),
+        )
+        for row in part["settings"]
+    ]
+    return table(("setting", "value", "success", "isolation", "background change"), rows)
+
+
+def _modes(part: Figures) -> str:
+    rows = [
+        (row["mode"], percent(row["success"]), percent(row["isolation"]), number(row["background change"]))
+        for row in part["modes"]
+    ]
+    return table(("mode", "success of all", "isolation", "background change"), rows)
+
+
+def _winners(part: Figures) -> str:
+    rows = []
+    for row in part["winners"]:
+        values = row["values"]
+        rows.append(
+            (
+                row["edit"],
+                f"{values['guidance_scale']:g}",
+                f"{values['threshold']:g} {values['threshold_over']}",
+                f"{values['attention_threshold']:g}",
+                f"{values['warmup_steps']}-{values['cooldown_steps'] or 'end'}",
+                percent(row["success"]),
+                percent(row["isolation"]),
+            )
+        )
+    return table(("edit", "scale", "threshold", "attention", "steps", "success", "isolation"), rows)
+
+
+def _acceleration(part: Figures) -> str:
+    rows = []
+    for row in part["ways"]:
+        lost = max(row["success lost"]["value"], row["isolation lost"]["value"])
+        rows.append(
+            (
+                row["way"],
+                f"{row['passes']:.2f}",
+                f"{row['cost']:.2f}",
+                percent(row["mean success"]),
+                percent(row["isolation"]),
+                points(row["success lost"]),
+                points(row["isolation lost"]),
+                met(row["cost"] <= SUCCESS_COST and lost <= LOSS),
+            )
+        )
+    header = (
+        "way",
+        "passes per step",
+        "times CFG",
+        "success of each",
+        "isolation",
+        "success lost, points",
+        "isolation lost, points",
+        "target",
+    )
+    return table(header, rows)
+
+
+MAKERS = {
+    "properties": {
+        "singles": lambda part: _edits(part, range(1, 2)),
+        "groups": lambda part: _edits(part, range(2, 5)),
+        "strength": _strength,
+        "prompts": _prompts,
+        "seeds": _seeds,
+        "uniqueness": _uniqueness,
+    },
+    "alternatives": {"duels": _duels, "ways": _ways, "agreement": _agreement},
+    "settings": {"settings": _settings, "modes": _modes},
+    "search": {"winners": _winners},
+    "acceleration": {"acceleration": _acceleration},
+}
