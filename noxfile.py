@@ -70,6 +70,12 @@ def train(session: nox.Session) -> None:
 
 
 @nox.session
+def evaluate(session: nox.Session) -> None:
+    """Measure how good the edits are, in about 40 minutes; arguments follow --, see `nox -s evaluate -- --help`."""
+    _run_module(session, "evaluation", *session.posargs)
+
+
+@nox.session
 def pictures(session: nox.Session) -> None:
     """Make the templates, their thumbnails and the help pages' pictures again, and README's from the browser tests."""
     for module in ("tools.make_templates", "tools.make_thumbnails", "demo.help_pictures"):
@@ -139,7 +145,7 @@ def _run_module(session: nox.Session, module: str, *arguments: str, version: str
     env["GOMP_SPINCOUNT"] = "30000"
     if module == "tools.make_templates" or any(argument.startswith("tests/browser") for argument in arguments):
         env["SEGA_BROWSER"] = _browser(session)
-    if module.startswith(("demo.", "tools.")):
+    if module.startswith(("demo.", "evaluation", "tools.")):
         env["PYTHONPATH"] = os.pathsep.join([str(host), str(ROOT)])
     session.run(str(python), "-m", module, *arguments, env=env, external=True)
 

@@ -7,11 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import torch
 
 from demo.measure import Edit
 from demo.run import EDITS
-from demo.workflows import STEPS
 
 from . import statistics
 from .outcome import Outcome, compare
@@ -104,12 +102,8 @@ def _agreement(studio: Studio) -> dict[str, Any]:
     """Return how far ours in `reference` mode is from diffusers' pipeline, per edit, as relative L2 of the latents."""
     errors = {}
     for edit in EDITS:
-        recipe = reference_recipe(edit, 8.0)
+        recipe = reference_recipe(edit, 8.0).changed(looks=(0, 1))
         theirs, ours = (studio.latents(each)[0] for each in (recipe, recipe.changed(way="nodes")))
         distance = (theirs - ours).flatten(1).norm(dim=1) / theirs.flatten(1).norm(dim=1)
         errors[name_of(edit)] = {"median": distance.median().item(), "worst": distance.max().item()}
-    return {
-        "steps": STEPS,
-        "errors": errors,
-        "median": float(torch.tensor([e["median"] for e in errors.values()]).max()),
-    }
+    return errors

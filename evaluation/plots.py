@@ -35,6 +35,14 @@ STYLE = {
 }
 
 
+TITLES = {
+    "attention_threshold": "attention threshold",
+    "warmup_steps": "warm-up, steps of 20",
+    "cooldown_steps": "cool-down, steps of 20",
+    "momentum_scale": "momentum scale",
+}
+
+
 def plot(parts: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write the plots of all parts that were measured; return their files."""
     makers = {
@@ -71,11 +79,14 @@ def _mean_points(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]
 
 
 def _alternatives(part: Mapping[str, Any]) -> Figure:
-    figure, axes = _panels(2, 5.2)
+    figure, axes = _panels(2, 5.6)
+    axes[1].sharey(axes[0])
+    ways = [name for name in dict.fromkeys(row["way"] for row in part["ways"]) if name != "ours"]
     for axis, (sign, title) in zip(axes, (("+", "Adding"), ("-", "Removing")), strict=True):
         rows = [row for row in part["ways"] if row["edit"].startswith(sign)]
         names = [name for name in dict.fromkeys(row["way"] for row in rows) if name != "ours"]
-        for name, marker in zip(names, MARKERS, strict=False):
+        for name in names:
+            marker = MARKERS[ways.index(name)]
             points = _mean_points([row for row in rows if row["way"] == name])
             colour = ORANGE if name == "diffusers' SEGA" else GREY
             axis.plot(*zip(*points, strict=True), marker, color=colour, ls="-", lw=1, ms=7, label=name)
@@ -87,10 +98,11 @@ def _alternatives(part: Mapping[str, Any]) -> Figure:
         axis.axvline(TARGET, color=INK, lw=0.8, ls=":")
         axis.axhline(TARGET, color=INK, lw=0.8, ls=":")
         axis.set(title=f"{title}, mean of the edits", xlabel="success", xlim=(-0.03, 1.04))
-        axis.xaxis.set_major_formatter(PercentFormatter(1))
-        axis.yaxis.set_major_formatter(PercentFormatter(1))
-        axis.legend(loc="lower left", fontsize=9)
+        axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes[0].set_ylabel("isolation: other attributes kept")
+    entries = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=5, fontsize=9)
     return figure
 
 
@@ -103,9 +115,9 @@ def _strength(part: Mapping[str, Any]) -> Figure:
             values = [chance["value"] for chance in row["chance"]]
             low, high = ([chance[side] for chance in row["chance"]] for side in ("low", "high"))
             axis.plot(row["scales"], values, line, color=colour, label=row["edit"][2:], ms=6)
-            axis.fill_between(row["scales"], low, high, color=colour, alpha=0.12, lw=0)
+            axis.fill_between(row["scales"], low, high, color=colour, alpha=0.08, lw=0)
         axis.set(title=title, xlabel="guidance scale", ylim=(-0.03, 1.04), xticks=rows[0]["scales"])
-        axis.yaxis.set_major_formatter(PercentFormatter(1))
+        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.legend(loc="center right")
     axes[0].set_ylabel("probability of the attribute")
     return figure
@@ -127,8 +139,8 @@ def _settings(part: Mapping[str, Any]) -> Figure:
             axis.errorbar(at, values, errors, fmt=line, color=colour, capsize=3, lw=1.5, ms=6, label=figure_name)
         axis.axhline(TARGET, color=INK, lw=0.8, ls=":")
         labels = ["never" if name == "cooldown_steps" and not row["value"] else f"{row['value']:g}" for row in rows]
-        axis.set(title=name.replace("_steps", ", step of 20"), xticks=list(places), xticklabels=labels)
-        axis.yaxis.set_major_formatter(PercentFormatter(1))
+        axis.set(title=TITLES.get(name, name), xticks=list(places), xticklabels=labels)
+        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.flat[0].legend(loc="lower left")
     return figure
 

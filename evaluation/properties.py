@@ -29,7 +29,7 @@ MIXED = (
     (edit_named("add", "smiling"), edit_named("remove", "beard")),
     (edit_named("remove", "glasses"), edit_named("remove", "beard")),
 )
-FORMS = ("a face, {look}", "{look}, a face", "a face, {background}, {hair}", "a face, {hair}", "a face")
+FORMS = ("a face, {look}", "{look}, a face", "a face, {hair}", "a face", "a face, neutral, {look}")
 
 
 def properties(studio: Studio) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def properties(studio: Studio) -> dict[str, Any]:
     return {
         "edits": [_group(studio, group) for group in groups],
         "strength": [_strength(studio, edit) for edit in EDITS],
-        "prompts": [_form(studio, form, edit) for form in FORMS for edit in EDITS],
+        "prompts": [_form(studio, form, edit) for form in FORMS for edit in EDITS if _fits(form, edit)],
         "seeds": [_seeds(studio, edit) for edit in EDITS],
         "uniqueness": [_uniqueness(studio, edit) for edit in ADDS],
     }
@@ -72,6 +72,11 @@ def _strength(studio: Studio, edit: Edit) -> dict[str, Any]:
         "rank correlation": asdict(statistics.mean(correlations)),
         "never falls": asdict(statistics.share(int((steps >= -FLAT).all(0).sum()), steps.shape[1])),
     }
+
+
+def _fits(form: str, edit: Edit) -> bool:
+    """Leave out edits of a mouth that the prompt names."""
+    return edit.attribute != "mouth" or "neutral" not in form
 
 
 def _form(studio: Studio, form: str, edit: Edit) -> dict[str, Any]:
