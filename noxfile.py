@@ -111,6 +111,12 @@ def compatibility(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Measure speed and memory against diffusers and the plain sampler; arguments follow --, see `-- --help`."""
+    _run_module(session, "bench", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, format and types."""
     _run_module(session, "ruff", "check", ".")
@@ -145,7 +151,7 @@ def _run_module(session: nox.Session, module: str, *arguments: str, version: str
     env["GOMP_SPINCOUNT"] = "30000"
     if module == "tools.make_templates" or any(argument.startswith("tests/browser") for argument in arguments):
         env["SEGA_BROWSER"] = _browser(session)
-    if module.startswith(("demo.", "evaluation", "tools.")):
+    if module.startswith(("bench", "demo.", "evaluation", "tools.")):
         env["PYTHONPATH"] = os.pathsep.join([str(host), str(ROOT)])
     session.run(str(python), "-m", module, *arguments, env=env, external=True)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sega_core import Run
 from torch import Tensor
+
+from sega_core import Run
 
 
 def guidance_of(run: Run, step: int, baseline: Tensor, concepts: Sequence[Tensor]) -> Tensor | None:

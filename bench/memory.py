@@ -14,8 +14,9 @@ from math import prod
 from typing import Any
 
 import torch
-from sega_core import Concept, Run, Settings
 from torch.profiler import ProfilerActivity, profile
+
+from sega_core import Concept, Run, Settings
 
 from .core import guidance_of
 

@@ -1,0 +1,110 @@
+"""The core on a GPU: its share of a step of an SDXL-shaped network, and whether it ever waits for the GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from sega_core import Run, Settings
+
+from .core import guided_estimate
+from .maths import CFG, CONCEPT, SIZES, STEPS, estimates_of
+from .timing import in_turns
+from .twins import TOKENS, fill
+
+CONCEPTS = 4
+MOST_SHARE = 0.01
+SPAN = "the core"
+WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
+COPY = "Memcpy DtoH"
+
+
+def measure(device: torch.device, rounds: int) -> list[dict[str, Any]]:
+    """Return a row for each of the two."""
+    share = share_of_a_step(device, rounds)
+    found = waits(device)
+    what = f"{CONCEPTS} concepts at 1024x1024, fp16"
+    return [
+        {
+            "what": f"share of a step of an SDXL-shaped network, {what}",
+            "figure": f"{share:.2%}",
+            "target": f"< {MOST_SHARE:.0%}",
+            "met": share < MOST_SHARE,
+        },
+        {"what": f"copies to the host and waits in a run, {what}", "figure": found, "target": 0, "met": found == 0},
+    ]
+
+
+def share_of_a_step(device: torch.device, rounds: int) -> float:
+    """Return the core's share of a step with four concepts at 1024x1024, in fp16."""
+    network = _sdxl(device)
+    estimates = estimates_of(SIZES["SDXL"], CONCEPTS, torch.float16, device)
+    batch = len(estimates)
+    t = torch.full((batch,), 500.0, device=device)
+    context = torch.randn((batch, TOKENS, 2048), device=device, dtype=torch.float16)
+    y = torch.randn((batch, 2816), device=device, dtype=torch.float16)
+
+    @torch.inference_mode()
+    def step() -> None:
+        network(estimates, t, context=context, y=y, transformer_options={})
+
+    @torch.inference_mode()
+    def core() -> None:
+        _guide(estimates, CONCEPTS)
+
+    step(), core()
+    return in_turns(core, step, rounds).spread()["ratio"] / STEPS
+
+
+def waits(device: torch.device) -> int:
+    """Return how often the core copies to the host or waits for the GPU in a run, as the profiler sees it."""
+    estimates = estimates_of(SIZES["SDXL"], CONCEPTS, torch.float16, device)
+    with torch.inference_mode():
+        _guide(estimates, CONCEPTS)
+        torch.cuda.synchronize()
+        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+            with record_function(SPAN):
+                _guide(estimates, CONCEPTS)
+            torch.cuda.synchronize()
+    events = profiler.profiler.kineto_results.events()
+    (span,) = (event for event in events if event.name() == SPAN and event.device_type().name == "CPU")
+    end = span.start_ns() + span.duration_ns()
+    copies = sum(event.name().startswith(COPY) for event in events)
+    return copies + sum(event.name() in WAITS and span.start_ns() <= event.start_ns() < end for event in events)
+
+
+def _guide(estimates: torch.Tensor, count: int) -> None:
+    run = Run((CONCEPT,) * count, Settings(), STEPS)
+    for step in range(STEPS):
+        guided_estimate(run, step, estimates, CFG)
+
+
+def _sdxl(device: torch.device) -> Any:
+    import comfy.ops
+    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+    network = UNetModel(
+        image_size=32,
+        in_channels=4,
+        out_channels=4,
+        model_channels=320,
+        num_res_blocks=[2, 2, 2],
+        channel_mult=[1, 2, 4],
+        transformer_depth=[0, 0, 2, 2, 10, 10],
+        transformer_depth_middle=10,
+        transformer_depth_output=[0, 0, 0, 2, 2, 2, 10, 10, 10],
+        use_spatial_transformer=True,
+        use_linear_in_transformer=True,
+        context_dim=2048,
+        num_head_channels=64,
+        num_classes="sequential",
+        adm_in_channels=2816,
+        legacy=False,
+        dtype=torch.float16,
+        device=device,
+        operations=comfy.ops.disable_weight_init,
+    )
+    fill(network.requires_grad_(False))
+    return network.eval()

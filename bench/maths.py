@@ -1,0 +1,174 @@
+"""The guidance alone: the core against the same part of diffusers' pipeline, on the same estimates.
+
+The pipeline runs as it is, around a network that has its answer ready and a scheduler that does nothing. What is timed
+is all that it does between the two: from the batch of estimates to the one that the scheduler gets.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sega_core import Concept, Run, Settings, keep_largest
+
+from . import reference
+from .core import guided_estimate
+from .timing import Times
+
+# A video's frames stand one below the other: the pipeline knows pictures alone. Every channel has the same elements.
+SIZES = {"SD1.5": (1, 4, 64, 64), "SDXL": (1, 4, 128, 128), "video": (1, 16, 21 * 60, 104)}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+CONCEPTS = (1, 2, 4, 8, 16)
+LEAST_RATIO = {"cpu": 5.0, "cuda": 3.0}
+CFG, STEPS = 7.0, 3
+# Small tensors take turns more often: other work on the machine weighs more there.
+ROUNDS = {"SD1.5": 15, "SDXL": 9, "video": 2}
+THRESHOLDS = (0.5, 0.9, 0.975)
+CONCEPT = Concept(warmup_steps=0)
+
+
+def measure(device: torch.device, quick: bool, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Return a row for each size, number of concepts and type of number."""
+    sizes = list(SIZES)[:1] if quick else list(SIZES)
+    rows = []
+    for size in sizes:
+        for count in CONCEPTS:
+            for dtype in DTYPES:
+                estimates = estimates_of(SIZES[size], count, DTYPES[dtype], device)
+                row = {"size": size, "concepts": count, "dtype": dtype, **_compare(estimates, count, ROUNDS[size])}
+                target = LEAST_RATIO[device.type]
+                rows.append({**row, "target": target, "met": row["ratio"] >= target})
+            say(f"{size}, {count} concepts: " + ", ".join(f"{row['ratio']:.1f}" for row in rows[-len(DTYPES) :]))
+    return rows
+
+
+def estimates_of(shape: tuple[int, ...], count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return what a network gives for the two prompts and some concepts, in one batch."""
+    generator = torch.Generator().manual_seed(count)
+    return torch.randn(((2 + count) * shape[0], *shape[1:]), generator=generator).to(device, dtype)
+
+
+def _compare(estimates: Tensor, count: int, rounds: int) -> dict[str, Any]:
+    pipeline = Pipeline(estimates, count)
+    first, second = [], []
+    # One round more, which warms both up.
+    for _ in range(rounds + 1):
+        first.append(pipeline.run())
+        seconds, prediction = _run_core(estimates, count)
+        second.append(seconds)
+    times = Times(tuple(first[1:]), tuple(second[1:])).spread()
+    theirs = pipeline.scheduler.prediction
+    assert theirs is not None
+    return {
+        "reference_seconds": times["first_seconds"] / STEPS,
+        "our_seconds": times["second_seconds"] / STEPS,
+        **{key: times[key] for key in ("ratio", "low", "high")},
+        "difference": float((prediction.double() - theirs.double()).norm() / theirs.double().norm()),
+    }
+
+
+@torch.inference_mode()
+def _run_core(estimates: Tensor, count: int) -> tuple[float, Tensor]:
+    run = Run((CONCEPT,) * count, Settings(), STEPS)
+    start = _now(estimates.device)
+    for step in range(STEPS):
+        prediction = guided_estimate(run, step, estimates, CFG)
+    return _now(estimates.device) - start, prediction
+
+
+class Pipeline:
+    """diffusers' pipeline, of whose every step the part that guides is timed."""
+
+    def __init__(self, estimates: Tensor, count: int) -> None:
+        self.count = count
+        self.noise = torch.zeros_like(estimates[:1])
+        network = _Network(estimates)
+        self.scheduler = _Scheduler(network)
+        embeddings = torch.zeros((2 + count, 1, 1), device=estimates.device)
+        self.pipeline = reference.make_pipeline(network, self.scheduler, embeddings)
+
+    def run(self) -> float:
+        """Return the seconds of all steps."""
+        self.scheduler.seconds = 0.0
+        reference.sample(self.pipeline, self.noise, STEPS, CFG, (CONCEPT,) * self.count, Settings())
+        return self.scheduler.seconds
+
+
+class _Network(nn.Module):
+    """Answers with estimates that were made before."""
+
+    def __init__(self, estimates: Tensor) -> None:
+        super().__init__()
+        self.estimates = estimates
+        self.config = SimpleNamespace(in_channels=estimates.shape[1])
+        self.answered = 0.0
+
+    @property
+    def device(self) -> torch.device:
+        return self.estimates.device
+
+    def forward(self, latents: Tensor, t: Tensor, encoder_hidden_states: Tensor) -> SimpleNamespace:
+        self.answered = _now(self.device)
+        return SimpleNamespace(sample=self.estimates)
+
+
+class _Scheduler:
+    """Leaves the latents as they are and adds up the time since the network's answers."""
+
+    init_noise_sigma = 1.0
+
+    def __init__(self, network: _Network) -> None:
+        self.network = network
+        self.timesteps = torch.zeros(0)
+        self.seconds = 0.0
+        self.prediction: Tensor | None = None
+
+    def set_timesteps(self, steps: int, device: torch.device) -> None:
+        self.timesteps = torch.arange(steps, device=device)
+
+    def scale_model_input(self, latents: Tensor, t: Tensor) -> Tensor:
+        return latents
+
+    def step(self, prediction: Tensor, t: Tensor, latents: Tensor) -> SimpleNamespace:
+        self.seconds += _now(self.network.device) - self.network.answered
+        self.prediction = prediction
+        return SimpleNamespace(prev_sample=latents)
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def exactness(device: torch.device, quick: bool) -> list[dict[str, Any]]:
+    """Return how many elements the core's threshold and a full quantile judge differently."""
+    rows = []
+    for size in list(SIZES)[:1] if quick else SIZES:
+        for dtype in DTYPES:
+            negative, _, concept = estimates_of(SIZES[size], 1, DTYPES[dtype], device).float().chunk(3)
+            psi = (concept - negative) * CONCEPT.factor
+            counts = [compare_thresholds(psi, threshold) for threshold in THRESHOLDS]
+            differ, rounded = (sum(column) for column in zip(*counts, strict=True))
+            row = {"size": size, "dtype": dtype, "elements": psi.numel() * len(THRESHOLDS)}
+            rows.append({**row, "differ": differ, "rounded": rounded, "met": differ == rounded})
+    return rows
+
+
+def compare_thresholds(psi: Tensor, threshold: float) -> tuple[int, int]:
+    """Return how many elements `keep_largest` and torch.quantile judge differently, and how many of them by rounding.
+
+    Where the interpolated quantile lies between two adjacent floats, torch.quantile may give the lower one.
+    """
+    magnitude = psi.abs().flatten(2)
+    quantile = torch.quantile(magnitude, threshold, dim=2, keepdim=True)
+    kept = keep_largest(psi.clone(), threshold).flatten(2) != 0
+    differ = kept != ((magnitude >= quantile) & (magnitude != 0))
+    least = magnitude.masked_fill(~kept, torch.inf).amin(2, keepdim=True)
+    rounded = differ & (magnitude == torch.nextafter(least, torch.zeros_like(least)))
+    return int(differ.sum()), int(rounded.sum())
