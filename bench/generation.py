@@ -112,10 +112,8 @@ def measure_memory(plan: Plan, twin: Twin | None) -> dict[str, Any]:
     Args:
         twin: on a GPU, whose allocator counts; None on the CPU, where each samples in a process of its own.
     """
-    peaks = {
-        who: _alone(plan, who) if twin is None else _on_gpu(plan, twin, who)
-        for who in ("sample_reference", "sample_ours")
-    }
+    both = ("sample_reference", "sample_ours")
+    theirs, own = (_alone(plan, who) if twin is None else _on_gpu(plan, twin, who) for who in both)
     row = {"network": plan.shape.name, "latents": plan.size, "edit": FACE.name, "steps": plan.steps}
     return {**row, "reference_bytes": theirs, "our_bytes": own, "ratio": theirs / own}
 
