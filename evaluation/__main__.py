@@ -36,7 +36,7 @@ OUTPUT = ROOT / "evaluation-output"
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="nox -s evaluate --", description=__doc__)
     parts = [*PARTS, *LONG_PARTS]
-    parser.add_argument("--faces", type=int, default=64, help="faces per condition, a multiple of 4; default 64")
+    parser.add_argument("--faces", type=int, default=40, help="faces per condition, a multiple of 4; default 40")
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of the parts {', '.join(parts)}, with commas")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder for figures, plots and pictures")
     parser.add_argument("--report", type=Path, help="a page whose marked tables are filled in")

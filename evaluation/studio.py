@@ -32,7 +32,7 @@ class Faces:
     Args:
         images: (N, H, W, 3), of 255.
         chances: per attribute the classifier's probabilities, (N, values).
-        passes: of the UNet, per face and step.
+        passes: of the host's UNet, per face and step; 0 where diffusers drew.
     """
 
     images: NDArray[np.uint8]
