@@ -18,6 +18,8 @@ from .studio import Faces
 
 # A pixel counts as unchanged when no channel changed by more than this, of 255.
 TOLERANCE = 8
+# What the prompts name; the other attributes are left to the noise.
+NAMED = ("hair", "skin", "background")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Outcome:
             "success": asdict(statistics.share(int(self.done.sum()), len(self.done))),
             "each": [asdict(statistics.share(int(done.sum()), len(done))) for done in self.each],
             "isolation": asdict(statistics.mean(self.isolation)),
+            "named kept": asdict(statistics.mean(np.mean([self.kept[name] for name in NAMED], axis=0))),
             "kept": {name: asdict(estimate) for name, estimate in kept.items()},
             "worst": worst,
             "background change": asdict(statistics.mean(self.change)),
