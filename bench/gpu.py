@@ -64,7 +64,7 @@ def waits(device: torch.device) -> int:
     with torch.inference_mode():
         _guide(estimates, CONCEPTS)
         torch.cuda.synchronize()
-        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], acc_events=True) as profiler:
             with record_function(SPAN):
                 _guide(estimates, CONCEPTS)
             torch.cuda.synchronize()
