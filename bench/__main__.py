@@ -18,7 +18,6 @@ from . import generation, gpu, maths, overhead, plot, report, sampling_memory
 from .twins import TINY, Twin
 
 PARTS = ("generation", "overhead", "maths", "memory")
-ROUNDS = {"generation": 3, "overhead": 9}
 GPU_ROUNDS = 5
 
 log = logging.getLogger("bench")
@@ -45,10 +44,9 @@ def main() -> None:
 
 
 def _measure_networks(figures: dict[str, Any], options: argparse.Namespace, device: torch.device) -> None:
-    rounds = {part: 1 if options.quick else number for part, number in ROUNDS.items()}
     for plan in generation.plans(device, options.quick):
         # On the CPU each of the two samples alone for the memory, before this process holds the weights too.
-        if "generation" in options.only and device.type == "cpu":
+        if "generation" in options.only and device.type == "cpu" and generation.STATUS.exists():
             figures.setdefault("generation_memory", []).append(generation.measure_memory(plan, None))
         twin = Twin(plan.shape, device, generation.dtype_on(device))
         measures: dict[str, Callable[..., list[dict[str, Any]]]] = {
@@ -57,7 +55,7 @@ def _measure_networks(figures: dict[str, Any], options: argparse.Namespace, devi
         }
         for part, measure in measures.items():
             if part in options.only:
-                figures.setdefault(part, []).extend(measure(plan, twin, rounds[part], log.info))
+                figures.setdefault(part, []).extend(measure(plan, twin, log.info))
         if "generation" in options.only and device.type == "cuda":
             figures.setdefault("generation_memory", []).append(generation.measure_memory(plan, twin))
 

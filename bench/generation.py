@@ -33,12 +33,14 @@ class Plan:
         size: of the latents' sides.
         steps: of the edits whose passes can be left out.
         steps_all: of those that need every pass.
+        rounds: how often each is.
     """
 
     shape: Shape
     size: int
     steps: int
     steps_all: int
+    rounds: int
 
     def scenarios(self) -> list[Scenario]:
         return [
@@ -50,10 +52,10 @@ class Plan:
 def plans(device: torch.device, quick: bool) -> list[Plan]:
     """Return what a machine can do in minutes; a GPU does the real sizes."""
     if device.type == "cuda":
-        return [Plan(TINY, 64, 50, 50), Plan(SD15, 64, 50, 50)]
+        return [Plan(TINY, 64, 50, 50, 5), Plan(SD15, 64, 50, 50, 5)]
     if quick:
-        return [Plan(TINY, 16, 10, 5)]
-    return [Plan(TINY, 32, 50, 20), Plan(SD15, 16, 10, 4)]
+        return [Plan(TINY, 16, 10, 5, 1)]
+    return [Plan(TINY, 32, 50, 10, 5), Plan(SD15, 16, 10, 3, 3)]
 
 
 def dtype_on(device: torch.device) -> torch.dtype:
@@ -61,15 +63,16 @@ def dtype_on(device: torch.device) -> torch.dtype:
     return torch.float16 if device.type == "cuda" else torch.float32
 
 
-def measure(plan: Plan, twin: Twin, rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def measure(plan: Plan, twin: Twin, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """Return a row for each edit."""
     noise = noise_of(plan.size)
     warm_up = plan.scenarios()[0].in_steps(1)
-    twin.sample_reference(warm_up, noise), twin.sample_ours(warm_up, noise)
+    twin.sample_reference(warm_up, noise)
+    twin.sample_ours(warm_up, noise)
     rows = []
     for scenario in plan.scenarios():
         row = {"network": plan.shape.name, "latents": plan.size, "steps": scenario.steps, "edit": scenario.name}
-        row |= _compare(twin, scenario, noise, rounds)
+        row |= _compare(twin, scenario, noise, plan.rounds)
         say(f"{row['network']}, {row['edit']}: {row['ratio']:.2f} times as fast, {row['passes_ratio']:.2f} expected")
         rows.append(row)
     return rows

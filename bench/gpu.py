@@ -54,7 +54,8 @@ def share_of_a_step(device: torch.device, rounds: int) -> float:
     def core() -> None:
         _guide(estimates, CONCEPTS)
 
-    step(), core()
+    step()
+    core()
     return in_turns(core, step, rounds).spread()["ratio"] / STEPS
 
 

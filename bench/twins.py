@@ -58,9 +58,10 @@ class Twin:
         self.pack = in_process.load_pack()
         self.device = device
         embeddings = torch.randn((2 + MOST_CONCEPTS, TOKENS, shape.context), generator=torch.Generator().manual_seed(1))
-        self.embeddings = embeddings.to(device, dtype)
+        # The host's prompts stay on the CPU until it samples.
+        self.embeddings = embeddings.to(dtype)
         unet = _diffusers_unet(shape, device, dtype)
-        self.pipeline = reference.make_pipeline(unet, _scheduler(), self.embeddings)
+        self.pipeline = reference.make_pipeline(unet, _scheduler(), self.embeddings.to(device))
         self.model = _host_model(shape, unet, device, dtype)
         self.networks = (unet, self.model.model.diffusion_model)
 
@@ -140,7 +141,7 @@ class Twin:
 
     def conditioning(self, place: int) -> list[Any]:
         """Return the host's CONDITIONING of one of the embeddings."""
-        return [[self.embeddings[place : place + 1].cpu(), {}]]
+        return [[self.embeddings[place : place + 1], {}]]
 
 
 class Passes:
