@@ -63,6 +63,26 @@ def guidance_inputs() -> list[io.Input]:
             "same seed. Other steps are matched by their noise level; the size must be the same. Off: not connected, "
             "the reference's default.",
         ),
+        io.Int.Input(
+            "reuse_steps",
+            default=1,
+            min=1,
+            max=100,
+            optional=True,
+            tooltip="Approximate, saves time: for how many steps a concept's guidance is used before the model is "
+            "asked for it again, 1 to 100. 1 is off, the reference's way.",
+        ),
+        io.Float.Input(
+            "warmup_tolerance",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            round=0.001,
+            optional=True,
+            tooltip="Approximate, saves time: passes of the warm-up are left out where their share of the momentum is "
+            "this or less, 0 to 1. 0 is off, the reference's way.",
+        ),
     ]
 
 
@@ -75,6 +95,8 @@ def guided_model(
     mode: str,
     baseline: str,
     guidance: GuidanceVectors | None = None,
+    reuse_steps: int = 1,
+    warmup_tolerance: float = 0.0,
     record: Callable[[GuidanceVectors], None] | None = None,
 ) -> Any:
     """Return the host's MODEL with the guidance that the inputs describe; without any, a plain clone.
@@ -85,7 +107,7 @@ def guided_model(
         ValueError: names the node, the input and the value.
     """
     try:
-        settings = Settings(momentum_scale=momentum_scale, momentum_beta=momentum_beta, mode=mode)
+        settings = Settings(momentum_scale, momentum_beta, mode, reuse_steps, warmup_tolerance)
     except ValueError as error:
         raise ValueError(f"{node_id}: {error}") from error
     return patch_model(model, as_stack(concepts, node_id), settings, baseline, node_id, guidance, record)

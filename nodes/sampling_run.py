@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import comfy.model_patcher
@@ -14,7 +14,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ..sega_core import GuidanceVectors, Run, step_of_sigma
+from ..sega_core import Differences, GuidanceVectors, Run, step_of_sigma
 from .attention_maps import AttentionMaps
 from .concept_conditioning import check_text_is_used
 from .prompt_labels import show_as_prompt
@@ -130,7 +130,7 @@ class SamplingRun:
                     f"{tuple(self.size)} to {tuple(x.shape)}; do not connect this output"
                 )
             for run in self.runs:
-                run.forget_momentum()
+                run.forget()
             self.masks = {}
         self.size = x.shape
         self.x, self.guidance, self.seen_baseline = x, None, None
@@ -138,7 +138,7 @@ class SamplingRun:
             self._evaluate([], x, timestep, options)
         elif not self.needed and sigma > 0:
             # Only what earlier steps left.
-            self.guidance = self._guide({}, timestep)
+            self.guidance = self._guide(timestep)
         denoised = executor(x, timestep, options, seed)
         if self.needed:
             self._evaluate([], x, timestep, options, self.seen_baseline)
@@ -203,7 +203,7 @@ class SamplingRun:
         if baseline is None:
             baseline = out[len(keys)] if at is None else prompts[at]
         estimates = {c: [x0 for key, x0 in zip(keys, out, strict=False) if key[2] == c] for c in self.needed}
-        self.guidance = self._guide(estimates, sigma, baseline)
+        self.guidance = self._guide(sigma, estimates, baseline)
         self.needed = ()
         return prompts
 
@@ -232,18 +232,22 @@ class SamplingRun:
                 )
 
     def _guide(
-        self, estimates: dict[int, list[Tensor]], timestep: Tensor, baseline: Tensor | None = None
+        self, timestep: Tensor, estimates: dict[int, list[Tensor]] | None = None, baseline: Tensor | None = None
     ) -> Tensor | None:
         """Return the guidance of all parts of the latents, in the shape the host samples them in."""
         parts = []
         for part, run in enumerate(self.runs):
-            of_part = {c: [self._part(x0, part) for x0 in texts] for c, texts in estimates.items()}
-            compared_with = None if baseline is None else self._part(baseline, part)
-            # Masks are of the picture, which is the first part.
-            masked = [c for c in estimates if self.concepts[c].mask is not None and part == 0]
-            masks = {c: self._mask(c, compared_with) for c in masked}
-            attention = {c: self.attention[c] for c in estimates if c in self.attention}
-            differences = _Differences(of_part, compared_with, timestep)
+            differences: Mapping[int, Tensor] = {}
+            masks: dict[int, Tensor] = {}
+            if baseline is not None and estimates:
+                of_part = {c: [self._part(x0, part) for x0 in texts] for c, texts in estimates.items()}
+                of_baseline = self._part(baseline, part)
+                divisor = -timestep.view(-1, *[1] * (of_baseline.ndim - 1))
+                differences = Differences(of_baseline, of_part, divisor)
+                # Masks are of the picture, which is the first part.
+                masked = [c for c in estimates if self.concepts[c].mask is not None and part == 0]
+                masks = {c: self._mask(c, of_baseline) for c in masked}
+            attention = {c: self.attention[c] for c in differences if c in self.attention}
             parts.append(run.guidance(self.step, differences, masks, attention, self.sigma))
         return None if parts[0] is None else _packed(parts)
 
@@ -253,7 +257,7 @@ class SamplingRun:
     def _name_of(self, index: int) -> str:
         return concept_name(self.node_id, self.concepts, index)
 
-    def _mask(self, index: int, latents: Any) -> Tensor:
+    def _mask(self, index: int, latents: Tensor) -> Tensor:
         """Return a concept's mask in the size of the latents, (B, 1, *spatial)."""
         if index not in self.masks:
             if latents.ndim < 4:
@@ -281,28 +285,6 @@ class SamplingRun:
         return _packed(batch)
 
 
-class _Differences(Mapping[int, Tensor]):
-    """Each concept's estimate minus the baseline's, in noise or velocity space, made when it is asked for.
-
-    So there is one of them at a time.
-    """
-
-    def __init__(self, estimates: dict[int, list[Tensor]], baseline: Any, timestep: Tensor) -> None:
-        self.estimates = estimates
-        self.baseline = baseline
-        self.timestep = timestep
-
-    def __getitem__(self, c: int) -> Tensor:
-        difference = self.baseline - _mean(self.estimates[c])
-        return difference / self.timestep.view(-1, *[1] * (difference.ndim - 1))
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.estimates)
-
-    def __len__(self) -> int:
-        return len(self.estimates)
-
-
 def _packed(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else comfy.utils.pack_latents(parts)[0]
 
@@ -310,10 +292,6 @@ def _packed(parts: list[Tensor]) -> Tensor:
 def uses_host_cfg(guider: Any) -> bool:
     """Say whether a guider predicts as CFGGuider does."""
     return type(guider).predict_noise is comfy.samplers.CFGGuider.predict_noise
-
-
-def _mean(estimates: list[Tensor]) -> Tensor:
-    return estimates[0] if len(estimates) == 1 else sum(estimates[1:], estimates[0]) / len(estimates)
 
 
 def _looks_across_the_batch(model: Any, options: dict[str, Any]) -> bool:

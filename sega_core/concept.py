@@ -46,9 +46,9 @@ def _require_number(name: str, value: float, low: float, below: float = math.inf
         raise ValueError(f"{name} must be in [{low:g}, {below:g}), got {value!r}")
 
 
-def _require_count(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{name} must be a whole number of steps, 0 or more, got {value!r}")
+def _require_count(name: str, value: int, least: int = 0) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number of steps, {least} or more, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,10 @@ class Settings:
         mode: "reference" computes what diffusers computes; "independent" keeps the concepts apart: each has a
             momentum of its own, weights are used as they are, and a concept acts exactly from its warm-up to its
             cool-down.
+        reuse_steps: for how many steps a concept's guidance is used before it is evaluated again, in [1, inf); 1 is
+            off, larger is approximate and saves passes. Not in the reference.
+        warmup_tolerance: share of the momentum, in [0, 1], up to which a pass of the warm-up is left out; 0 is off,
+            larger is approximate and saves passes. Not in the reference.
 
     Raises:
         ValueError: names the argument, its range and the value.
@@ -131,8 +135,13 @@ class Settings:
     momentum_scale: float = 0.1
     momentum_beta: float = 0.4
     mode: Mode = "reference"
+    reuse_steps: int = 1
+    warmup_tolerance: float = 0.0
 
     def __post_init__(self) -> None:
         _require_number("momentum_scale", self.momentum_scale, 0)
         _require_number("momentum_beta", self.momentum_beta, 0, 1)
         _require_choice("mode", self.mode, MODES)
+        _require_count("reuse_steps", self.reuse_steps, 1)
+        if self.warmup_tolerance != 1:
+            _require_number("warmup_tolerance", self.warmup_tolerance, 0, 1)

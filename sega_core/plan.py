@@ -45,14 +45,23 @@ def _covers(first: float, after: float, sigma: float) -> bool:
 
 
 def passes_needed(concepts: Sequence[Concept], settings: Settings, steps: int) -> list[tuple[int, ...]]:
-    """Return, for each step, the indices of the concepts whose estimates can change this or a later output.
+    """Return, for each step, the indices of the concepts whose guidance can change this or a later output.
 
-    Leaving out the others gives the same result to the bit.
+    Leaving out the others gives the same result to the bit; with a `warmup_tolerance` above 0, nearly the same.
     """
     return [
         tuple(c for c, concept in enumerate(concepts) if _is_needed(concept, concepts, settings, step, steps))
         for step in range(steps)
     ]
+
+
+def passes_due(needed: Sequence[tuple[int, ...]], reuse_steps: int) -> list[tuple[int, ...]]:
+    """Return, for each step, which needed concepts to evaluate where each guidance serves `reuse_steps` steps."""
+    first: dict[int, int] = {}
+    for step, concepts in enumerate(needed):
+        for c in concepts:
+            first.setdefault(c, step)
+    return [tuple(c for c in concepts if (step - first[c]) % reuse_steps == 0) for step, concepts in enumerate(needed)]
 
 
 def _is_needed(concept: Concept, concepts: Sequence[Concept], settings: Settings, step: int, steps: int) -> bool:
@@ -64,6 +73,15 @@ def _is_needed(concept: Concept, concepts: Sequence[Concept], settings: Settings
     # uses the momentum.
     if settings.momentum_scale == 0:
         return False
-    if settings.mode == "independent":
-        return concept.warmup_steps < steps
-    return max(other.warmup_steps for other in concepts) < steps
+    independent = settings.mode == "independent"
+    used = concept.warmup_steps if independent else max(other.warmup_steps for other in concepts)
+    return used < steps and _share_of_momentum(step, used, settings) > settings.warmup_tolerance
+
+
+def _share_of_momentum(step: int, used: int, settings: Settings) -> float:
+    """Return the share of a step's guidance in the momentum that is first used at step `used`.
+
+    By the update of the momentum, equations 9 and 10, if the guidance were of the same size at all steps.
+    """
+    kept = settings.momentum_beta + (1 - settings.momentum_beta) * settings.momentum_scale
+    return kept ** (used - 1 - step) / sum(kept**age for age in range(used))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .concept import Concept, Settings
 from .guidance import concept_guidance
-from .plan import passes_needed
+from .plan import passes_due, passes_needed
 from .vectors import Recorder
 
 
@@ -34,6 +34,9 @@ class Run:
         self.settings = settings
         self.recorder = recorder
         self._needed = passes_needed(self.concepts, settings, steps)
+        self._due = passes_due(self._needed, settings.reuse_steps)
+        # Each concept's guidance as it was last evaluated, where further steps use it.
+        self._held: dict[int, Tensor] = {}
         # Momenta v with which each of the last steps began, and what the last one leaves to the next; one for all
         # concepts in reference mode, one each otherwise.
         self._momenta: dict[int, dict[int, Tensor]] = {0: {}}
@@ -46,11 +49,12 @@ class Run:
 
     def needed(self, step: int) -> tuple[int, ...]:
         """Return the indices of the concepts whose estimates `guidance` wants at this step."""
-        return self._needed[step]
+        return tuple(c for c in self._needed[step] if c in self._due[step] or c not in self._held)
 
-    def forget_momentum(self) -> None:
-        """Start the momentum anew: the latents have another size now."""
+    def forget(self) -> None:
+        """Forget the steps before: the latents have another size now."""
         self._momenta = {self._step: {}}
+        self._held = {}
 
     def guidance(
         self,
@@ -74,6 +78,7 @@ class Run:
             Guidance of the same shape, fp32.
         """
         self._begin(step)
+        masks, attention = masks or {}, attention or {}
         independent, weights = self.settings.mode == "independent", self._weights(step)
         # While some concepts warm up the reference rescales the weights of the others.
         rescaled = not independent and not self._all_warm(step) and sum(weights) > 0
@@ -82,9 +87,14 @@ class Run:
         acting: Tensor | None = None
         waiting: Tensor | None = None
         for c, concept in enumerate(self.concepts):
-            if c not in differences:
+            if c in differences:
+                gamma = concept_guidance(differences[c], concept, masks.get(c), attention.get(c))
+                if self.settings.reuse_steps > 1:
+                    self._held[c] = gamma
+            elif c in self._held and c in self._needed[step]:
+                gamma = self._held[c]
+            else:
                 continue
-            gamma = concept_guidance(differences[c], concept, (masks or {}).get(c), (attention or {}).get(c))
             if self.recorder is not None and weights[c]:
                 shares[c] = weights[c] / total * gamma
             weighted: Tensor | None = concept.weight * gamma
@@ -92,7 +102,7 @@ class Run:
                 weighted = self._with_momentum(c, weighted)
             if weights[c]:
                 acting = _added(acting, weighted)
-            elif not concept.is_cooled(step):
+            elif not independent and not concept.is_cooled(step):
                 waiting = _added(waiting, weighted)
             # Gone before the next one comes: all concepts need no more memory than one.
             del gamma, weighted

@@ -140,7 +140,7 @@ def test_latents_of_another_size_start_without_momentum(mode: str) -> None:
     concepts, settings = [Concept(warmup_steps=0)], Settings(momentum_scale=0.5, mode=mode)
     grown, fresh = Run(concepts, settings, 4), Run(concepts, settings, 4)
     grown.guidance(0, {0: noise(1, 2, 4, 4)})
-    grown.forget_momentum()
+    grown.forget()
     larger = noise(1, 2, 8, 8)
     assert torch.equal(grown.guidance(1, {0: larger}), fresh.guidance(1, {0: larger}))
 

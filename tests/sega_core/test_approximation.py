@@ -1,0 +1,120 @@
+"""Guidance that is used again, and warm-up passes that are left out: what they save and how far off they may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from sega_core import Concept, Run, Settings, passes_needed
+
+MODES = ["reference", "independent"]
+STEPS = 12
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def passes(concepts: list[Concept], settings: Settings) -> list[tuple[int, ...]]:
+    """Run all steps; return which estimates each of them asked for."""
+    run, asked = Run(concepts, settings, STEPS), []
+    for step in range(STEPS):
+        asked.append(run.needed(step))
+        run.guidance(step, {c: noise(1, 2, 4, 4, seed=step) for c in asked[-1]})
+    return asked
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("reuse", [2, 3, 5, 100])
+def test_each_concept_is_evaluated_at_every_so_many_steps(reuse: int, mode: str) -> None:
+    concepts = [Concept(warmup_steps=0), Concept(warmup_steps=2, cooldown_steps=7)]
+    asked = passes(concepts, Settings(momentum_scale=0, mode=mode, reuse_steps=reuse))
+    assert [step for step in range(STEPS) if 0 in asked[step]] == list(range(0, STEPS, reuse))
+    assert [step for step in range(STEPS) if 1 in asked[step]] == list(range(2, 7, reuse))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_guidance_that_does_not_change_loses_nothing_when_it_is_used_again(mode: str, guide: Callable) -> None:
+    concepts = [Concept(warmup_steps=1), Concept(warmup_steps=3, cooldown_steps=9, weight=0.5)]
+    differences = [[noise(2, 3, 6, 6, seed=c) for c in range(2)]] * STEPS
+    exact = guide(concepts, Settings(mode=mode), differences)
+    again = guide(concepts, Settings(mode=mode, reuse_steps=4), differences)
+    for got, want in zip(again, exact, strict=True):
+        assert got is want is None or torch.equal(got, want)
+
+
+def test_the_steps_between_use_the_guidance_of_the_evaluation_before(guide: Callable) -> None:
+    concepts, settings = [Concept(warmup_steps=2)], Settings(momentum_scale=0, reuse_steps=3)
+    differences = [[noise(1, 2, 6, 6, seed=step)] for step in range(8)]
+    exact = guide(concepts, Settings(momentum_scale=0), differences)
+    again = guide(concepts, settings, differences)
+    assert again[:2] == [None, None]
+    assert all(
+        torch.equal(again[step], exact[source]) for step, source in zip(range(2, 8), [2, 2, 2, 5, 5, 5], strict=True)
+    )
+
+
+def test_guidance_is_not_used_again_in_another_size() -> None:
+    run = Run([Concept(warmup_steps=0)], Settings(momentum_scale=0, reuse_steps=4), STEPS)
+    run.guidance(0, {0: noise(1, 2, 4, 4)})
+    assert run.needed(1) == ()
+    run.forget()
+    assert run.needed(1) == (0,)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_step_taken_again_is_evaluated_again_where_it_is_due(mode: str) -> None:
+    run = Run([Concept(warmup_steps=0)], Settings(mode=mode, reuse_steps=2), STEPS)
+    for step, due in [(0, (0,)), (0, (0,)), (1, ()), (2, (0,)), (1, ()), (2, (0,))]:
+        assert run.needed(step) == due
+        assert run.guidance(step, {c: noise(1, 2, 4, 4) for c in due}) is not None
+
+
+@pytest.mark.parametrize(("tolerance", "first"), [(0.0, 0), (0.01, 2), (0.1, 5), (0.3, 7), (0.6, 8), (1.0, 8)], ids=str)
+@pytest.mark.parametrize("mode", MODES)
+def test_the_tolerance_leaves_out_the_first_passes_of_the_warm_up(mode: str, tolerance: float, first: int) -> None:
+    # With the reference's momentum a pass counts 0.46 times as much as the one after it.
+    settings = Settings(mode=mode, warmup_tolerance=tolerance)
+    needed = passes_needed([Concept(warmup_steps=8)], settings, STEPS)
+    assert needed == [()] * first + [(0,)] * (STEPS - first)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("tolerance", [0.06, 0.1, 0.2, 0.6])
+def test_the_momentum_lacks_no_more_than_the_shares_that_were_left_out(
+    mode: str, tolerance: float, guide: Callable
+) -> None:
+    concepts, differences = [Concept(warmup_steps=6, threshold=0)], [[torch.ones(1, 1, 2, 2)]] * STEPS
+    exact = guide(concepts, Settings(momentum_scale=0.5, mode=mode), differences)
+    saved = guide(concepts, Settings(momentum_scale=0.5, mode=mode, warmup_tolerance=tolerance), differences)
+    alone = guide(concepts, Settings(momentum_scale=0, mode=mode), differences)
+    shares = torch.tensor([0.7**age for age in range(5, -1, -1)])
+    shares /= shares.sum()
+    lacking = shares[shares <= tolerance].sum()
+    assert lacking > 0
+    momentum = exact[6] - alone[6]
+    torch.testing.assert_close(exact[6] - saved[6], lacking * momentum, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("reuse_steps", value) for value in (0, 1.5, True)),
+        *(("warmup_tolerance", value) for value in (-0.1, 1.1, float("nan"), None)),
+    ],
+)
+def test_settings_out_of_range_are_named(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be .*, got {value!r}$"):
+        Settings(**{name: value})
+
+
+def test_a_run_reads_no_number_back_from_its_device() -> None:
+    # Tensors without values stand for those on a GPU: whatever asked for a value would fail.
+    concepts = [Concept(warmup_steps=c, threshold_over=over) for c, over in enumerate(["channel", "space", "channel"])]
+    for settings in (Settings(), Settings(mode="independent"), Settings(momentum_scale=0, reuse_steps=2)):
+        run = Run(concepts, settings, STEPS)
+        for step in range(STEPS):
+            guidance = run.guidance(step, {c: torch.empty(2, 4, 8, 8, device="meta") for c in run.needed(step)})
+            assert guidance is None or guidance.device.type == "meta"
