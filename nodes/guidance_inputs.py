@@ -69,8 +69,9 @@ def guidance_inputs() -> list[io.Input]:
             min=1,
             max=100,
             optional=True,
+            advanced=True,
             tooltip="Approximate, saves time: for how many steps a concept's guidance is used before the model is "
-            "asked for it again, 1 to 100. 1 is off, the reference's way.",
+            "asked for it again, 1 to 100. 1 is off, the reference's default.",
         ),
         io.Float.Input(
             "warmup_tolerance",
@@ -80,8 +81,9 @@ def guidance_inputs() -> list[io.Input]:
             step=0.01,
             round=0.001,
             optional=True,
+            advanced=True,
             tooltip="Approximate, saves time: passes of the warm-up are left out where their share of the momentum is "
-            "this or less, 0 to 1. 0 is off, the reference's way.",
+            "this or less, 0 to 1. 0 is off, the reference's default.",
         ),
     ]
 

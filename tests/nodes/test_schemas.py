@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 from typing import Any
 
@@ -28,6 +29,8 @@ GUIDANCE_INPUTS = [
     ("mode", "COMBO", "reference"),
     ("baseline", "COMBO", "auto"),
     ("guidance", "SEGA_GUIDANCE", None),
+    ("reuse_steps", "INT", 1),
+    ("warmup_tolerance", "FLOAT", 0.0),
 ]
 INPUTS = {
     "SEGAConcept": [
@@ -76,10 +79,7 @@ OUTPUTS = {
 }
 OPTIONAL = {
     ("SEGAConceptStack", "stack"),
-    ("SEGASampler", "concepts"),
-    ("SEGASampler", "guidance"),
-    ("SEGAModelPatch", "concepts"),
-    ("SEGAModelPatch", "guidance"),
+    *itertools.product(["SEGASampler", "SEGAModelPatch"], ["concepts", "guidance", "reuse_steps", "warmup_tolerance"]),
     # A preset gives what a workflow leaves out.
     *(("SEGAConcept", name) for name, _, _ in INPUTS["SEGAConcept"] if name != "clip"),
     *(("SEGAConceptFromConditioning", name) for name, _, _ in PLACE_INPUTS),
@@ -93,6 +93,8 @@ RANGES = {
     "momentum_scale": (0, 10),
     "momentum_beta": (0, 0.999),
     "attention_threshold": (0, 0.999),
+    "reuse_steps": (1, 100),
+    "warmup_tolerance": (0, 1),
     "steps": (1, 10000),
     "cfg": (0, 100),
     "denoise": (0, 1),
