@@ -59,7 +59,7 @@ def completed(name: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the given inputs, and a preset's values for those that it has and that are not given.
 
     Raises:
-        ValueError: nobody gives the text, or there is no such preset and inputs are missing.
+        ValueError: nobody gives the text, it is none, or there is no such preset and inputs are missing.
     """
     presets = available()
     preset = presets.get(name) if isinstance(name, str) else None
@@ -73,6 +73,8 @@ def completed(name: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     values = {**(preset.values if preset else {}), **given}
     if "text" not in values:
         raise ValueError(f"text is missing, and preset {_short(name)} has none")
+    if not isinstance(values["text"], str):
+        raise ValueError(f"text must be a text, got {_short(values['text'])}")
     return values
 
 
