@@ -20,13 +20,16 @@ WAYS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     **{f"reuse {steps}": ({}, {"reuse_steps": steps}) for steps in (2, 3, 4, 5)},
     **{f"tolerance {tolerance:g}": ({}, {"warmup_tolerance": tolerance}) for tolerance in (0.05, 0.2)},
     **{f"cool-down {steps}": ({"cooldown_steps": steps}, {}) for steps in (16, 12, 8)},
-    "reuse 3, tolerance 0.05": ({}, {"reuse_steps": 3, "warmup_tolerance": 0.05}),
     "reuse 2, cool-down 16": ({"cooldown_steps": 16}, {"reuse_steps": 2}),
     "reuse 2, cool-down 12": ({"cooldown_steps": 12}, {"reuse_steps": 2}),
     "reuse 3, cool-down 16": ({"cooldown_steps": 16}, {"reuse_steps": 3}),
     "reuse 3, momentum off": ({}, {"reuse_steps": 3, "momentum_scale": 0.0}),
-    "reuse 4, momentum off": ({}, {"reuse_steps": 4, "momentum_scale": 0.0}),
-    "reuse 2, cool-down 12, momentum off": ({"cooldown_steps": 12}, {"reuse_steps": 2, "momentum_scale": 0.0}),
+    "reuse 2, cool-down 16, momentum off": ({"cooldown_steps": 16}, {"reuse_steps": 2, "momentum_scale": 0.0}),
+    "reuse 2, cool-down 13, momentum off": ({"cooldown_steps": 13}, {"reuse_steps": 2, "momentum_scale": 0.0}),
+    "reuse 2, warm-up 4, cool-down 14, momentum off": (
+        {"warmup_steps": 4, "cooldown_steps": 14},
+        {"reuse_steps": 2, "momentum_scale": 0.0},
+    ),
 }
 
 
