@@ -117,6 +117,12 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz what reads files, until it crashes or `-- --minutes 5`; Linux alone. Inputs are kept in .host/fuzz."""
+    _run_module(session, "tools.fuzz_readers", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, format and types."""
     _run_module(session, "ruff", "check", ".")
