@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from sega_core import Run
+from sega_core import Differences, Run
 
 
 def guidance_of(run: Run, step: int, baseline: Tensor, concepts: Sequence[Tensor]) -> Tensor | None:
-    """Return the guidance of a step from the estimates, each (B, C, *spatial)."""
-    return run.guidance(step, {c: concepts[c] - baseline for c in run.needed(step)})
+    """Return the guidance of a step from the estimates of noise, each (B, C, *spatial)."""
+    return run.guidance(step, Differences(baseline, {c: [concepts[c]] for c in run.needed(step)}))
 
 
 def guided_estimate(run: Run, step: int, estimates: Tensor, cfg: float) -> Tensor:
