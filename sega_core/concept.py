@@ -123,8 +123,8 @@ class Settings:
         mode: "reference" computes what diffusers computes; "independent" keeps the concepts apart: each has a
             momentum of its own, weights are used as they are, and a concept acts exactly from its warm-up to its
             cool-down.
-        reuse_steps: for how many steps a concept's guidance is used before it is evaluated again, in [1, inf); 1 is
-            off, larger is approximate and saves passes. Not in the reference.
+        reuse_steps: the most steps for which a concept's guidance is used before it is evaluated again, in [1, inf); 1
+            is off, larger is approximate and saves passes (`plan.passes_due`). Not in the reference.
         warmup_tolerance: share of the momentum, in [0, 1], up to which a pass of the warm-up is left out; 0 is off,
             larger is approximate and saves passes. Not in the reference.
 

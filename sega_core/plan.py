@@ -56,12 +56,19 @@ def passes_needed(concepts: Sequence[Concept], settings: Settings, steps: int) -
 
 
 def passes_due(needed: Sequence[tuple[int, ...]], reuse_steps: int) -> list[tuple[int, ...]]:
-    """Return, for each step, which needed concepts to evaluate where each guidance serves `reuse_steps` steps."""
+    """Return, for each step, which of the needed concepts to evaluate where guidance may serve several steps.
+
+    Guidance changes fast when a concept begins to act, and ever more slowly then: it serves as many steps as have
+    passed since the concept's first evaluation, but no more than `reuse_steps`.
+    """
+    due: list[tuple[int, ...]] = []
     first: dict[int, int] = {}
+    following: dict[int, int] = {}
     for step, concepts in enumerate(needed):
-        for c in concepts:
-            first.setdefault(c, step)
-    return [tuple(c for c in concepts if (step - first[c]) % reuse_steps == 0) for step, concepts in enumerate(needed)]
+        due.append(tuple(c for c in concepts if following.get(c, 0) <= step))
+        for c in due[-1]:
+            following[c] = step + min(reuse_steps, max(1, step - first.setdefault(c, step)))
+    return due
 
 
 def _is_needed(concept: Concept, concepts: Sequence[Concept], settings: Settings, step: int, steps: int) -> bool:

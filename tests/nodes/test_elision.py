@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 STEPS = 4
 
@@ -35,6 +36,11 @@ def test_the_plain_sampler_runs_two_passes_per_step(host: Any, count_passes: Cal
         ([{}], {"cfg": 1.0}, [2, 2, 2, 2]),
         ([{}], {"cfg": 1.0, "baseline": "negative"}, [3, 3, 3, 3]),
         ([{}], {"baseline": "positive"}, [3, 3, 3, 3]),
+        ([{}], {"reuse_steps": 2}, [3, 3, 3, 2]),
+        ([{}, {"warmup_steps": 1}], {"reuse_steps": 3, "momentum_scale": 0.0}, [3, 4, 4, 3]),
+        ([{}], {"reuse_steps": 2, "sampler_name": "heun"}, [3, 3, 3, 3, 3, 2, 2]),
+        ([{}], {"reuse_steps": 2, "cfg": 1.0, "baseline": "negative"}, [3, 3, 3, 2]),
+        ([{"warmup_steps": 3}], {"warmup_tolerance": 0.3}, [2, 2, 3, 3]),
     ],
     ids=str,
 )
@@ -60,3 +66,12 @@ def test_guiders_that_bypass_the_hook_get_the_concepts_in_one_more_call(host: An
     host.guide(guider)
     assert passes.sizes == [3, 2] * STEPS
     assert all(set(labels) <= {0, 1} for labels in passes.labels[1::2])
+
+
+@pytest.mark.parametrize("settings", [{"reuse_steps": 2}, {"warmup_tolerance": 0.2}], ids=str)
+def test_an_approximation_is_near_the_full_edit_and_the_same_on_every_run(host: Any, settings: dict[str, Any]) -> None:
+    concept = host.concept(10, warmup_steps=4, threshold=0.0, guidance_scale=2.0)
+    plain, full = host.sega(steps=12), host.sega(concept, steps=12)
+    first, second = (host.sega(concept, steps=12, **settings) for _ in range(2))
+    assert 0 < (first - full).norm() < 0.5 * (full - plain).norm()
+    assert torch.equal(first, second)
