@@ -26,8 +26,8 @@ WAYS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "reuse 3, momentum off": ({}, {"reuse_steps": 3, "momentum_scale": 0.0}),
     "reuse 2, cool-down 16, momentum off": ({"cooldown_steps": 16}, {"reuse_steps": 2, "momentum_scale": 0.0}),
     "reuse 2, cool-down 13, momentum off": ({"cooldown_steps": 13}, {"reuse_steps": 2, "momentum_scale": 0.0}),
-    "reuse 2, warm-up 4, cool-down 14, momentum off": (
-        {"warmup_steps": 4, "cooldown_steps": 14},
+    "reuse 2, cool-down 13, momentum off, scale 12": (
+        {"cooldown_steps": 13, "guidance_scale": 12.0},
         {"reuse_steps": 2, "momentum_scale": 0.0},
     ),
 }

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from .report import SUCCESS_COST, TARGET
+from .report import LOSS, SUCCESS_COST, TARGET
 
 BLUE, ORANGE, GREY, INK = "#0072b2", "#d55e00", "#8a8a8a", "#222222"
 MARKERS = "osD^vPX*"
@@ -147,28 +148,32 @@ def _settings(part: Mapping[str, Any]) -> Figure:
 
 def _acceleration(part: Mapping[str, Any]) -> Figure:
     figure, axes = _panels(2)
-    for axis, (lost, title) in zip(
-        axes, (("success lost", "Success lost"), ("isolation lost", "Isolation lost")), strict=True
-    ):
-        for row in part["ways"]:
-            estimate = row[lost]
-            y = 100 * estimate["value"]
-            errors = [[y - 100 * estimate["low"]], [100 * estimate["high"] - y]]
-            name = row["way"]
-            colour = BLUE if "reuse" in name or "tolerance" in name else ORANGE if "cool" in name else INK
-            marker = "D" if "," in name else "o"
-            axis.errorbar(row["cost"], y, errors, fmt=marker, color=colour, capsize=2, lw=1, ms=6)
+    exact = part["ways"][0]
+    families = (
+        ("reuse", "re-use for so many steps", BLUE, "o-"),
+        ("cool-down", "cool-down at this step of 20", ORANGE, "s--"),
+    )
+    for axis, lost in zip(axes, ("success lost", "isolation lost"), strict=True):
+        combined = [row for row in part["ways"] if "," in row["way"]]
+        _losses(axis, combined, lost, "D", INK, "combined")
+        for family, label, colour, line in families:
+            rows = [row for row in part["ways"] if row["way"].startswith(family) and "," not in row["way"]]
+            _losses(axis, [exact, *rows], lost, line, colour, label)
+            for row in rows:
+                at = (row["cost"], 100 * row[lost]["value"])
+                axis.annotate(row["way"].split()[-1], at, (5, 5), textcoords="offset points", color=colour, fontsize=10)
         axis.axvspan(1, SUCCESS_COST, color="#e9f2f8", zorder=0)
-        axis.axhline(1, color=INK, lw=0.8, ls=":")
-        axis.set(title=f"{title} against every pass, points", xlabel="cost, times plain CFG", xlim=(1, 3.1))
-    handles = [
-        plt.Line2D([], [], marker=marker, color=colour, ls="", label=label)
-        for marker, colour, label in (
-            ("o", BLUE, "re-use or tolerance"),
-            ("o", ORANGE, "cool-down"),
-            ("D", GREY, "combined"),
-            ("o", INK, "exact"),
-        )
-    ]
-    axes[1].legend(handles=handles, loc="upper right")
+        axis.axhline(100 * LOSS, color=INK, lw=0.8, ls=":")
+        title = f"{lost.capitalize()} against every pass, points"
+        axis.set(title=title, xlabel="cost, times plain CFG", xlim=(1, 3.1))
+    axes[1].legend(loc="upper right")
     return figure
+
+
+def _losses(axis: Axes, rows: Sequence[Mapping[str, Any]], lost: str, line: str, colour: str, label: str) -> None:
+    """Draw what ways lose, in points, over what they cost."""
+    rows = sorted(rows, key=lambda row: row["cost"])
+    low, value, high = ([100 * row[lost][side] for row in rows] for side in ("low", "value", "high"))
+    errors = np.abs([np.subtract(value, low), np.subtract(high, value)])
+    costs = [row["cost"] for row in rows]
+    axis.errorbar(costs, value, errors, fmt=line, color=colour, capsize=2, lw=1.4, elinewidth=0.8, ms=6, label=label)
