@@ -30,19 +30,20 @@ Way = tuple[str, float, Recipe]
 
 def ways(edit: Edit) -> Iterator[Way]:
     """Yield every other way to make an edit: its name, its strength and how to draw it."""
-    without, text = "a face, {look}", edit.text
-    with_it = f"a face, {text}, {{look}}"
-    removing = edit.direction == "remove"
+    removing, text = edit.direction == "remove", edit.text
+    # An added word goes to the end, so that averaging meets the same words in the same places.
+    without, with_it = "a face, {look}", "a face, WORD, {look}" if removing else "a face, {look}, WORD"
     start, goal = (with_it, without) if removing else (without, with_it)
+    start, goal = start.replace("WORD", text), goal.replace("WORD", text)
     yield "changed prompt", 1.0, Recipe(goal)
     for weight in WEIGHTS[edit.direction]:
-        yield "weighted word", weight, Recipe(f"a face, ({text}:{weight}), {{look}}")
+        yield "weighted word", weight, Recipe(with_it.replace("WORD", f"({text}:{weight})"))
     for share in SHARES:
         yield "averaged prompts", share, Recipe(start, average=(goal, share))
     if removing:
         for weight in NEGATIVE_WEIGHTS:
             yield "negative prompt", weight, Recipe(start, negative=f"({text}:{weight})")
-        yield "changed and negative prompt", 1.0, Recipe(goal, negative=text)
+        yield "prompt and negative", 1.0, Recipe(goal, negative=text)
         for scale in PERPNEG_SCALES:
             yield "PerpNeg", scale, Recipe(start, negative=text, way="perpneg", perpneg_scale=scale)
     elif text == "smiling":

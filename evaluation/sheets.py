@@ -74,7 +74,7 @@ def _ways(studio: Studio) -> list[Row]:
         shown: dict[str, tuple[float, Recipe]] = {}
         for way, strength, recipe in ways(edit):
             shown.setdefault(way, (strength, recipe))
-            if strength in (1.0, 8.0, 0.5):
+            if strength in (0.5, 1.0, 1.3, 8.0):
                 shown[way] = (strength, recipe)
         rows += [_row(studio, way, f"strength {strength:g}", recipe) for way, (strength, recipe) in shown.items()]
     return rows
