@@ -23,7 +23,7 @@ CONCEPT = {"direction": "add", "guidance_scale": 5.0, "threshold": 0.5, "warmup_
            "weight": 1.0, "threshold_over": "channel", "attention_threshold": 0.0}  # fmt: skip
 SAMPLING = {"seed": 3, "steps": 2, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0,
             "momentum_scale": 0.1, "momentum_beta": 0.4, "mode": "reference", "baseline": "auto"}  # fmt: skip
-GUIDANCE = ["momentum_scale", "momentum_beta", "mode", "baseline"]
+GUIDANCE = ["momentum_scale", "momentum_beta", "mode", "baseline", "reuse_steps", "warmup_tolerance"]
 
 # What a link of any type may bring; the host checks the ranges of what is typed in alone.
 numbers = st.one_of(
@@ -65,7 +65,11 @@ def tensors(draw: Any, shapes: Any, fills: Any = fills) -> torch.Tensor:
 sizes = st.integers(0, 9)
 shapes = st.lists(sizes, max_size=5)
 masks = tensors(shapes | st.tuples(st.integers(1, 3), st.integers(1, 70), st.integers(1, 70)))
-embeddings = tensors(shapes | st.tuples(st.integers(0, 2), sizes, st.sampled_from([32, 32, 32, 48])))
+# Models multiply what they are given: numbers of any size are no fault of the concept.
+embeddings = tensors(
+    shapes | st.tuples(st.integers(0, 2), sizes, st.sampled_from([32, 32, 32, 48])),
+    st.sampled_from([0.0, 0.5, 1.0, -1.0, math.nan, math.inf]),
+)
 latents = tensors(shapes | st.tuples(st.integers(1, 2), st.sampled_from([4, 4, 4, 3, 16]), sizes, sizes))
 
 
@@ -119,6 +123,8 @@ def test_concepts_in_range_give_a_finite_latent(
             {
                 "momentum_scale": st.floats(0, 10),
                 "momentum_beta": st.floats(0, 0.999),
+                "reuse_steps": st.integers(1, 5),
+                "warmup_tolerance": st.floats(0, 0.999),
                 "mode": st.sampled_from(["reference", "independent"]),
                 "baseline": st.sampled_from(["auto", "negative", "positive"]),
                 "cfg": st.floats(0, 100),
@@ -147,12 +153,14 @@ sampling = st.fixed_dictionaries(
     {},
     optional={
         "seed": st.integers(-(2**63), 2**64 - 1),
-        "steps": st.integers(0, 10),
+        "steps": st.integers(0, 3),
         "cfg": st.floats(-1000, 1000) | st.sampled_from([math.nan, math.inf, -math.inf]),
         "denoise": st.sampled_from([-1.0, 0.0, 0.5, 2.0, math.nan, math.inf]),
         "sampler_name": st.sampled_from(["euler", "heun", "dpm_fast", "lcm", "res_multistep"]),
         "momentum_scale": numbers,
         "momentum_beta": numbers,
+        "reuse_steps": numbers,
+        "warmup_tolerance": numbers,
         "mode": words,
         "baseline": words,
     },
