@@ -39,9 +39,14 @@ class Memory:
 def allocated(work: Callable[[], Any]) -> Memory:
     """Do some work on the CPU, drop what it returns, and return what it allocated."""
     gc.collect()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
-        work()
-        gc.collect()
+    # What waits to be collected would be more or less, as it happens.
+    gc.disable()
+    try:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
+            work()
+            gc.collect()
+    finally:
+        gc.enable()
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
     held = list(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
     return Memory(max(held, default=0), held[-1] if held else 0)
