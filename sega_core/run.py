@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -38,8 +38,8 @@ class Run:
         # Each concept's guidance as it was last evaluated, where further steps use it.
         self._held: dict[int, Tensor] = {}
         # Momenta v with which each of the last steps began, and what the last one leaves to the next; one for all
-        # concepts in reference mode, one each otherwise.
-        self._momenta: dict[int, dict[int, Tensor]] = {0: {}}
+        # concepts in reference mode, one for those of the same beginning and end otherwise.
+        self._momenta: dict[int, dict[Hashable, Tensor]] = {0: {}}
         self._step = 0
 
     @property
@@ -81,12 +81,13 @@ class Run:
         masks, attention = masks or {}, attention or {}
         independent, weights = self.settings.mode == "independent", self._weights(step)
         # While some concepts warm up the reference rescales the weights of the others.
-        rescaled = not independent and not self._all_warm(step) and sum(weights) > 0
-        total = sum(weights) if rescaled else 1.0
+        total = 1.0 if independent or self._all_warm(step) else sum(weights)
         shares: dict[int, Tensor] = {}
-        acting: Tensor | None = None
-        waiting: Tensor | None = None
+        # Of concepts that share a momentum from beginning to end, only the sum counts.
+        sums: dict[Hashable, Tensor] = {}
         for c, concept in enumerate(self.concepts):
+            if concept.is_cooled(step):
+                continue
             if c in differences:
                 gamma = concept_guidance(differences[c], concept, masks.get(c), attention.get(c))
                 if self.settings.reuse_steps > 1:
@@ -97,26 +98,39 @@ class Run:
                 continue
             if self.recorder is not None and weights[c]:
                 shares[c] = weights[c] / total * gamma
-            weighted: Tensor | None = concept.weight * gamma
-            if independent:
-                weighted = self._with_momentum(c, weighted)
-            if weights[c]:
-                acting = _added(acting, weighted)
-            elif not independent and not concept.is_cooled(step):
-                waiting = _added(waiting, weighted)
+            key, weighted = self._key(concept, step), concept.weight * gamma
+            sums[key] = sums[key].add_(weighted) if key in sums else weighted
             # Gone before the next one comes: all concepts need no more memory than one.
             del gamma, weighted
-        if independent:
-            guidance = acting
-        elif self._all_warm(step):
-            guidance = self._with_momentum(0, acting)
-        else:
-            guidance = None if acting is None else acting / total
-            # The one momentum takes in what still warms up as well.
-            self._with_momentum(0, _added(acting, waiting))
+        guidance = self._independent(step, sums) if independent else self._reference(step, sums, total)
         if self.recorder is not None:
             self.recorder.keep(step, sigma, guidance, shares)
         return guidance
+
+    def _key(self, concept: Concept, step: int) -> Hashable:
+        """Return what the concepts have in common whose guidance counts by its sum alone."""
+        if self.settings.mode == "independent":
+            # Momenta of the same beginning and end add up as the guidance does.
+            return (concept.warmup_steps, concept.cooldown_steps)
+        return concept.is_warm(step)
+
+    def _reference(self, step: int, sums: dict[Hashable, Tensor], total: float) -> Tensor | None:
+        acting = sums.pop(True, None)
+        if self._all_warm(step):
+            return self._with_momentum(None, acting)
+        guidance = None if acting is None or total == 0 else acting / total
+        # The one momentum takes in what still warms up as well.
+        self._with_momentum(None, _added(acting, sums.pop(False, None)))
+        return guidance
+
+    def _independent(self, step: int, sums: dict[Hashable, Tensor]) -> Tensor | None:
+        acting: Tensor | None = None
+        warm = {self._key(concept, step) for concept in self.concepts if concept.is_warm(step)}
+        for key in list(sums):
+            with_momentum = self._with_momentum(key, sums.pop(key))
+            if key in warm:
+                acting = _added(acting, with_momentum)
+        return acting
 
     def _weights(self, step: int) -> list[float]:
         """Return the weight of each concept that acts at this step, 0 for the others."""
@@ -138,7 +152,7 @@ class Run:
         self._momenta = {**kept, step: began, step + 1: {}}
         self._step = step
 
-    def _with_momentum(self, key: int, guidance: Tensor | None) -> Tensor | None:
+    def _with_momentum(self, key: Hashable, guidance: Tensor | None) -> Tensor | None:
         """Add the momentum to the weighted guidance, in place (equation 9), and update it (equation 10)."""
         scale, beta = self.settings.momentum_scale, self.settings.momentum_beta
         momentum = self._momenta[self._step].get(key)
@@ -152,7 +166,7 @@ class Run:
         self._momenta[self._step + 1][key] = torch.lerp(guidance, momentum, beta)
         return guidance
 
-    def _decayed(self, momenta: Mapping[int, Tensor]) -> dict[int, Tensor]:
+    def _decayed(self, momenta: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         """Return the momenta after a step without any estimate."""
         factor = self.settings.momentum_beta + (1 - self.settings.momentum_beta) * self.settings.momentum_scale
         return {key: factor * momentum for key, momentum in momenta.items()}

@@ -1,8 +1,8 @@
 """Fuzz what reads files from others, guided by coverage: `python -m tools.fuzz_readers` in the repository's root.
 
 Guidance and conditioning files and presets are made from what the fuzzer draws. A reader may refuse them with a
-ValueError or, for the presets, leave them out; anything else is a crash, and its input is kept. Needs COMFYUI_PATH.
-Further options go to libFuzzer, such as -runs=3000 or -seed=1.
+ValueError or, for the presets, leave them out; anything else is a crash, and its input is tried first the next time.
+Needs COMFYUI_PATH. Further options go to libFuzzer, such as -runs=3000 or -seed=1.
 """
 
 from __future__ import annotations
@@ -87,12 +87,19 @@ class Readers:
 
     def __init__(self, pack: Any, folder: Path) -> None:
         self.pack = pack
+        self.corpus = folder / "corpus"
         self.file, self.again = folder / "x.safetensors", folder / "again.safetensors"
         self.checks: list[Callable[[bytes], None]] = [self.guidance, self.conditioning, self.presets]
 
     def __call__(self, data: bytes) -> None:
-        if data:
+        if not data:
+            return
+        try:
             self.checks[data[0] % len(self.checks)](data[1:])
+        except Exception:
+            # libFuzzer itself keeps only what ends the interpreter.
+            (self.corpus / "crash").write_bytes(data)
+            raise
 
     def guidance(self, data: bytes) -> None:
         vectors = self.pack.sega_core.vectors
