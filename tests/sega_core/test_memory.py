@@ -1,0 +1,49 @@
+"""What a run holds beyond the estimates it is given: three latents and one per concept, and nothing afterwards."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from sega_core import Concept, Settings
+
+SHAPE, STEPS = (1, 4, 32, 32), 6
+# What is not of the latents' size: a few numbers per channel.
+SMALL = 0.2
+
+
+@pytest.fixture(scope="module")
+def memory(repo: Path, package_loader: Callable[[str, Path], ModuleType]) -> ModuleType:
+    package_loader("bench", repo / "bench")
+    return importlib.import_module("bench.memory")
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.1])
+@pytest.mark.parametrize("mode", ["reference", "independent"])
+@pytest.mark.parametrize(
+    "concepts",
+    [
+        [Concept(warmup_steps=0)],
+        [Concept(warmup_steps=2, threshold_over="space")] * 4,
+        [Concept(warmup_steps=1, cooldown_steps=4)] * 8,
+    ],
+    ids=len,
+)
+def test_a_run_holds_three_latents_and_one_per_concept(
+    memory: ModuleType, concepts: list[Concept], mode: str, momentum: float
+) -> None:
+    settings = Settings(momentum_scale=momentum, mode=mode)
+    peak, kept = memory.core_memory(concepts, settings, SHAPE, STEPS)
+    assert 1 < peak <= 3 + len(concepts) + SMALL
+    assert kept == 0
+
+
+def test_concepts_of_the_same_beginning_and_end_take_no_more_than_two(memory: ModuleType) -> None:
+    few, many = (
+        memory.core_memory([Concept(warmup_steps=1)] * count, Settings(), SHAPE, STEPS)[0] for count in (2, 16)
+    )
+    assert many <= few + SMALL
