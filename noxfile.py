@@ -1,4 +1,4 @@
-"""The project's commands: demo, tests, compatibility, bench, evaluate, lint, train, pictures.
+"""The project's commands: demo, tests, compatibility, bench, evaluate, fuzz, lint, train, pictures.
 
 The first run of any of them sets everything up under .host/: an environment and a ComfyUI. Later runs reuse both.
 
