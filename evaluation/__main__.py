@@ -28,14 +28,14 @@ PARTS = {
     "settings": settings,
     "acceleration": acceleration,
 }
-# An hour and a half: not part of a run without --only.
-LONG_PARTS = {"search": winners}
+# For when the recommended settings are chosen anew: not part of a run without --only.
+OTHER_PARTS = {"search": winners}
 OUTPUT = ROOT / "evaluation-output"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="nox -s evaluate --", description=__doc__)
-    parts = [*PARTS, *LONG_PARTS]
+    parts = [*PARTS, *OTHER_PARTS]
     parser.add_argument("--faces", type=int, default=40, help="faces per condition, a multiple of 4; default 40")
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of the parts {', '.join(parts)}, with commas")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder for figures, plots and pictures")
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     measured: dict[str, Any] = {}
     for name in chosen:
         studio.bar.set_description(name)
-        measured[name] = {"faces": options.faces, **(PARTS | LONG_PARTS)[name](studio)}
+        measured[name] = {"faces": options.faces, **(PARTS | OTHER_PARTS)[name](studio)}
         _write(options.output / f"{name}.json", measured[name])
     written = plots.plot(measured, options.output) + sheets.sheets(studio, chosen, options.output)
     tables = report.tables(measured)

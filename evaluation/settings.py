@@ -81,17 +81,16 @@ def _pooled(outcomes: list[Outcome]) -> dict[str, Any]:
 
 
 def winners(studio: Studio) -> dict[str, Any]:
-    """Search settings on faces of their own; return each edit's best, with its figures on the reported faces."""
+    """Choose settings on faces of their own; return each edit's best, with its figures on the reported faces."""
     rows = []
     for edit in EDITS:
-        *_, (values, _, found) = search.search(studio, edit)
+        values, _, found = max(search.tried(studio, edit), key=lambda each: each[1])
         after = studio.draw(Recipe(prompt_for(edit), concepts=(values,)))
         rows.append(
             {
                 "edit": name_of(edit),
                 "values": dict(values),
                 "search": {"success": float(found.done.mean()), "isolation": float(found.isolation.mean())},
-                "recommended": compare([edit], studio.draw(plain(edit)), studio.draw(edited(edit))).figures(),
                 **compare([edit], studio.draw(plain(edit)), after).figures(),
             }
         )
