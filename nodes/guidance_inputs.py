@@ -70,8 +70,8 @@ def guidance_inputs() -> list[io.Input]:
             max=100,
             optional=True,
             advanced=True,
-            tooltip="Approximate, saves time: a concept's guidance serves up to so many steps before the model is asked "
-            "for it again, fewer where it changes fast, 1 to 100. 1 is off, the reference's default.",
+            tooltip="Approximate, saves time: a concept's guidance serves up to so many steps before the model is "
+            "asked for it again, fewer where it changes fast, 1 to 100. 1 is off, the reference's default.",
         ),
         io.Float.Input(
             "warmup_tolerance",

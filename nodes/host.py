@@ -95,6 +95,11 @@ class SemanticGuidance:
         else:
             sampling = self._sampling(guider, runs, shapes, schedule)
             out = sampling.sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs)
+            if not out.isfinite().all():
+                raise ValueError(
+                    f"{self.node_id}: the latent has become NaN or infinite; lower the concepts' guidance_scale or "
+                    "weight, momentum_scale or cfg, and look whether the model gives an image without concepts"
+                )
         if self.record is not None and len(schedule) > 1:
             texts = [encoded.text for encoded in self.concepts]
             self.record(recorded(recorders, space, concepts, texts, self.settings))

@@ -16,6 +16,7 @@ from .wiring import is_wired, is_wired_in_queue
 
 # The place of the guidance among the outputs.
 _GUIDANCE = 1
+_HIGHEST_SEED, _MOST_STEPS = 0xFFFFFFFFFFFFFFFF, 10000
 
 
 class SEGASampler(io.ComfyNode):
@@ -42,11 +43,13 @@ class SEGASampler(io.ComfyNode):
                     "seed",
                     default=0,
                     min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
+                    max=_HIGHEST_SEED,
                     control_after_generate=True,
                     tooltip="The random seed of the noise. The same seed without concepts gives the unedited image.",
                 ),
-                io.Int.Input("steps", default=20, min=1, max=10000, tooltip="Number of sampling steps, 1 to 10000."),
+                io.Int.Input(
+                    "steps", default=20, min=1, max=_MOST_STEPS, tooltip="Number of sampling steps, 1 to 10000."
+                ),
                 io.Float.Input(
                     "cfg",
                     default=8.0,
@@ -115,6 +118,9 @@ class SEGASampler(io.ComfyNode):
         concepts: Any = None,
         **settings: Any,
     ) -> io.NodeOutput:
+        for name, value, low, high in (("seed", seed, 0, _HIGHEST_SEED), ("steps", steps, 1, _MOST_STEPS)):
+            if not low <= value <= high:
+                raise ValueError(f"SEGASampler: {name} must be in [{low}, {high}], got {value!r}")
         for name, value in (("cfg", cfg), ("denoise", denoise)):
             if not math.isfinite(value):
                 raise ValueError(f"SEGASampler: {name} must be a finite number, got {value!r}")
