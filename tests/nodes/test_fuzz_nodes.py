@@ -11,6 +11,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+# What is fuzzed is the pack's own: one host is enough.
+pytestmark = pytest.mark.slow
+
 FUZZ = settings(
     derandomize=True,
     database=None,
