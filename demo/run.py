@@ -198,14 +198,8 @@ def face_workflow(
 
 def concept(edit: measure.Edit, **changes: Any) -> dict[str, Any]:
     """Return a concept node's values at the recommended settings."""
-    scale, threshold, warmup = workflows.RECOMMENDED[edit.direction, edit.text]
-    return {
-        "text": edit.text,
-        "direction": edit.direction,
-        "guidance_scale": scale,
-        "threshold": threshold,
-        "warmup_steps": warmup,
-    } | changes
+    recommended = workflows.RECOMMENDED[edit.direction, edit.text]
+    return {"text": edit.text, "direction": edit.direction, **recommended} | changes
 
 
 def judged(judge: classifier.Classifier, images: list[Image.Image]) -> dict[str, torch.Tensor]:

@@ -12,21 +12,31 @@ from .faces import CAPTION_START, PHRASES, SIZE
 
 FOLDER = Path(__file__).parent.parent / "example_workflows" / "api"
 
-# What works best on the demo model: (guidance_scale, threshold, warmup_steps). What a prompt itself asks for is settled
-# in the first steps, so removing it starts at once.
-RECOMMENDED = {
-    ("add", "glasses"): (12.0, 0.9, 3),
-    ("add", "hat"): (8.0, 0.9, 3),
-    ("add", "beard"): (8.0, 0.9, 3),
-    ("add", "smiling"): (8.0, 0.9, 3),
-    ("remove", "glasses"): (8.0, 0.85, 0),
-    ("remove", "hat"): (8.0, 0.85, 0),
-    ("remove", "beard"): (8.0, 0.85, 0),
-    ("remove", "smiling"): (8.0, 0.85, 0),
+# What works best on the demo model, as docs/quality.md says. What a prompt itself asks for is settled in the first steps,
+# so removing it starts at once.
+RECOMMENDED: dict[tuple[str, str], dict[str, Any]] = {
+    ("add", "glasses"): {"guidance_scale": 16.0, "threshold": 0.95, "warmup_steps": 4},
+    ("add", "hat"): {"guidance_scale": 8.0, "threshold": 0.9, "warmup_steps": 3},
+    ("add", "beard"): {"guidance_scale": 8.0, "threshold": 0.9, "warmup_steps": 5},
+    ("add", "smiling"): {"guidance_scale": 8.0, "threshold": 0.9, "warmup_steps": 3},
+    ("remove", "glasses"): {
+        "guidance_scale": 8.0,
+        "threshold": 0.0,
+        "attention_threshold": 0.7,
+        "warmup_steps": 0,
+        "cooldown_steps": 8,
+    },
+    ("remove", "hat"): {
+        "guidance_scale": 8.0,
+        "threshold": 0.7,
+        "threshold_over": "space",
+        "warmup_steps": 0,
+        "cooldown_steps": 8,
+    },
+    ("remove", "beard"): {"guidance_scale": 16.0, "threshold": 0.95, "warmup_steps": 0},
+    ("remove", "smiling"): {"guidance_scale": 10.0, "threshold": 0.85, "warmup_steps": 1, "cooldown_steps": 10},
 }
 STEPS, CFG = 20, 3.5
-
-SETTINGS = ("text", "guidance_scale", "threshold", "warmup_steps")
 
 # Nodes that say how large the pictures are, and inputs that count pixels.
 MAKERS_OF_SIZE = {"EmptyLatentImage", "EmptySD3LatentImage", "ImageScale"}
@@ -67,9 +77,8 @@ def for_demo_model(workflow: Workflow) -> Workflow:
 def _set_concept(inputs: dict[str, Any]) -> None:
     """Put the demo model's word and settings in, where it knows the concept; what is connected stays connected."""
     for phrase in _known_phrases(inputs["text"]):
-        recommended = RECOMMENDED[inputs["direction"], phrase]
-        values = zip(SETTINGS, (_in_its_words(inputs["text"]), *recommended), strict=True)
-        inputs |= {name: value for name, value in values if not isinstance(inputs[name], list)}
+        values = {"text": _in_its_words(inputs["text"]), **RECOMMENDED[inputs["direction"], phrase]}
+        inputs |= {name: value for name, value in values.items() if not isinstance(inputs.get(name), list)}
 
 
 def _in_its_words(text: str) -> str:

@@ -17,19 +17,19 @@ PLAIN_PASSES = 2
 WAYS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "every pass": ({}, {}),
     "momentum off": ({}, {"momentum_scale": 0.0}),
-    **{f"reuse {steps}": ({}, {"reuse_steps": steps}) for steps in (2, 3, 4, 5)},
+    **{f"reuse {steps}": ({}, {"reuse_steps": steps}) for steps in (2, 3, 4, 8)},
     **{f"tolerance {tolerance:g}": ({}, {"warmup_tolerance": tolerance}) for tolerance in (0.05, 0.2)},
-    **{f"cool-down {steps}": ({"cooldown_steps": steps}, {}) for steps in (16, 12, 8)},
+    **{f"cool-down {steps}": ({"cooldown_steps": steps}, {}) for steps in (16, 13, 10)},
     "reuse 2, cool-down 16": ({"cooldown_steps": 16}, {"reuse_steps": 2}),
-    "reuse 2, cool-down 12": ({"cooldown_steps": 12}, {"reuse_steps": 2}),
-    "reuse 3, cool-down 16": ({"cooldown_steps": 16}, {"reuse_steps": 3}),
-    "reuse 3, momentum off": ({}, {"reuse_steps": 3, "momentum_scale": 0.0}),
-    "reuse 2, cool-down 16, momentum off": ({"cooldown_steps": 16}, {"reuse_steps": 2, "momentum_scale": 0.0}),
-    "reuse 2, cool-down 13, momentum off": ({"cooldown_steps": 13}, {"reuse_steps": 2, "momentum_scale": 0.0}),
-    "reuse 2, cool-down 13, momentum off, scale 12": (
-        {"cooldown_steps": 13, "guidance_scale": 12.0},
-        {"reuse_steps": 2, "momentum_scale": 0.0},
-    ),
+    "reuse 3, cool-down 13": ({"cooldown_steps": 13}, {"reuse_steps": 3}),
+    **{f"reuse {steps}, momentum off": ({}, {"reuse_steps": steps, "momentum_scale": 0.0}) for steps in (2, 3, 8)},
+    **{
+        f"reuse {steps}, cool-down {last}, momentum off": (
+            {"cooldown_steps": last},
+            {"reuse_steps": steps, "momentum_scale": 0.0},
+        )
+        for steps, last in ((2, 11), (3, 13), (4, 15), (8, 19))
+    },
 }
 
 

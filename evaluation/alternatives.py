@@ -25,6 +25,9 @@ REFERENCE_SCALES = (4.0, 8.0)
 # What diffusers' pipeline knows of a concept's settings, as the paper recommends them for the demo's 20 steps.
 REFERENCE_VALUES = {"threshold": 0.9, "threshold_over": "channel", "attention_threshold": 0.0, "cooldown_steps": 0}
 
+# Of the prompt as concept: scale and threshold.
+REWRITTEN = ((3.5, 0.5), (5.0, 0.7), (8.0, 0.85))
+
 Way = tuple[str, float, Recipe]
 
 
@@ -46,10 +49,18 @@ def ways(edit: Edit) -> Iterator[Way]:
         yield "prompt and negative", 1.0, Recipe(goal, negative=text)
         for scale in PERPNEG_SCALES:
             yield "PerpNeg", scale, Recipe(start, negative=text, way="perpneg", perpneg_scale=scale)
+        for scale, threshold in REWRITTEN:
+            yield "this pack, new prompt as concept", scale, rewritten(start, goal, scale, threshold)
     elif text == "smiling":
         yield "negative prompt", 1.0, Recipe(start, negative="neutral, frowning")
     for scale in REFERENCE_SCALES:
         yield "diffusers' SEGA", scale, reference_recipe(edit, scale)
+
+
+def rewritten(start: str, goal: str, scale: float, threshold: float) -> Recipe:
+    """Return the change from one prompt to another as a concept: what README advises where the prompt names a thing."""
+    values = {"text": goal, "direction": "add", "guidance_scale": scale, "threshold": threshold, "warmup_steps": 0}
+    return Recipe(start, concepts=({**values, "cooldown_steps": 0},), settings={"baseline": "positive"})
 
 
 def reference_recipe(edit: Edit, scale: float) -> Recipe:

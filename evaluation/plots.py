@@ -16,6 +16,7 @@ from matplotlib.ticker import PercentFormatter
 from .report import LOSS, SUCCESS_COST, TARGET
 
 BLUE, ORANGE, GREY, INK = "#0072b2", "#d55e00", "#8a8a8a", "#222222"
+COLOURS = {"diffusers' SEGA": ORANGE, "this pack, new prompt as concept": BLUE}
 MARKERS = "osD^vPX*"
 STYLE = {
     "font.size": 11,
@@ -89,7 +90,7 @@ def _alternatives(part: Mapping[str, Any]) -> Figure:
         for name in names:
             marker = MARKERS[ways.index(name)]
             points = _mean_points([row for row in rows if row["way"] == name])
-            colour = ORANGE if name == "diffusers' SEGA" else GREY
+            colour = COLOURS.get(name, GREY)
             axis.plot(*zip(*points, strict=True), marker, color=colour, ls="-", lw=1, ms=7, label=name)
         points = [(0.0, 1.0), *_mean_points([row for row in rows if row["way"] == "ours"])]
         axis.plot(*zip(*points, strict=True), "o-", color=BLUE, lw=2.2, ms=6, label="this pack, rising scale", zorder=5)

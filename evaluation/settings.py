@@ -31,7 +31,7 @@ OF_CONCEPTS: dict[str, tuple[Mapping[str, Any], ...]] = {
     "threshold, per channel": tuple({**PLAIN_CHANNEL, "threshold": value} for value in (0.5, 0.7, 0.9, 0.98)),
     "threshold, over space": tuple({**PLAIN_SPACE, "threshold": value} for value in (0.5, 0.7, 0.9, 0.98)),
     "attention_threshold": tuple({"attention_threshold": value} for value in (0.0, 0.5, 0.7, 0.9)),
-    "warmup_steps": tuple({"warmup_steps": value} for value in (0, 2, 4, 8)),
+    "warmup_steps": tuple({"warmup_steps": value} for value in (0, 2, 4, 7)),
     "cooldown_steps": tuple({"cooldown_steps": value} for value in (0, 9, 12, 16)),
 }
 OF_SAMPLER: dict[str, tuple[Mapping[str, Any], ...]] = {
