@@ -12,8 +12,8 @@ from .faces import CAPTION_START, PHRASES, SIZE
 
 FOLDER = Path(__file__).parent.parent / "example_workflows" / "api"
 
-# What works best on the demo model, as docs/quality.md says. What a prompt itself asks for is settled in the first steps,
-# so removing it starts at once.
+# What works best on the demo model, as docs/quality.md says. What a prompt itself asks for is settled in the first
+# steps, so removing it starts at once.
 RECOMMENDED: dict[tuple[str, str], dict[str, Any]] = {
     ("add", "glasses"): {"guidance_scale": 16.0, "threshold": 0.95, "warmup_steps": 4},
     ("add", "hat"): {"guidance_scale": 8.0, "threshold": 0.9, "warmup_steps": 3},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,7 +91,8 @@ class Studio:
         with torch.inference_mode():
             latents = torch.cat([self._sample(recipe, look, counter.model)[0] for look in recipe.looks])
         passes = counter.passes / (len(latents) * STEPS)
-        unfinished = file.with_suffix(".part.npz")
+        # Several programs may draw different parts at the same time.
+        unfinished = file.with_suffix(f".{os.getpid()}.npz")
         np.savez(unfinished, latents=latents.numpy(), passes=passes)
         unfinished.rename(file)
         self.bar.update(len(latents))

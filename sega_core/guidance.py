@@ -43,8 +43,8 @@ def keep_largest(psi: Tensor, threshold: float, over: ThresholdOver = "channel")
     """Zero the elements whose magnitude is under the quantile of their sample (equations 6 and 7).
 
     The interpolated quantile lies between two neighbouring order statistics, so exactly the elements from the upper
-    one on reach it: one selection replaces the sort. (Where the quantile lies very near to the lower one, torch.quantile may
-    round to it, and keep one element more.)
+    one on reach it: one selection replaces the sort. (Where the quantile lies very near to the lower one,
+    torch.quantile may round to it, and keep one element more.)
 
     Args:
         psi: (B, C, *spatial), fp32.
