@@ -118,7 +118,7 @@ class SEGASampler(io.ComfyNode):
         concepts: Any = None,
         **settings: Any,
     ) -> io.NodeOutput:
-        for name, value, low, high in (("seed", seed, 0, _HIGHEST_SEED), ("steps", steps, 1, _MOST_STEPS)):
+        for name, value, low, high in (("seed", seed, 0, _HIGHEST_SEED), ("steps", steps, 0, _MOST_STEPS)):
             if not low <= value <= high:
                 raise ValueError(f"SEGASampler: {name} must be in [{low}, {high}], got {value!r}")
         for name, value in (("cfg", cfg), ("denoise", denoise)):

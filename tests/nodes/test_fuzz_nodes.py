@@ -230,7 +230,7 @@ def test_a_latent_that_is_not_finite_is_an_error(host: Any, given: dict[str, Any
         host.sega(host.concept(**of_concept), **of_sampler)
 
 
-@pytest.mark.parametrize(("name", "value"), [("seed", -1), ("seed", 2**64), ("steps", 0), ("steps", -3)])
+@pytest.mark.parametrize(("name", "value"), [("seed", -1), ("seed", 2**64), ("steps", -3)])
 def test_a_linked_number_that_no_field_takes_is_refused_by_name(host: Any, name: str, value: int) -> None:
     with pytest.raises(ValueError, match=rf"^SEGASampler: {name} must be in .*, got {value}$"):
         host.sega(host.concept(), **{name: value})

@@ -933,7 +933,8 @@ def test_each_packed_part_has_its_own_threshold_and_momentum(
         momentum = torch.zeros(())
         for guidance in guidance_log[part::count]:
             gamma = guidance - scale * momentum
-            kept = gamma.flatten(2).count_nonzero(2)
+            # Taking the momentum off again leaves rounding errors.
+            kept = (gamma.abs() > 1e-5 * guidance.abs().max()).flatten(2).sum(2)
             assert torch.equal(kept, torch.full_like(kept, kept_of(math.prod(shape[1:]))))
             momentum = beta * momentum + (1 - beta) * guidance
 

@@ -301,10 +301,13 @@ def test_restarts_count_the_steps_of_the_whole_schedule(
     monkeypatch.setattr(host.pack.sega_core.Run, "guidance", guidance)
     seen, sigmas = Evaluations(host.eps), RESTARTS["EPS"]
     chosen = host.samplers.sampler_object(sampler)
-    edited = custom(host, host.patched(host.concept(), host.concept(11), model=seen.model), chosen, sigmas)
+    model = host.patched(host.concept(), host.concept(11), model=seen.model)
     # Some SDE samplers take the root of a negative number where the noise rises, with or without concepts.
     if custom(host, host.eps, chosen, sigmas).isfinite().all():
-        assert edited.isfinite().all()
+        assert custom(host, model, chosen, sigmas).isfinite().all()
+    else:
+        with pytest.raises(ValueError, match=r"^SEGAModelPatch: the latent has become NaN or infinite"):
+            custom(host, model, chosen, sigmas)
     for sigma, step in zip(seen.sigmas, steps, strict=True):
         low, high = sorted(sigmas[step : step + 2])
         assert low * (1 - 1e-3) <= sigma <= high * (1 + 1e-3)
