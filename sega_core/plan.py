@@ -55,19 +55,20 @@ def passes_needed(concepts: Sequence[Concept], settings: Settings, steps: int) -
     ]
 
 
-def passes_due(needed: Sequence[tuple[int, ...]], reuse_steps: int) -> list[tuple[int, ...]]:
+def passes_due(
+    needed: Sequence[tuple[int, ...]], concepts: Sequence[Concept], reuse_steps: int
+) -> list[tuple[int, ...]]:
     """Return, for each step, which of the needed concepts to evaluate where guidance may serve several steps.
 
     Guidance changes fast when a concept begins to act, and ever more slowly then: it serves as many steps as have
-    passed since the concept's first evaluation, but no more than `reuse_steps`.
+    passed since the warm-up, but no more than `reuse_steps`.
     """
     due: list[tuple[int, ...]] = []
-    first: dict[int, int] = {}
     following: dict[int, int] = {}
-    for step, concepts in enumerate(needed):
-        due.append(tuple(c for c in concepts if following.get(c, 0) <= step))
+    for step, candidates in enumerate(needed):
+        due.append(tuple(c for c in candidates if following.get(c, 0) <= step))
         for c in due[-1]:
-            following[c] = step + min(reuse_steps, max(1, step - first.setdefault(c, step)))
+            following[c] = step + min(reuse_steps, max(1, step - concepts[c].warmup_steps))
     return due
 
 

@@ -34,7 +34,7 @@ class Run:
         self.settings = settings
         self.recorder = recorder
         self._needed = passes_needed(self.concepts, settings, steps)
-        self._due = passes_due(self._needed, settings.reuse_steps)
+        self._due = passes_due(self._needed, self.concepts, settings.reuse_steps)
         # Each concept's guidance as it was last evaluated, where further steps use it.
         self._held: dict[int, Tensor] = {}
         # Momenta v with which each of the last steps began, and what the last one leaves to the next; one for all

@@ -44,6 +44,13 @@ def test_concepts_are_evaluated_ever_more_seldom(reuse: int, first: list[int], s
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_a_concept_is_evaluated_anew_when_it_begins_to_act(mode: str) -> None:
+    # In the warm-up only the momentum asks for it.
+    asked = passes([Concept(warmup_steps=4)], Settings(mode=mode, reuse_steps=4))
+    assert [step for step in range(STEPS) if asked[step]] == [0, 1, 2, 3, 4, 5, 6, 8]
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_guidance_that_does_not_change_loses_nothing_when_it_is_used_again(mode: str, guide: Callable) -> None:
     concepts = [Concept(warmup_steps=1), Concept(warmup_steps=3, cooldown_steps=9, weight=0.5)]
     differences = [[noise(2, 3, 6, 6, seed=c) for c in range(2)]] * STEPS
