@@ -12,29 +12,17 @@ from .faces import CAPTION_START, PHRASES, SIZE
 
 FOLDER = Path(__file__).parent.parent / "example_workflows" / "api"
 
-# What works best on the demo model, as docs/quality.md says. What a prompt itself asks for is settled in the first
-# steps, so removing it starts at once.
-RECOMMENDED: dict[tuple[str, str], dict[str, Any]] = {
-    ("add", "glasses"): {"guidance_scale": 16.0, "threshold": 0.95, "warmup_steps": 4},
-    ("add", "hat"): {"guidance_scale": 8.0, "threshold": 0.9, "warmup_steps": 3},
-    ("add", "beard"): {"guidance_scale": 8.0, "threshold": 0.9, "warmup_steps": 5},
-    ("add", "smiling"): {"guidance_scale": 8.0, "threshold": 0.9, "warmup_steps": 3},
-    ("remove", "glasses"): {
-        "guidance_scale": 8.0,
-        "threshold": 0.0,
-        "attention_threshold": 0.7,
-        "warmup_steps": 0,
-        "cooldown_steps": 8,
+# What the demo and the pictures use. What a prompt itself asks for is settled in the first steps, so removing it starts
+# at once.
+RECOMMENDED = {
+    **{
+        ("add", text): {"guidance_scale": 12.0 if text == "glasses" else 8.0, "threshold": 0.9, "warmup_steps": 3}
+        for text in ("glasses", "hat", "beard", "smiling")
     },
-    ("remove", "hat"): {
-        "guidance_scale": 8.0,
-        "threshold": 0.7,
-        "threshold_over": "space",
-        "warmup_steps": 0,
-        "cooldown_steps": 8,
+    **{
+        ("remove", text): {"guidance_scale": 8.0, "threshold": 0.85, "warmup_steps": 0}
+        for text in ("glasses", "hat", "beard", "smiling")
     },
-    ("remove", "beard"): {"guidance_scale": 16.0, "threshold": 0.95, "warmup_steps": 0},
-    ("remove", "smiling"): {"guidance_scale": 10.0, "threshold": 0.85, "warmup_steps": 1, "cooldown_steps": 10},
 }
 STEPS, CFG = 20, 3.5
 

@@ -76,5 +76,8 @@ def _ways(studio: Studio) -> list[Row]:
             shown.setdefault(way, (strength, recipe))
             if strength in (0.5, 1.0, 1.3, 8.0):
                 shown[way] = (strength, recipe)
-        rows += [_row(studio, way, f"strength {strength:g}", recipe) for way, (strength, recipe) in shown.items()]
+        rows += [
+            _row(studio, way.removeprefix("this pack, "), f"strength {strength:g}", recipe)
+            for way, (strength, recipe) in shown.items()
+        ]
     return rows

@@ -19,6 +19,13 @@ Two settings are LEDITS++'s (arXiv 2311.16711, section 3.3), off by default:
 |---------------------|-------------------------------|-----------------------------------------|
 | threshold_over      | M^2: summed over the channels | always "space"                          |
 | attention_threshold | lambda of M^1                 | use_intersect_mask, use_cross_attn_mask |
+
+Two settings are neither's, off by default, and approximate:
+
+| here                | saves                                                             |
+|---------------------|-------------------------------------------------------------------|
+| reuse_steps         | passes whose guidance would be much as it was a few steps before  |
+| warmup_tolerance    | passes of the warm-up that hardly count in the momentum           |
 """
 
 from __future__ import annotations

@@ -30,7 +30,13 @@ def test_the_defaults_are_the_references() -> None:
         "threshold_over": "channel",
         "attention_threshold": 0.0,
     }
-    assert dataclasses.asdict(Settings()) == {"momentum_scale": 0.1, "momentum_beta": 0.4, "mode": "reference"}
+    assert dataclasses.asdict(Settings()) == {
+        "momentum_scale": 0.1,
+        "momentum_beta": 0.4,
+        "mode": "reference",
+        "reuse_steps": 1,
+        "warmup_tolerance": 0.0,
+    }
 
 
 @pytest.mark.parametrize("value", [-0.1, True, "5", None, *NOT_FINITE])
