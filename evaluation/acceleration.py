@@ -30,6 +30,14 @@ WAYS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
         )
         for steps, last in ((2, 11), (3, 13), (4, 15), (8, 19))
     },
+    "reuse 8, tolerance 1": ({}, {"reuse_steps": 8, "warmup_tolerance": 1.0}),
+    **{
+        f"reuse {steps}, cool-down {last}, tolerance 1": (
+            {"cooldown_steps": last},
+            {"reuse_steps": steps, "warmup_tolerance": 1.0},
+        )
+        for steps, last in ((4, 15), (8, 19))
+    },
 }
 
 
