@@ -56,7 +56,7 @@ def plans(device: torch.device, quick: bool) -> list[Plan]:
     if quick:
         return [Plan(TINY, 16, 10, 5, 1)]
     # With smaller latents a large network mostly waits for its weights, and a pass less saves nothing.
-    return [Plan(TINY, 32, 50, 10, 3), Plan(SD15, 24, 5, 2, 2)]
+    return [Plan(TINY, 32, 50, 10, 3), Plan(SD15, 24, 5, 2, 1)]
 
 
 def dtype_on(device: torch.device) -> torch.dtype:
