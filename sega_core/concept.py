@@ -152,3 +152,8 @@ class Settings:
         _require_count("reuse_steps", self.reuse_steps, 1)
         if self.warmup_tolerance != 1:
             _require_number("warmup_tolerance", self.warmup_tolerance, 0, 1)
+
+    @property
+    def momentum_kept(self) -> float:
+        """What a step without any estimate leaves of the momentum (equations 9 and 10), as a factor."""
+        return self.momentum_beta + (1 - self.momentum_beta) * self.momentum_scale

@@ -83,7 +83,10 @@ def _is_needed(concept: Concept, concepts: Sequence[Concept], settings: Settings
         return False
     independent = settings.mode == "independent"
     used = concept.warmup_steps if independent else max(other.warmup_steps for other in concepts)
-    return used < steps and _share_of_momentum(step, used, settings) > settings.warmup_tolerance
+    if used >= steps:
+        return False
+    tolerance = settings.warmup_tolerance
+    return tolerance == 0 or _share_of_momentum(step, used, settings) > tolerance
 
 
 def _share_of_momentum(step: int, used: int, settings: Settings) -> float:
@@ -91,5 +94,9 @@ def _share_of_momentum(step: int, used: int, settings: Settings) -> float:
 
     By the update of the momentum, equations 9 and 10, if the guidance were of the same size at all steps.
     """
-    kept = settings.momentum_beta + (1 - settings.momentum_beta) * settings.momentum_scale
-    return kept ** (used - 1 - step) / sum(kept**age for age in range(used))
+    ratio, age = settings.momentum_kept, used - 1 - step
+    if ratio > 1:
+        # Then the first steps count most. Seen from there the numbers stay small.
+        ratio, age = 1 / ratio, step
+    whole = used if ratio == 1 else (1 - ratio**used) / (1 - ratio)
+    return ratio**age / whole

@@ -168,8 +168,7 @@ class Run:
 
     def _decayed(self, momenta: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         """Return the momenta after a step without any estimate."""
-        factor = self.settings.momentum_beta + (1 - self.settings.momentum_beta) * self.settings.momentum_scale
-        return {key: factor * momentum for key, momentum in momenta.items()}
+        return {key: self.settings.momentum_kept * momentum for key, momentum in momenta.items()}
 
 
 def _added(total: Tensor | None, term: Tensor | None) -> Tensor | None:

@@ -97,6 +97,16 @@ def test_the_tolerance_leaves_out_the_first_passes_of_the_warm_up(mode: str, tol
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("tolerance", "first", "last"), [(0.0, 0, 4000), (0.05, 0, 2), (1.0, 4000, 4000)])
+def test_a_long_warm_up_with_momentum_that_grows_is_planned(mode: str, tolerance: float, first: int, last: int) -> None:
+    # Each step leaves ten times as much of the momentum, so the first passes are nearly all of it.
+    settings = Settings(momentum_scale=10.0, momentum_beta=0.0, mode=mode, warmup_tolerance=tolerance)
+    needed = passes_needed([Concept(warmup_steps=4000)], settings, 4001)
+    assert [step for step in range(4000) if needed[step]] == list(range(first, last))
+    assert needed[4000] == (0,)
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("tolerance", [0.06, 0.1, 0.2, 0.6])
 def test_the_momentum_lacks_no_more_than_the_shares_that_were_left_out(
     mode: str, tolerance: float, guide: Callable
