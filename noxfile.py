@@ -71,7 +71,7 @@ def train(session: nox.Session) -> None:
 
 @nox.session
 def evaluate(session: nox.Session) -> None:
-    """Measure how good the edits are, in about an hour; arguments follow --, see `nox -s evaluate -- --help`."""
+    """Measure how good the edits are; arguments follow --, see `nox -s evaluate -- --help`."""
     _run_module(session, "evaluation", *session.posargs)
 
 

@@ -45,10 +45,10 @@ def _generation(ax: Axes, rows: Sequence[Row]) -> None:
         ratios = [row["ratio"] for row in own]
         spread = [[row["ratio"] - row["low"] for row in own], [row["high"] - row["ratio"] for row in own]]
         colour = (BLUE, ORANGE)[number]
+        low, high = [place - 0.14 for place in places], [place + 0.14 for place in places]
+        expected = [row["passes_ratio"] for row in own]
+        ax.vlines(expected, low, high, colors=GREY, linewidth=2, label=None if number else "passes saved")
         ax.errorbar(ratios, places, xerr=spread, fmt=MARKERS[number], color=colour, markersize=5, label=network)
-    by_edit = {row["edit"]: row["passes_ratio"] for row in rows}
-    ends = [place + side for place in range(len(edits)) for side in (-0.4, 0.4)]
-    ax.vlines(list(by_edit.values()), ends[::2], ends[1::2], colors=GREY, linewidth=2, label="passes saved")
     ax.set_yticks(range(len(edits)), edits)
     ax.invert_yaxis()
     ax.set_xlim(left=0)

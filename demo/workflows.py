@@ -14,15 +14,17 @@ FOLDER = Path(__file__).parent.parent / "example_workflows" / "api"
 
 # What the demo and the pictures use. What a prompt itself asks for is settled in the first steps, so removing it starts
 # at once.
+ADD = {"guidance_scale": 8.0, "threshold": 0.9, "warmup_steps": 3}
+REMOVE = {"guidance_scale": 8.0, "threshold": 0.85, "warmup_steps": 0}
 RECOMMENDED = {
-    **{
-        ("add", text): {"guidance_scale": 12.0 if text == "glasses" else 8.0, "threshold": 0.9, "warmup_steps": 3}
-        for text in ("glasses", "hat", "beard", "smiling")
-    },
-    **{
-        ("remove", text): {"guidance_scale": 8.0, "threshold": 0.85, "warmup_steps": 0}
-        for text in ("glasses", "hat", "beard", "smiling")
-    },
+    ("add", "glasses"): {**ADD, "guidance_scale": 12.0},
+    ("add", "hat"): ADD,
+    ("add", "beard"): ADD,
+    ("add", "smiling"): ADD,
+    ("remove", "glasses"): REMOVE,
+    ("remove", "hat"): REMOVE,
+    ("remove", "beard"): REMOVE,
+    ("remove", "smiling"): REMOVE,
 }
 STEPS, CFG = 20, 3.5
 

@@ -30,7 +30,7 @@ def concept_inputs(optional: bool = False) -> list[io.Input]:
             round=0.001,
             optional=optional,
             tooltip="How strong the edit is, 0 to 100. 0 is off. The reference's default is 5; more than 15 usually "
-            "breaks the image, unless threshold is 0.95 or more.",
+            "breaks the image.",
         ),
         io.Float.Input(
             "threshold",
