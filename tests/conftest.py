@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 REPO = Path(__file__).resolve().parents[1]
 WORDS = ["a", "face", "dog", "smiling", "glasses", "hat", "beard", "purple", "old", "blurry"]
@@ -36,6 +37,16 @@ def load_package(name: str, folder: Path) -> ModuleType:
 
 
 load_package("sega_core", REPO / "sega_core")
+
+# What is fuzzed is the same on every run and machine, however slow.
+settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("repeatable")
 
 
 COMFYUI = Path(os.environ.get("COMFYUI_PATH", REPO / ".host" / "ComfyUI-0.30.0"))

@@ -150,23 +150,17 @@ class Host:
 
 
 @pytest.fixture(scope="session")
-def host(comfyui_path: Path, repo: Path, package_loader: Callable, noise_filler: Callable) -> Host:
+def host(comfyui_path: Path, repo: Path, package_loader: Callable, noise_filler: Callable, demo: ModuleType) -> Host:
     """Start the host without arguments and load the pack as the host does."""
     # pytest's importlib mode may have put a placeholder where the host's module goes.
     if getattr(sys.modules.get("nodes"), "__file__", None) is None:
         sys.modules.pop("nodes", None)
     sys.path.insert(0, str(comfyui_path))
-    import comfy.options
+    from sega_demo import in_process
 
-    comfy.options.enable_args_parsing(False)
-    from comfy.cli_args import args
-
-    args.cpu = True
-    args.use_pytorch_cross_attention = True
-    import comfy.utils
+    in_process.start_host()
     import nodes  # noqa: F401
 
-    comfy.utils.set_progress_bar_enabled(False)
     return Host(package_loader("comfyui_sega", repo), noise_filler)
 
 

@@ -8,19 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 # What is fuzzed is the pack's own: one host is enough.
 pytestmark = pytest.mark.slow
 
-FUZZ = settings(
-    derandomize=True,
-    database=None,
-    deadline=None,
-    max_examples=150,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+FUZZ = settings(max_examples=150)
 SAMPLED = settings(FUZZ, max_examples=40)
 CONCEPT = {"direction": "add", "guidance_scale": 5.0, "threshold": 0.5, "warmup_steps": 0, "cooldown_steps": 0,
            "weight": 1.0, "threshold_over": "channel", "attention_threshold": 0.0}  # fmt: skip
