@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..sega_core import DIRECTIONS, THRESHOLDS_OVER, Concept
-from .types import EncodedConcept
+from .sampling.encoded_concept import EncodedConcept
 
 
 def concept_inputs(optional: bool = False) -> list[io.Input]:

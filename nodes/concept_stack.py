@@ -6,7 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .types import MAX_CONCEPTS, EncodedConcept, SegaConcept, SegaConceptStack, as_stack
+from .sampling.encoded_concept import EncodedConcept
+from .types import MAX_CONCEPTS, SegaConcept, SegaConceptStack, as_stack
 
 
 class SEGAConceptStack(io.ComfyNode):

@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from ..sega_core import tensor_file
-from .concept_conditioning import NOT_TEXT
+from .sampling.concept_conds import NOT_TEXT
 
-FORMAT = "sega-conditioning"
+KIND = "sega-conditioning"
 VERSION = "1"
 
 
@@ -36,7 +36,7 @@ def save(conditioning: list[Any], path: Path) -> None:
             else:
                 raise ValueError(f"{key} cannot be saved: it is a {type(value).__name__}")
         entries.append(plain)
-    tensor_file.write(path, FORMAT, tensors, {"version": VERSION, "entries": json.dumps(entries)})
+    tensor_file.write(path, KIND, tensors, {"version": VERSION, "entries": json.dumps(entries)})
 
 
 def load(path: Path) -> list[Any]:
@@ -46,7 +46,7 @@ def load(path: Path) -> list[Any]:
         ValueError: names the file and what is wrong with it.
         OSError: it cannot be read.
     """
-    tensors, metadata = tensor_file.read(path, FORMAT)
+    tensors, metadata = tensor_file.read(path, KIND)
     if metadata.get("version") != VERSION:
         raise ValueError(f"{path.name}: version must be {VERSION}, got {metadata.get('version')!r}")
     try:

@@ -8,8 +8,9 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..sega_core import MODES, GuidanceVectors, Settings
-from .host import BASELINES, patch_model
-from .types import EncodedConcept, SegaConcept, SegaConceptStack, SegaGuidance, as_stack
+from .sampling.encoded_concept import EncodedConcept
+from .sampling.patch import BASELINES, patch_model
+from .types import SegaConcept, SegaConceptStack, SegaGuidance, as_stack
 
 
 def guidance_inputs() -> list[io.Input]:

@@ -11,8 +11,8 @@ from comfy_api.latest import io
 
 from ..sega_core import GuidanceVectors
 from .guidance_inputs import guidance_inputs, guided_model
+from .sampling.wiring import is_wired, is_wired_in_queue
 from .types import SegaGuidance
-from .wiring import is_wired, is_wired_in_queue
 
 # The place of the guidance among the outputs.
 _GUIDANCE = 1

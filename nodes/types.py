@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
-
 from comfy_api.latest import io
-from torch import Tensor
 
-from ..sega_core import Concept
+from .sampling.encoded_concept import EncodedConcept
 
 MAX_CONCEPTS = 100
 
@@ -21,30 +16,6 @@ NOT_RECORDED = (
 SegaConcept = io.Custom("SEGA_CONCEPT")
 SegaConceptStack = io.Custom("SEGA_CONCEPT_STACK")
 SegaGuidance = io.Custom("SEGA_GUIDANCE")
-
-
-@dataclass(frozen=True)
-class EncodedConcept:
-    """A concept and its text, encoded as the host's CONDITIONING.
-
-    Args:
-        concept: the settings.
-        conditioning: the host's.
-        text: what the concept is called.
-        mask: the host's MASK, (N, H, W) or (H, W), in [0, 1]: where the concept may act; None is everywhere.
-        words: the places of the text's words in the embedding; None where they are not known.
-    """
-
-    concept: Concept
-    conditioning: list[Any]
-    text: str
-    mask: Tensor | None = None
-    words: tuple[int, ...] | None = None
-
-
-def concept_name(node_id: str, concepts: Sequence[EncodedConcept], index: int) -> str:
-    """Return what a concept is called in errors."""
-    return f"{node_id}: concepts: concept {index + 1} ({concepts[index].text!r})"
 
 
 def as_stack(concepts: EncodedConcept | tuple[EncodedConcept, ...] | None, node_id: str) -> tuple[EncodedConcept, ...]:

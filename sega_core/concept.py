@@ -47,10 +47,12 @@ def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
-def _require_number(name: str, value: float, low: float, below: float = math.inf) -> None:
-    """Accept a finite number in [low, below)."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < below:
-        raise ValueError(f"{name} must be in [{low:g}, {below:g}), got {value!r}")
+def _require_number(name: str, value: float, low: float, below: float = math.inf, most: float | None = None) -> None:
+    """Accept a finite number in [low, below), or in [low, most]."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not (low <= value < below if most is None else low <= value <= most):
+        ends = f"{below:g})" if most is None else f"{most:g}]"
+        raise ValueError(f"{name} must be in [{low:g}, {ends}, got {value!r}")
 
 
 def _require_count(name: str, value: int, least: int = 0) -> None:
@@ -150,8 +152,7 @@ class Settings:
         _require_number("momentum_beta", self.momentum_beta, 0, 1)
         _require_choice("mode", self.mode, MODES)
         _require_count("reuse_steps", self.reuse_steps, 1)
-        if self.warmup_tolerance != 1:
-            _require_number("warmup_tolerance", self.warmup_tolerance, 0, 1)
+        _require_number("warmup_tolerance", self.warmup_tolerance, 0, most=1)
 
     @property
     def momentum_kept(self) -> float:

@@ -76,8 +76,9 @@ def attention_mask(attention: Tensor, threshold: float, spatial: Sequence[int]) 
     Returns:
         (B, 1, height, width), of 0 and 1.
     """
-    # The weights that LEDITS++'s implementation gives to a place and its neighbours.
-    weights = torch.exp(-torch.tensor([1.0, 0.0, 1.0], device=attention.device))
+    # The weights that LEDITS++'s implementation gives to a place and its neighbours. Counted on the device: a copy from
+    # the CPU would wait for it.
+    weights = torch.exp(-torch.arange(-1.0, 2.0, device=attention.device).abs())
     weights = weights / weights.sum()
     edge = "reflect" if min(attention.shape[1:]) > 1 else "replicate"
     padded = F.pad(attention.float().unsqueeze(1), (1, 1, 1, 1), mode=edge)
@@ -92,7 +93,11 @@ def _quantile_of(values: Tensor, threshold: float) -> Tensor:
     # torch.quantile computes the rank in fp32 as well.
     rank = math.ceil(float(torch.tensor(threshold, dtype=torch.float32) * (values.shape[-1] - 1)))
     if values.device.type != "cpu":
-        return values.kthvalue(rank + 1, dim=-1, keepdim=True).values
+        try:
+            return values.kthvalue(rank + 1, dim=-1, keepdim=True).values
+        except NotImplementedError:
+            # Apple's devices have it from PyTorch 2.9 on.
+            return values.sort(dim=-1).values[..., rank : rank + 1]
     # The bits of such numbers, read as integers, have the same order, and NumPy selects among integers ten times faster
     # than torch. Row by row, the copy that it needs is small.
     rows = values.detach().reshape(-1, values.shape[-1]).view(torch.int32).numpy()

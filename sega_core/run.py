@@ -7,10 +7,11 @@ from collections.abc import Hashable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from .comparison import Comparison
 from .concept import Concept, Settings
 from .guidance import concept_guidance
 from .plan import passes_due, passes_needed
-from .vectors import Recorder
+from .vectors import Recorder, magnitude
 
 
 class Run:
@@ -42,11 +43,6 @@ class Run:
         self._momenta: dict[int, dict[Hashable, Tensor]] = {0: {}}
         self._step = 0
 
-    @property
-    def needs_no_pass(self) -> bool:
-        """Whether no step needs any estimate: the run is then the plain sampler's."""
-        return not any(self._needed)
-
     def needed(self, step: int) -> tuple[int, ...]:
         """Return the indices of the concepts whose estimates `guidance` wants at this step."""
         return tuple(c for c in self._needed[step] if c in self._due[step] or c not in self._held)
@@ -56,56 +52,52 @@ class Run:
         self._momenta = {self._step: {}}
         self._held = {}
 
-    def guidance(
-        self,
-        step: int,
-        differences: Mapping[int, Tensor],
-        masks: Mapping[int, Tensor] | None = None,
-        attention: Mapping[int, Tensor] | None = None,
-        sigma: float = 0.0,
-    ) -> Tensor | None:
+    def guidance(self, step: int, comparisons: Mapping[int, Comparison | None], sigma: float = 0.0) -> Tensor | None:
         """Return the guidance to add to the CFG estimate, or None where there is none.
 
         Args:
             step: the sampling step.
-            differences: per concept of `needed(step)`, its estimate minus the baseline's, (B, C, *spatial), in noise
-                or velocity space.
-            masks: per concept that has one, where the user wants the edit, (B or 1, 1, *spatial), in [0, 1].
-            attention: per concept that asks for it, the cross-attention to its words, (B, h, w).
+            comparisons: for each concept of `needed(step)`, what its guidance is made of, (B, C, *spatial); None where
+                the concept has nothing to say at this noise level.
             sigma: noise level of the evaluation; the recorder alone asks for it.
 
         Returns:
             Guidance of the same shape, fp32.
         """
         self._begin(step)
-        masks, attention = masks or {}, attention or {}
         independent, weights = self.settings.mode == "independent", self._weights(step)
         # While some concepts warm up the reference rescales the weights of the others.
         total = 1.0 if independent or self._all_warm(step) else sum(weights)
-        shares: dict[int, Tensor] = {}
+        magnitudes: dict[int, Tensor] = {}
         # Of concepts that share a momentum from beginning to end, only the sum counts.
-        sums: dict[Hashable, Tensor] = {}
+        sums: dict[Hashable, Tensor | None] = {}
         for c, concept in enumerate(self.concepts):
-            if concept.is_cooled(step):
+            if concept.is_cooled(step) or (c not in comparisons and c not in self._needed[step]):
                 continue
-            if c in differences:
-                gamma = concept_guidance(differences[c], concept, masks.get(c), attention.get(c))
-                if self.settings.reuse_steps > 1:
-                    self._held[c] = gamma
-            elif c in self._held and c in self._needed[step]:
-                gamma = self._held[c]
-            else:
-                continue
-            if self.recorder is not None and weights[c]:
-                shares[c] = weights[c] / total * gamma
-            key, weighted = self._key(concept, step), concept.weight * gamma
-            sums[key] = sums[key].add_(weighted) if key in sums else weighted
+            gamma = self._gamma(c, comparisons)
+            if gamma is not None and self.recorder is not None and weights[c]:
+                magnitudes[c] = magnitude(weights[c] / total * gamma)
+            key = self._key(concept, step)
+            sums[key] = _added(sums.get(key), None if gamma is None else concept.weight * gamma)
             # Gone before the next one comes: all concepts need no more memory than one.
-            del gamma, weighted
+            del gamma
         guidance = self._independent(step, sums) if independent else self._reference(step, sums, total)
         if self.recorder is not None:
-            self.recorder.keep(step, sigma, guidance, shares)
+            self.recorder.keep(step, sigma, guidance, magnitudes)
         return guidance
+
+    def _gamma(self, c: int, comparisons: Mapping[int, Comparison | None]) -> Tensor | None:
+        """Return a concept's guidance before weight and momentum, evaluated now or held; None is zero."""
+        if c not in comparisons:
+            return self._held.get(c)
+        comparison = comparisons[c]
+        if comparison is None:
+            self._held.pop(c, None)
+            return None
+        gamma = concept_guidance(comparison.difference(), self.concepts[c], comparison.mask, comparison.attention)
+        if self.settings.reuse_steps > 1:
+            self._held[c] = gamma
+        return gamma
 
     def _key(self, concept: Concept, step: int) -> Hashable:
         """Return what the concepts have in common whose guidance counts by its sum alone."""
@@ -114,7 +106,7 @@ class Run:
             return (concept.warmup_steps, concept.cooldown_steps)
         return concept.is_warm(step)
 
-    def _reference(self, step: int, sums: dict[Hashable, Tensor], total: float) -> Tensor | None:
+    def _reference(self, step: int, sums: dict[Hashable, Tensor | None], total: float) -> Tensor | None:
         acting = sums.pop(True, None)
         if self._all_warm(step):
             return self._with_momentum(None, acting)
@@ -123,7 +115,7 @@ class Run:
         self._with_momentum(None, _added(acting, sums.pop(False, None)))
         return guidance
 
-    def _independent(self, step: int, sums: dict[Hashable, Tensor]) -> Tensor | None:
+    def _independent(self, step: int, sums: dict[Hashable, Tensor | None]) -> Tensor | None:
         acting: Tensor | None = None
         warm = {self._key(concept, step) for concept in self.concepts if concept.is_warm(step)}
         for key in list(sums):

@@ -1,4 +1,4 @@
-"""Safetensors files of one format: written whole or not at all, read without trust."""
+"""Safetensors files of one kind: written whole or not at all, read without trust."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 
-def write(path: Path, form: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a file of format `form`; nobody ever sees a part of it.
+def write(path: Path, kind: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a file of a kind; nobody ever sees a part of it.
 
     Args:
         path: the file; one that is there is replaced.
-        form: what the file holds, such as "sega-guidance"; `read` asks for it.
+        kind: what the file holds, such as "sega-guidance"; `read` asks for it.
         tensors: by name.
         metadata: texts by name.
 
@@ -28,26 +28,26 @@ def write(path: Path, form: str, tensors: Mapping[str, Tensor], metadata: Mappin
         _require_plain_numbers(name, tensor)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        save_file(
-            {name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, {**metadata, "format": form}
-        )
+        # "format" is safetensors' own word for the library that the tensors are of.
+        header = {**metadata, "format": "pt", "kind": kind}
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, header)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def read(path: Path, form: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors and the metadata of a file of format `form`.
+def read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a file of a kind.
 
     Raises:
-        ValueError: it is no safetensors file, of another format, or holds a number that is not finite, or a type of
+        ValueError: it is no safetensors file, of another kind, or holds a number that is not finite, or a type of
             number that cannot be checked.
     """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != form:
-                raise ValueError(f"{path.name} must be a file of format {form!r}, got {metadata.get('format')!r}")
+            if metadata.get("kind") != kind:
+                raise ValueError(f"{path.name} must be a file of kind {kind!r}, got {metadata.get('kind')!r}")
             # Copies: the file's own memory would change, or go, with a file that another program writes over.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
     except SafetensorError as error:

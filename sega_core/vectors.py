@@ -22,7 +22,7 @@ from .plan import covering_step
 
 Space = Literal["noise", "velocity"]
 SPACES: tuple[Space, ...] = get_args(Space)
-FORMAT = "sega-guidance"
+KIND = "sega-guidance"
 VERSION = "1"
 
 
@@ -99,47 +99,68 @@ class Recorder:
         self.shape = tuple(shape)
         self.sigmas = tuple(sigmas)
         self.concepts = concepts
-        self._kept: dict[int, tuple[float, Tensor | None, dict[int, Tensor]]] = {}
+        self._kept: dict[int, _Kept] = {}
 
-    def keep(self, step: int, sigma: float, guidance: Tensor | None, shares: Mapping[int, Tensor]) -> None:
+    def keep(self, step: int, sigma: float, guidance: Tensor | None, magnitudes: Mapping[int, Tensor]) -> None:
         """Keep the evaluation of a step that is nearest to the step's own noise level, the last one of several.
+
+        Args:
+            step: the sampling step.
+            sigma: noise level of the evaluation.
+            guidance: what was added, (B, C, *spatial); None is nothing.
+            magnitudes: per concept that acted, the `magnitude` of its share, (B, *spatial).
 
         Raises:
             ValueError: the latents have another size than at first.
         """
         distance = abs(sigma - self.sigmas[step])
-        if step in self._kept and self._kept[step][0] < distance:
+        if step in self._kept and self._kept[step].distance < distance:
             return
         if guidance is not None and tuple(guidance.shape) != self.shape:
             raise ValueError(
                 f"guidance cannot be recorded where the latents change size: {tuple(guidance.shape)} after {self.shape}"
             )
-        activity = {c: share.abs().mean(1).cpu() for c, share in shares.items()}
-        self._kept[step] = (distance, None if guidance is None else guidance.float().cpu(), activity)
+        # One copy each, however many concepts there are: each makes a GPU wait.
+        kept = dict(zip(magnitudes, torch.stack(list(magnitudes.values())).cpu(), strict=True)) if magnitudes else {}
+        self._kept[step] = _Kept(distance, None if guidance is None else guidance.float().cpu(), kept)
 
     def guidance(self) -> Tensor:
         """Return the guidance of all steps, (steps, B, C, *spatial); 0 where there was none."""
         out = torch.zeros((len(self.sigmas) - 1, *self.shape))
-        for step, (_, guidance, _) in self._kept.items():
-            if guidance is not None:
-                out[step] = guidance
+        for step, kept in self._kept.items():
+            if kept.guidance is not None:
+                out[step] = kept.guidance
         return out
 
     def activity(self) -> Tensor:
         """Return where each concept acted, (concepts, B, *spatial)."""
         out = torch.zeros((self.concepts, self.shape[0], *self.shape[2:]))
-        for _, _, activity in self._kept.values():
-            for c, magnitude in activity.items():
-                out[c] += magnitude / (len(self.sigmas) - 1)
+        for kept in self._kept.values():
+            for c, share in kept.magnitudes.items():
+                out[c] += share / (len(self.sigmas) - 1)
         return out
 
     def strength(self) -> Tensor:
         """Return how strongly each concept acted, (steps, concepts)."""
         out = torch.zeros((len(self.sigmas) - 1, self.concepts))
-        for step, (_, _, activity) in self._kept.items():
-            for c, magnitude in activity.items():
-                out[step, c] = magnitude.mean()
+        for step, kept in self._kept.items():
+            for c, share in kept.magnitudes.items():
+                out[step, c] = share.mean()
         return out
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What one evaluation gave, on the CPU, and how far it was from the step's own noise level."""
+
+    distance: float
+    guidance: Tensor | None
+    magnitudes: dict[int, Tensor]
+
+
+def magnitude(share: Tensor) -> Tensor:
+    """Return how strongly a concept's share of the guidance, (B, C, *spatial), acts at each place, (B, *spatial)."""
+    return share.abs().mean(1)
 
 
 def recorded(
@@ -177,7 +198,7 @@ def save(vectors: GuidanceVectors, path: Path) -> None:
         "concepts": json.dumps(concepts),
         "settings": json.dumps(asdict(vectors.settings)),
     }
-    tensor_file.write(path, FORMAT, tensors | {"strength": vectors.strength}, metadata)
+    tensor_file.write(path, KIND, tensors | {"strength": vectors.strength}, metadata)
 
 
 def load(path: Path) -> GuidanceVectors:
@@ -187,11 +208,14 @@ def load(path: Path) -> GuidanceVectors:
         ValueError: names the file and what is wrong with it.
         OSError: it cannot be read.
     """
-    tensors, metadata = tensor_file.read(path, FORMAT)
+    tensors, metadata = tensor_file.read(path, KIND)
     if metadata.get("version") != VERSION:
         raise ValueError(f"{path.name}: version must be {VERSION}, got {metadata.get('version')!r}")
     try:
-        concepts = [dict(concept) for concept in _parsed(metadata, "concepts")]
+        texts, concepts = [], []
+        for concept in _parsed(metadata, "concepts"):
+            texts.append(str(concept["text"]))
+            concepts.append(Concept(**{name: value for name, value in concept.items() if name != "text"}))
         parts = range(sum(name.startswith("guidance.") for name in tensors))
         return GuidanceVectors(
             guidance=tuple(tensors[f"guidance.{part}"].float() for part in parts),
@@ -199,8 +223,8 @@ def load(path: Path) -> GuidanceVectors:
             strength=tensors["strength"].float(),
             sigmas=tuple(float(sigma) for sigma in _parsed(metadata, "sigmas")),
             space=metadata["space"],  # type: ignore[arg-type]
-            texts=tuple(str(concept.pop("text")) for concept in concepts),
-            concepts=tuple(Concept(**concept) for concept in concepts),
+            concepts=tuple(concepts),
+            texts=tuple(texts),
             settings=Settings(**_parsed(metadata, "settings")),
         )
     except KeyError as error:

@@ -37,6 +37,7 @@ def load_package(name: str, folder: Path) -> ModuleType:
 
 
 load_package("sega_core", REPO / "sega_core")
+load_package("support", REPO / "tests" / "support")
 
 # What is fuzzed is the same on every run and machine, however slow.
 settings.register_profile(

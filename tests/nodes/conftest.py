@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from support.evaluations import Seen, listening
+
 UNET_CONFIG = {
     "image_size": 8,
     "in_channels": 4,
@@ -214,14 +216,16 @@ def one_pass_at_a_time(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def guidance_log(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor | None]:
-    """The guidance of each evaluation of the model, as `Run.guidance` returned it; with packed latents one per part."""
-    run, log = host.pack.sega_core.Run, []
-    original = run.guidance
+def evaluations() -> Iterator[list[Seen]]:
+    """What each evaluation of this test did."""
+    log: list[Seen] = []
+    with listening(log.append):
+        yield log
 
-    def guidance(self: Any, *args: Any) -> torch.Tensor | None:
-        log.append(original(self, *args))
-        return log[-1]
 
-    monkeypatch.setattr(run, "guidance", guidance)
-    return log
+@pytest.fixture
+def guidance_log() -> Iterator[list[torch.Tensor | None]]:
+    """The guidance of each evaluation of this test; of packed latents that of each part."""
+    log: list[torch.Tensor | None] = []
+    with listening(lambda evaluation: log.extend(evaluation.parts)):
+        yield log

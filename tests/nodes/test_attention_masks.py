@@ -16,6 +16,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from support.evaluations import Seen
+
 pytestmark = pytest.mark.compat("Features", "attention masks (LEDITS++), beside other attention patches")
 
 CPU = torch.device("cpu")
@@ -34,29 +36,6 @@ def attentive(host: Any, seed: int = CONCEPT, words: tuple[int, ...] | None = WO
 def block(unet: Any, name: str, number: int) -> Any:
     """Return the transformer block of a layer of the UNet."""
     return getattr(unet, f"{name}_blocks")[number][1].transformer_blocks[0]
-
-
-@dataclass
-class Evaluation:
-    """What one evaluation of the guidance was given, per concept, and gave."""
-
-    differences: dict[int, Tensor]
-    attention: dict[int, Tensor]
-    guidance: Tensor | None
-
-
-@pytest.fixture
-def evaluations(host: Any, monkeypatch: pytest.MonkeyPatch) -> list[Evaluation]:
-    run, log = host.pack.sega_core.Run, []
-    original = run.guidance
-
-    def guidance(self: Any, step: int, differences: Any, masks: Any, attention: Any, sigma: float) -> Tensor | None:
-        out = original(self, step, differences, masks, attention, sigma)
-        log.append(Evaluation(dict(differences), dict(attention), out))
-        return out
-
-    monkeypatch.setattr(run, "guidance", guidance)
-    return log
 
 
 class Looked:
@@ -290,7 +269,7 @@ every_patch = pytest.mark.parametrize("name", PATCHES)
 @every_patch
 @pytest.mark.parametrize("batch", [1, 3])
 def test_the_mask_is_where_the_model_looks_at_the_words(
-    host: Any, evaluations: list[Evaluation], name: str, batch: int
+    host: Any, evaluations: list[Seen], name: str, batch: int
 ) -> None:
     patch = PATCHES[name]
     model, latent = patch.add(host), host.latent(batch)
@@ -326,9 +305,7 @@ def test_the_prompts_estimates_keep_their_bits(host: Any, name: str) -> None:
     assert not torch.equal(*edited)
 
 
-def test_hooks_that_replace_the_attention_of_some_prompts_stay_in_charge(
-    host: Any, evaluations: list[Evaluation]
-) -> None:
+def test_hooks_that_replace_the_attention_of_some_prompts_stay_in_charge(host: Any, evaluations: list[Seen]) -> None:
     import comfy.hooks
     import comfy.ldm.modules.attention
 
@@ -352,7 +329,7 @@ def test_hooks_that_replace_the_attention_of_some_prompts_stay_in_charge(
 @pytest.fixture
 def attended(host: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The shapes of the queries, (B, places, channels), of which the attention was computed for a mask."""
-    maps, log = host.pack.nodes.attention_maps, []
+    maps, log = host.pack.nodes.sampling.attention, []
     original = maps._attention_to
     monkeypatch.setattr(maps, "_attention_to", lambda q, *args: log.append(tuple(q.shape)) or original(q, *args))
     return log
@@ -481,7 +458,7 @@ def test_a_prompt_for_an_area_is_refused(host: Any, values: dict[str, Any]) -> N
     assert edit(host, attentive(host), positive=host.conditioning(POSITIVE, **values)).isfinite().all()
 
 
-def test_a_prompt_with_a_mask_is_looked_at_whole(host: Any, evaluations: list[Evaluation]) -> None:
+def test_a_prompt_with_a_mask_is_looked_at_whole(host: Any, evaluations: list[Seen]) -> None:
     mask = torch.zeros(1, 64, 64)
     mask[:, :, :32] = 1
     for negative in (
@@ -545,7 +522,7 @@ def test_a_model_without_cross_attention_to_text_is_refused(host: Any, kind: str
 
 @pytest.mark.parametrize(("name", "warmup"), [("EasyCacheNode", 0), ("EasyCacheNode", 3), ("LazyCacheNode", 0)])
 def test_where_a_cache_leaves_out_the_network_the_last_mask_stays(
-    host: Any, evaluations: list[Evaluation], attended: list[Any], name: str, warmup: int
+    host: Any, evaluations: list[Seen], attended: list[Any], name: str, warmup: int
 ) -> None:
     steps = 8
     cache = node("nodes_easycache", name, reuse_threshold=1.0, start_percent=0.0, end_percent=1.0, verbose=False)
@@ -570,7 +547,7 @@ def controlnet(host: Any) -> Any:
     return comfy.controlnet.ControlNet(network.eval(), load_device=CPU)
 
 
-def test_a_controlnets_own_attention_is_not_looked_at(host: Any, evaluations: list[Evaluation], attended: Any) -> None:
+def test_a_controlnets_own_attention_is_not_looked_at(host: Any, evaluations: list[Seen], attended: Any) -> None:
     hint = torch.rand((1, 64, 64, 3), generator=torch.Generator().manual_seed(3))
     apply = host.nodes.ControlNetApplyAdvanced().apply_controlnet
     control = controlnet(host)
@@ -585,7 +562,7 @@ def test_a_controlnets_own_attention_is_not_looked_at(host: Any, evaluations: li
 
 
 def test_one_prompt_at_a_time_gives_the_same_mask(
-    host: Any, evaluations: list[Evaluation], request: pytest.FixtureRequest
+    host: Any, evaluations: list[Seen], request: pytest.FixtureRequest
 ) -> None:
     concepts = [attentive(host, 10), host.concept(11), attentive(host, 12, words=(4, 5))]
     edit(host, *concepts, latent=host.latent(2))
@@ -597,9 +574,7 @@ def test_one_prompt_at_a_time_gives_the_same_mask(
         torch.testing.assert_close(attention, alone.attention[concept], rtol=1e-5, atol=1e-7)
 
 
-def test_two_devices_give_the_same_mask(
-    host: Any, evaluations: list[Evaluation], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_devices_give_the_same_mask(host: Any, evaluations: list[Seen], monkeypatch: pytest.MonkeyPatch) -> None:
     import comfy.model_management
 
     split = find("nodes_multigpu", "MultiGPUCFGSplitNode")
@@ -623,9 +598,7 @@ def test_two_devices_give_the_same_mask(
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_small_number_formats_look_at_the_same_places(
-    host: Any, evaluations: list[Evaluation], dtype: torch.dtype
-) -> None:
+def test_small_number_formats_look_at_the_same_places(host: Any, evaluations: list[Seen], dtype: torch.dtype) -> None:
     import comfy.model_base
 
     edit(host, attentive(host))
@@ -639,7 +612,7 @@ def test_small_number_formats_look_at_the_same_places(
 
 @pytest.mark.parametrize("size", [(7, 9), (33, 17), (1, 8), (2, 1), (1, 1)], ids=str)
 @pytest.mark.parametrize("batch", [1, 3])
-def test_latents_of_any_size(host: Any, evaluations: list[Evaluation], size: tuple[int, int], batch: int) -> None:
+def test_latents_of_any_size(host: Any, evaluations: list[Seen], size: tuple[int, int], batch: int) -> None:
     latent = {"samples": torch.zeros(batch, 4, *size)}
     edit(host, attentive(host), latent=latent)
     coarse = tuple(-(-side // 2) for side in size)
@@ -650,7 +623,7 @@ def test_latents_of_any_size(host: Any, evaluations: list[Evaluation], size: tup
     assert evaluations[0].guidance.isfinite().all()
 
 
-def test_an_images_mask_does_not_depend_on_the_others(host: Any, evaluations: list[Evaluation]) -> None:
+def test_an_images_mask_does_not_depend_on_the_others(host: Any, evaluations: list[Seen]) -> None:
     latents = torch.randn((3, 4, 8, 8), generator=torch.Generator().manual_seed(5))
     others = torch.cat([latents[:1], 100 * latents[1:]])
     for samples in (latents, others):
@@ -662,7 +635,7 @@ def test_an_images_mask_does_not_depend_on_the_others(host: Any, evaluations: li
 
 
 @pytest.mark.parametrize("lengths", [(77, 77, 154), (154, 77, 77), (77, 231, 154), (6, 4, 3)], ids=str)
-def test_texts_of_different_lengths(host: Any, evaluations: list[Evaluation], lengths: tuple[int, ...]) -> None:
+def test_texts_of_different_lengths(host: Any, evaluations: list[Seen], lengths: tuple[int, ...]) -> None:
     """The host repeats the embeddings of a call to a common length."""
     *prompts, concept = (
         [[torch.randn((1, length, 32), generator=torch.Generator().manual_seed(seed)), {}]]
@@ -677,15 +650,13 @@ def test_texts_of_different_lengths(host: Any, evaluations: list[Evaluation], le
     torch.testing.assert_close(evaluations[0].attention[0], by_hand, rtol=1e-4, atol=1e-6)
 
 
-def test_a_concept_from_conditioning_looks_at_all_places_but_the_first(
-    host: Any, evaluations: list[Evaluation]
-) -> None:
+def test_a_concept_from_conditioning_looks_at_all_places_but_the_first(host: Any, evaluations: list[Seen]) -> None:
     edit(host, attentive(host, words=None))
     by_hand = as_negative(host, host.eps).at(1, tuple(range(1, 77)))
     torch.testing.assert_close(evaluations[0].attention[0], by_hand, rtol=1e-4, atol=1e-6)
 
 
-def test_combined_texts_are_looked_at_together(host: Any, evaluations: list[Evaluation]) -> None:
+def test_combined_texts_are_looked_at_together(host: Any, evaluations: list[Seen]) -> None:
     texts = [host.conditioning(seed) for seed in (CONCEPT, CONCEPT + 1)]
     concept = replace(attentive(host, words=None), conditioning=texts[0] + texts[1])
     edit(host, concept)
@@ -693,7 +664,7 @@ def test_combined_texts_are_looked_at_together(host: Any, evaluations: list[Eval
     torch.testing.assert_close(evaluations[0].attention[0], sum(by_hand) / 2, rtol=1e-4, atol=1e-6)
 
 
-def test_each_concept_has_its_own_mask(host: Any, evaluations: list[Evaluation]) -> None:
+def test_each_concept_has_its_own_mask(host: Any, evaluations: list[Seen]) -> None:
     concepts = [
         attentive(host, 10),
         attentive(host, 11, words=(5,), attention_threshold=0.8),
@@ -711,7 +682,7 @@ def test_each_concept_has_its_own_mask(host: Any, evaluations: list[Evaluation])
     assert (together.guidance - total).norm() < 1e-4 * total.norm()
 
 
-def test_direction_and_scale_do_not_move_the_mask(host: Any, evaluations: list[Evaluation]) -> None:
+def test_direction_and_scale_do_not_move_the_mask(host: Any, evaluations: list[Seen]) -> None:
     for changes in ({}, {"direction": "remove"}, {"guidance_scale": 0.5}):
         edit(host, attentive(host, **changes))
     first, *others = (evaluation.guidance != 0 for evaluation in evaluations)
@@ -719,7 +690,7 @@ def test_direction_and_scale_do_not_move_the_mask(host: Any, evaluations: list[E
 
 
 @pytest.mark.parametrize("over", ["channel", "space"])
-def test_the_mask_takes_away_from_what_the_threshold_keeps(host: Any, evaluations: list[Evaluation], over: str) -> None:
+def test_the_mask_takes_away_from_what_the_threshold_keeps(host: Any, evaluations: list[Seen], over: str) -> None:
     for threshold in (0.0, 0.5):
         edit(host, attentive(host, threshold=0.7, threshold_over=over, attention_threshold=threshold))
     without, both = (evaluation.guidance for evaluation in evaluations)
@@ -728,7 +699,7 @@ def test_the_mask_takes_away_from_what_the_threshold_keeps(host: Any, evaluation
 
 
 @pytest.mark.parametrize("kind", ["sdxl", "v prediction"])
-def test_other_unets(host: Any, evaluations: list[Evaluation], kind: str) -> None:
+def test_other_unets(host: Any, evaluations: list[Seen], kind: str) -> None:
     """SDXL's with pooled outputs and deeper layers; SD2's with heads of a fixed size and linear projections."""
     import comfy.model_base
     import comfy.model_patcher
@@ -792,22 +763,20 @@ def test_a_quarter_of_the_size_is_looked_at_in_real_unets(
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
     network = UNetModel(**copy.deepcopy(config), device=torch.device("meta"), dtype=torch.float16)
-    chosen = list(host.pack.nodes.attention_maps._coarse_blocks(network))
+    chosen = list(host.pack.nodes.sampling.attention._coarse_blocks(network))
     layers = [("input", number) for number in inputs] + [("output", number) for number in outputs]
     assert chosen == [(*layer, index) for layer in layers for index in range(depth)]
 
 
 @pytest.mark.parametrize("baseline", ["negative", "positive"])
-def test_the_words_are_looked_at_against_either_baseline(
-    host: Any, evaluations: list[Evaluation], baseline: str
-) -> None:
+def test_the_words_are_looked_at_against_either_baseline(host: Any, evaluations: list[Seen], baseline: str) -> None:
     edit(host, attentive(host), baseline=baseline)
     by_hand = as_negative(host, host.eps).at(1)
     torch.testing.assert_close(evaluations[0].attention[0], by_hand, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["CFGGuider", "BasicGuider", "DualCFGGuider", "PerpNegGuider"])
-def test_every_guider(host: Any, evaluations: list[Evaluation], name: str) -> None:
+def test_every_guider(host: Any, evaluations: list[Seen], name: str) -> None:
     from comfy_extras import nodes_perpneg
 
     first, second, third = (host.conditioning(seed) for seed in (POSITIVE, NEGATIVE, 4))
@@ -833,15 +802,15 @@ def test_every_guider(host: Any, evaluations: list[Evaluation], name: str) -> No
     torch.testing.assert_close(with_mask.attention[0], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_prompt_that_begins_late_leaves_nothing_to_look_at_before(host: Any, evaluations: list[Evaluation]) -> None:
+def test_a_prompt_that_begins_late_leaves_nothing_to_look_at_before(host: Any, evaluations: list[Seen]) -> None:
     late = host.conditioning(NEGATIVE, start_percent=0.4, end_percent=1.0)
     edit(host, attentive(host), negative=late, steps=4)
-    assert [bool(evaluation.guidance.any()) for evaluation in evaluations] == [False, False, True, True]
+    assert [evaluation.guidance is not None for evaluation in evaluations] == [False, False, True, True]
     places = (evaluations[2].guidance != 0).float().mean()
     assert 0.2 < float(places) < 0.8
 
 
-def test_sega_on_top_of_sega(host: Any, evaluations: list[Evaluation]) -> None:
+def test_sega_on_top_of_sega(host: Any, evaluations: list[Seen]) -> None:
     once = host.patched(attentive(host, 11))
     edit(host, attentive(host), model=once)
     attention = [evaluation.attention[0] for evaluation in evaluations]
@@ -866,7 +835,7 @@ def test_an_error_leaves_nothing_behind(host: Any) -> None:
         raise comfy.model_management.InterruptProcessingException
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(host.pack.nodes.attention_maps, "_attention_to", stop)
+        patch.setattr(host.pack.nodes.sampling.attention, "_attention_to", stop)
         with pytest.raises(comfy.model_management.InterruptProcessingException):
             host.sample(model)
     assert list(model.model_options["transformer_options"]) == before
@@ -875,7 +844,7 @@ def test_an_error_leaves_nothing_behind(host: Any) -> None:
 
 
 def test_a_concept_that_is_the_baseline_adds_nothing(
-    host: Any, evaluations: list[Evaluation], one_pass_at_a_time: None
+    host: Any, evaluations: list[Seen], one_pass_at_a_time: None
 ) -> None:
     same = edit(host, attentive(host, NEGATIVE), steps=4)
     assert not any(evaluation.guidance.any() for evaluation in evaluations)
@@ -969,9 +938,7 @@ def test_a_threshold_out_of_range_is_refused(host: Any, value: Any) -> None:
         host.concept(attention_threshold=value)
 
 
-def test_an_embedding_is_looked_at_as_the_words_it_stands_for(
-    host: Any, clip: Any, evaluations: list[Evaluation]
-) -> None:
+def test_an_embedding_is_looked_at_as_the_words_it_stands_for(host: Any, clip: Any, evaluations: list[Seen]) -> None:
     import comfy.model_base
 
     model = host.model(comfy.model_base.ModelType.EPS, context_dim=96)
@@ -992,7 +959,7 @@ def test_an_embedding_is_looked_at_as_the_words_it_stands_for(
 
 @pytest.mark.parametrize(("text", "rows"), [("hat", (1, 4)), ("glasses", (2, 5)), ("beard", (4, 7))])
 def test_a_trained_model_looks_where_the_word_is_drawn(
-    host: Any, repo: Path, package_loader: Callable, evaluations: list[Evaluation], text: str, rows: tuple[int, int]
+    host: Any, repo: Path, package_loader: Callable, evaluations: list[Seen], text: str, rows: tuple[int, int]
 ) -> None:
     """Its coarse level has 8 by 8 places; these rows hold the attribute in every drawn face."""
     package_loader("comfyui_sega_demo", repo / "demo")

@@ -261,7 +261,7 @@ def test_flux_does_without_a_pooled_output_but_not_with_another_models(host: Any
 
     model = object.__new__(comfy.model_base.Flux)
     baseline = [{"cross_attn": embedding(1, 77, 32), "pooled_output": embedding(1, 32)}]
-    text, conds = {"cross_attn": embedding(1, 9, 32)}, host.pack.nodes.concept_conditioning.concept_conds
+    text, conds = {"cross_attn": embedding(1, 9, 32)}, host.pack.nodes.sampling.concept_conds.concept_conds
     ((entry,),) = conds([text], baseline, "positive", model, "concept 1")
     assert entry["pooled_output"] is None
     with pytest.raises(ValueError, match=mentions("concept 1", "pooled", 48, 32)):

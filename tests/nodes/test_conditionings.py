@@ -457,8 +457,8 @@ def guidance_of(host: Any, one_pass_at_a_time: None, guidance_log: list[Any]) ->
     return sample
 
 
-def is_zero(guidance: list[torch.Tensor]) -> bool:
-    return all(torch.count_nonzero(part) == 0 for part in guidance)
+def is_zero(guidance: list[torch.Tensor | None]) -> bool:
+    return all(part is None or torch.count_nonzero(part) == 0 for part in guidance)
 
 
 @pytest.mark.parametrize(
@@ -480,6 +480,9 @@ def test_what_a_prompt_carries_acts_and_what_a_concept_carries_does_not(
 ) -> None:
     text = kind.text(host, OTHER)
     carrying = sdxl_sizes(host, OTHER) if kind.text is sdxl_text else kind.apply(host, text, text)[0]
+    # But for its times, which are the text's own.
+    times = ("start_percent", "end_percent")
+    carrying = [[text, {key: value for key, value in more.items() if key not in times}] for text, more in carrying]
     arguments = {**kind.arguments(host), **kind.texts(host)}
     plain = host.sample(**arguments)
     for prompt in ("positive", "negative"):
@@ -764,7 +767,7 @@ def test_every_key_of_a_conditioning_is_known_to_be_text_or_not(host: Any, comfy
     assert {"cross_attn", "pooled_output", "timestep_start", "area", "hooks", "guidance", "time_dim_concat"} <= keys
     # What the host's sampling hands to the model beside each prompt.
     of_the_sampling = {"noise", "device", "latent_image", "latent_shapes", "seed"}
-    conditioning = host.pack.nodes.concept_conditioning
+    conditioning = host.pack.nodes.sampling.concept_conds
     assert not conditioning.TEXT & conditioning.NOT_TEXT
     assert sorted(keys - conditioning.TEXT - conditioning.NOT_TEXT - of_the_sampling) == []
 
@@ -779,4 +782,4 @@ def test_what_text_encoders_write_is_text(host: Any, comfyui_path: Path) -> None
     assert {"pooled_output", "attention_mask", "clip_start_percent", "conditioning_llama3"} <= keys
     # Options of the encoding; the embedding before it gets its name; what SAM 3 detects with.
     others = {"projected_pooled", "execution_device", "layer", "cond", "sam3_multi_cond", "max_detections"}
-    assert sorted(keys - host.pack.nodes.concept_conditioning.TEXT - others) == []
+    assert sorted(keys - host.pack.nodes.sampling.concept_conds.TEXT - others) == []

@@ -300,7 +300,7 @@ REASONS = {
     "empty": "no safetensors file", "text": "no safetensors file", "cut": "no safetensors file",
     "cut by a byte": "no safetensors file", "longer": "no safetensors file", "pickle": "no safetensors file",
     "header of exabytes": "no safetensors file", "header of nothing": "no safetensors file",
-    "broken header": "no safetensors file", "other kind": "must be a file of format", "no metadata": "got None",
+    "broken header": "no safetensors file", "other kind": "must be a file of kind", "no metadata": "got None",
     "other version": "version must be 1, got '9'", "not a number": "must be finite",
 }  # fmt: skip
 
@@ -328,9 +328,9 @@ def test_guidance_that_is_not_finite_is_refused_when_it_is_saved(folders: Folder
 def test_guidance_of_inconsistent_shapes_is_refused(folders: Folders) -> None:
     core = folders.host.pack.sega_core
     file = folders.output / folders.save("Guidance", "x")["filename"]
-    tensors, metadata = core.tensor_file.read(file, core.vectors.FORMAT)
+    tensors, metadata = core.tensor_file.read(file, core.vectors.KIND)
     for name, shape in {"guidance.0": (2, 1, 4, 8, 8), "activity.0": (1, 1, 4, 4), "strength": (3, 2)}.items():
-        core.tensor_file.write(file, core.vectors.FORMAT, {**tensors, name: torch.zeros(shape)}, metadata)
+        core.tensor_file.write(file, core.vectors.KIND, {**tensors, name: torch.zeros(shape)}, metadata)
         with pytest.raises(ValueError, match=rf"^SEGALoadGuidance: file 'x_.*{name.split('.')[0]} must be"):
             folders.load("Guidance", f"{file.name} [output]")
 
@@ -434,7 +434,7 @@ def test_all_that_text_encoders_write_is_saved_to_the_bit(folders: Folders, host
 
 
 @EMBEDDINGS
-def test_where_and_when_a_text_acts_is_not_saved(folders: Folders, host: Any) -> None:
+def test_where_a_text_acts_is_not_saved_and_when_it_acts_is(folders: Folders, host: Any) -> None:
     positions = {
         "area": (8, 8, 0, 0), "strength": 0.5, "mask": torch.ones(1, 8, 8), "mask_strength": 1.0,
         "start_percent": 0.1, "end_percent": 0.6, "control": object(), "control_apply_to_uncond": True,
@@ -442,7 +442,7 @@ def test_where_and_when_a_text_acts_is_not_saved(folders: Folders, host: Any) ->
         "guidance": 3.5, "height": 512, "concat_latent_image": torch.ones(1, 4, 8, 8), "uuid": object(),
     }  # fmt: skip
     (loaded,) = through_a_file(folders, host.conditioning(5, pooled_output=torch.ones(1, 32), **positions))
-    assert loaded[1].keys() == {"pooled_output"}
+    assert loaded[1].keys() == {"pooled_output", "start_percent", "end_percent"}
     size = sum(path.stat().st_size for path in folders.output.iterdir())
     assert size < 77 * 32 * 4 + 2000
 

@@ -69,7 +69,7 @@ def record(
     """Sample with a model that records; return what `sample` did and the vectors."""
     baseline = settings.pop("baseline", "auto")
     runs: list[Any] = []
-    patched = host.pack.nodes.host.patch_model(
+    patched = host.pack.nodes.sampling.patch.patch_model(
         model or host.eps,
         concepts,
         host.pack.sega_core.Settings(**{"momentum_scale": 0.3, **settings}),
@@ -594,15 +594,17 @@ def workplace(host: Any, monkeypatch: pytest.MonkeyPatch) -> Workplace:
 @pytest.fixture
 def recorders(host: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What records from now on."""
-    made: list[Any] = []
+    found: list[Any] = []
     recorder = host.pack.sega_core.Recorder
+    keep = recorder.keep
 
-    def make(*arguments: Any) -> Any:
-        made.append(recorder(*arguments))
-        return made[-1]
+    def keep_and_tell(self: Any, *args: Any, **kwargs: Any) -> None:
+        if self not in found:
+            found.append(self)
+        keep(self, *args, **kwargs)
 
-    monkeypatch.setattr(host.pack.nodes.host, "Recorder", make)
-    return made
+    monkeypatch.setattr(recorder, "keep", keep_and_tell)
+    return found
 
 
 def test_nothing_records_where_nobody_takes_the_guidance(workplace: Workplace, recorders: list[Any]) -> None:

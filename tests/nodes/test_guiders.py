@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from support.evaluations import Seen
+
 POSITIVE, NEGATIVE, THIRD = 1, 2, 4
 STEPS = 4
 # A noise level in the middle of each prediction's schedule.
@@ -174,20 +176,13 @@ def test_every_guider_is_edited_and_repeatable(host: Any, models: dict[str, Any]
 
 @every_case("basic", "cfg", "dual regular", "dual nested", "perp neg", "two models")
 def test_every_guider_keeps_the_concepts_times(
-    host: Any, models: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch
+    host: Any, models: dict[str, Any], name: str, evaluations: list[Seen]
 ) -> None:
-    calls: list[tuple[int, list[int]]] = []
-    original = host.pack.sega_core.Run.guidance
-
-    def guidance(self: Any, step: int, differences: dict[int, torch.Tensor], *rest: Any) -> torch.Tensor | None:
-        calls.append((step, list(differences)))
-        return original(self, step, differences, *rest)
-
-    monkeypatch.setattr(host.pack.sega_core.Run, "guidance", guidance)
     concepts = [host.concept(warmup_steps=1, cooldown_steps=3), host.concept(11, warmup_steps=2)]
     model = host.patched(*concepts, model=models["EPS"], momentum_scale=0.0)
     whole(host, CASES[name].guider(host, model))
-    assert calls == [(0, []), (1, [0]), (2, [0, 1]), (3, [1])]
+    acted = [(evaluation.step, list(evaluation.differences)) for evaluation in evaluations]
+    assert acted == [(0, []), (1, [0]), (2, [0, 1]), (3, [1])]
 
 
 @every_case()

@@ -14,6 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from support.evaluations import Seen
+
 SIZE, LENGTH = 16, 12
 # Of 8 steps the first is left out, as LEDITS++ leaves out the first of an inversion.
 STEPS, SKIPPED = 7, 1
@@ -244,10 +246,13 @@ def fed(host: Any, record: Record, kind: Kind, step: int) -> Tensor:
     core = host.pack.sega_core
     concepts = [core.Concept(**settings) for settings in ours(kind)]
     run = core.Run(concepts, core.Settings(momentum_scale=0.0, mode="independent"), len(record.timesteps))
-    masks = dict.fromkeys(range(len(concepts)), ramp().view(1, 1, SIZE, SIZE)) if kind.mask else None
+    mask = ramp().view(1, 1, SIZE, SIZE) if kind.mask else None
     baseline, *estimates = record.estimates[step]
-    differences = {c: estimates[c] - baseline for c in run.needed(step)}
-    return run.guidance(step, differences, masks, record.attention[step])
+    attention = record.attention[step]
+    return run.guidance(
+        step,
+        {c: core.Comparison(estimates[c], baseline, 1.0, mask, attention.get(c)) for c in run.needed(step)},
+    )
 
 
 @pytest.mark.compat("Features", ATTENTION_ROW)
@@ -264,28 +269,6 @@ def test_where_there_is_more_noise_leditspp_leaves_out_the_threshold_of_the_esti
     assert torch.equal(both, torch.where(both != 0, alone, 0))
     assert (both != 0).sum() < (alone != 0).sum()
     assert relative(fed(host, record, kind, 1), record.guidance[1]) < 1e-5
-
-
-@dataclass
-class Seen:
-    """What each evaluation on the host saw and gave: the attention per concept (1, h, w), and the guidance."""
-
-    attention: list[dict[int, Tensor]]
-    guidance: list[Tensor]
-
-
-@pytest.fixture
-def seen(host: Any, monkeypatch: pytest.MonkeyPatch) -> Seen:
-    log, run = Seen([], []), host.pack.sega_core.Run
-    original = run.guidance
-
-    def guidance(self: Any, step: int, differences: Any, masks: Any, attention: Any, sigma: float) -> Tensor | None:
-        log.attention.append(dict(attention))
-        log.guidance.append(original(self, step, differences, masks, attention, sigma))
-        return log.guidance[-1]
-
-    monkeypatch.setattr(run, "guidance", guidance)
-    return log
 
 
 def patched(host: Any, ledits: Ledits, model: Any, kind: Kind, step: int = 0, steps: int = STEPS) -> Any:
@@ -327,14 +310,16 @@ def acting(step: int) -> list[int]:
 
 
 @kinds
-def test_a_step_on_its_weights_gives_its_guidance(host: Any, ledits: Ledits, twin: Any, seen: Seen, kind: Kind) -> None:
+def test_a_step_on_its_weights_gives_its_guidance(
+    host: Any, ledits: Ledits, twin: Any, evaluations: list[Seen], kind: Kind
+) -> None:
     record = ledits.record(kind)
     for step in range(STEPS):
         sample(host, ledits, patched(host, ledits, twin, kind, step, 1), record, step, 1)
-    assert len(seen.guidance) == STEPS
+    assert len(evaluations) == STEPS
     for step in range(STEPS):
-        assert relative(seen.guidance[step], record.guidance[step]) < 1e-3
-        attention = list(seen.attention[step].values())
+        assert relative(evaluations[step].guidance, record.guidance[step]) < 1e-3
+        attention = list(evaluations[step].attention.values())
         assert len(attention) == (len(acting(step)) if kind.attention_threshold else 0)
         for concept, got in zip(acting(step), attention, strict=False):
             torch.testing.assert_close(got, record.attention[step][concept], rtol=1e-4, atol=1e-6)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from support.evaluations import Seen
+
 STEPS = 5
 PREDICTIONS = ["EPS", "V_PREDICTION", "FLOW"]
 # These choose noise levels of their own between the schedule's ends.
@@ -153,27 +155,19 @@ def test_concepts_act_between_warm_up_and_cool_down(host: Any, sampler: str) -> 
 @IN_TIME
 @pytest.mark.parametrize(("kind", "mode"), [("V_PREDICTION", "reference"), ("FLOW", "independent")])
 def test_momentum_advances_once_per_step(
-    host: Any, models: dict[str, Any], kind: str, mode: str, sampler: str, monkeypatch: pytest.MonkeyPatch
+    host: Any, models: dict[str, Any], kind: str, mode: str, sampler: str, evaluations: list[Seen]
 ) -> None:
-    scale, beta, run = 0.5, 0.3, host.pack.sega_core.Run
-    calls: list[tuple[int, torch.Tensor, torch.Tensor]] = []
-    original = run.guidance
-
-    def guidance(self: Any, step: int, differences: dict[int, torch.Tensor], *rest: Any) -> torch.Tensor | None:
-        out = original(self, step, differences, *rest)
-        gammas = [
-            host.pack.sega_core.guidance.concept_guidance(difference, self.concepts[c])
-            for c, difference in differences.items()
-        ]
-        calls.append((step, gammas[0] + gammas[1], out))
-        return out
-
-    monkeypatch.setattr(run, "guidance", guidance)
+    scale, beta = 0.5, 0.3
     seen = Evaluations(models[kind])
     concepts = [host.concept(10), host.concept(11)]
     model = host.patched(*concepts, model=seen.model, mode=mode, momentum_scale=scale, momentum_beta=beta)
     host.sample(model, sampler_name=sampler, steps=STEPS)
 
+    weight = host.pack.sega_core.guidance.concept_guidance
+    calls = [
+        (done.step, sum(weight(done.differences[c], concepts[c].concept) for c in range(2)), done.guidance)
+        for done in evaluations
+    ]
     steps = [step for step, _, _ in calls]
     assert steps == [step_at(sigma, schedule(host, models[kind], sampler)) for sigma in seen.sigmas]
     if sampler not in FREE:
@@ -288,17 +282,7 @@ RESTARTS = {
 
 
 @RISING
-def test_restarts_count_the_steps_of_the_whole_schedule(
-    host: Any, sampler: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps: list[int] = []
-    original = host.pack.sega_core.Run.guidance
-
-    def guidance(self: Any, step: int, differences: Any, *rest: Any) -> torch.Tensor | None:
-        steps.append(step)
-        return original(self, step, differences, *rest)
-
-    monkeypatch.setattr(host.pack.sega_core.Run, "guidance", guidance)
+def test_restarts_count_the_steps_of_the_whole_schedule(host: Any, sampler: str, evaluations: list[Seen]) -> None:
     seen, sigmas = Evaluations(host.eps), RESTARTS["EPS"]
     chosen = host.samplers.sampler_object(sampler)
     model = host.patched(host.concept(), host.concept(11), model=seen.model)
@@ -308,6 +292,7 @@ def test_restarts_count_the_steps_of_the_whole_schedule(
     else:
         with pytest.raises(ValueError, match=r"^SEGAModelPatch: the latent has become NaN or infinite"):
             custom(host, model, chosen, sigmas)
+    steps = [done.step for done in evaluations]
     for sigma, step in zip(seen.sigmas, steps, strict=True):
         low, high = sorted(sigmas[step : step + 2])
         assert low * (1 - 1e-3) <= sigma <= high * (1 + 1e-3)

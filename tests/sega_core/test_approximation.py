@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
 from sega_core import Concept, Run, Settings, passes_needed
+from support.core import compared, feed, noise
+from support.devices import ELSEWHERE, NoCopies
 
 MODES = ["reference", "independent"]
 STEPS = 12
-
-
-def noise(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def passes(concepts: list[Concept], settings: Settings) -> list[tuple[int, ...]]:
@@ -22,7 +18,7 @@ def passes(concepts: list[Concept], settings: Settings) -> list[tuple[int, ...]]
     run, asked = Run(concepts, settings, STEPS), []
     for step in range(STEPS):
         asked.append(run.needed(step))
-        run.guidance(step, {c: noise(1, 2, 4, 4, seed=step) for c in asked[-1]})
+        run.guidance(step, {c: compared(noise(1, 2, 4, 4, seed=step)) for c in asked[-1]})
     return asked
 
 
@@ -51,20 +47,20 @@ def test_a_concept_is_evaluated_anew_when_it_begins_to_act(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_guidance_that_does_not_change_loses_nothing_when_it_is_used_again(mode: str, guide: Callable) -> None:
+def test_guidance_that_does_not_change_loses_nothing_when_it_is_used_again(mode: str) -> None:
     concepts = [Concept(warmup_steps=1), Concept(warmup_steps=3, cooldown_steps=9, weight=0.5)]
     differences = [[noise(2, 3, 6, 6, seed=c) for c in range(2)]] * STEPS
-    exact = guide(concepts, Settings(mode=mode), differences)
-    again = guide(concepts, Settings(mode=mode, reuse_steps=4), differences)
+    exact = feed(concepts, Settings(mode=mode), differences)
+    again = feed(concepts, Settings(mode=mode, reuse_steps=4), differences)
     for got, want in zip(again, exact, strict=True):
         assert got is want is None or torch.equal(got, want)
 
 
-def test_the_steps_between_use_the_guidance_of_the_evaluation_before(guide: Callable) -> None:
+def test_the_steps_between_use_the_guidance_of_the_evaluation_before() -> None:
     concepts, settings = [Concept(warmup_steps=2)], Settings(momentum_scale=0, reuse_steps=2)
     differences = [[noise(1, 2, 6, 6, seed=step)] for step in range(8)]
-    exact = guide(concepts, Settings(momentum_scale=0), differences)
-    again = guide(concepts, settings, differences)
+    exact = feed(concepts, Settings(momentum_scale=0), differences)
+    again = feed(concepts, settings, differences)
     assert again[:2] == [None, None]
     sources = [2, 3, 4, 4, 6, 6]
     assert all(torch.equal(again[step], exact[source]) for step, source in zip(range(2, 8), sources, strict=True))
@@ -73,7 +69,7 @@ def test_the_steps_between_use_the_guidance_of_the_evaluation_before(guide: Call
 def test_guidance_is_not_used_again_in_another_size() -> None:
     run = Run([Concept(warmup_steps=0)], Settings(momentum_scale=0, reuse_steps=4), STEPS)
     for step in range(3):
-        run.guidance(step, {0: noise(1, 2, 4, 4)})
+        run.guidance(step, {0: compared(noise(1, 2, 4, 4))})
     assert run.needed(3) == ()
     run.forget()
     assert run.needed(3) == (0,)
@@ -84,7 +80,7 @@ def test_a_step_taken_again_is_evaluated_again_where_it_is_due(mode: str) -> Non
     run = Run([Concept(warmup_steps=0)], Settings(mode=mode, reuse_steps=2), STEPS)
     for step, due in [(0, (0,)), (0, (0,)), (1, (0,)), (2, (0,)), (3, ()), (4, (0,)), (3, ()), (4, (0,))]:
         assert run.needed(step) == due
-        assert run.guidance(step, {c: noise(1, 2, 4, 4) for c in due}) is not None
+        assert run.guidance(step, {c: compared(noise(1, 2, 4, 4)) for c in due}) is not None
 
 
 @pytest.mark.parametrize(("tolerance", "first"), [(0.0, 0), (0.01, 2), (0.1, 5), (0.3, 7), (0.6, 8), (1.0, 8)], ids=str)
@@ -108,13 +104,11 @@ def test_a_long_warm_up_with_momentum_that_grows_is_planned(mode: str, tolerance
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("tolerance", [0.06, 0.1, 0.2, 0.6])
-def test_the_momentum_lacks_no_more_than_the_shares_that_were_left_out(
-    mode: str, tolerance: float, guide: Callable
-) -> None:
+def test_the_momentum_lacks_no_more_than_the_shares_that_were_left_out(mode: str, tolerance: float) -> None:
     concepts, differences = [Concept(warmup_steps=6, threshold=0)], [[torch.ones(1, 1, 2, 2)]] * STEPS
-    exact = guide(concepts, Settings(momentum_scale=0.5, mode=mode), differences)
-    saved = guide(concepts, Settings(momentum_scale=0.5, mode=mode, warmup_tolerance=tolerance), differences)
-    alone = guide(concepts, Settings(momentum_scale=0, mode=mode), differences)
+    exact = feed(concepts, Settings(momentum_scale=0.5, mode=mode), differences)
+    saved = feed(concepts, Settings(momentum_scale=0.5, mode=mode, warmup_tolerance=tolerance), differences)
+    alone = feed(concepts, Settings(momentum_scale=0, mode=mode), differences)
     shares = torch.tensor([0.7**age for age in range(5, -1, -1)])
     shares /= shares.sum()
     lacking = shares[shares <= tolerance].sum()
@@ -127,19 +121,30 @@ def test_the_momentum_lacks_no_more_than_the_shares_that_were_left_out(
     ("name", "value"),
     [
         *(("reuse_steps", value) for value in (0, 1.5, True)),
-        *(("warmup_tolerance", value) for value in (-0.1, 1.1, float("nan"), None)),
+        *(("warmup_tolerance", value) for value in (-0.1, 1.1, 1.5, float("nan"), None, True, False)),
     ],
 )
 def test_settings_out_of_range_are_named(name: str, value: object) -> None:
-    with pytest.raises(ValueError, match=f"^{name} must be .*, got {value!r}$"):
+    allowed = {"reuse_steps": "a whole number of steps, 1 or more", "warmup_tolerance": r"in \[0, 1\]"}[name]
+    with pytest.raises(ValueError, match=f"^{name} must be {allowed}, got {value!r}$"):
         Settings(**{name: value})
 
 
-def test_a_run_reads_no_number_back_from_its_device() -> None:
-    # Tensors without values stand for those on a GPU: whatever asked for a value would fail.
-    concepts = [Concept(warmup_steps=c, threshold_over=over) for c, over in enumerate(["channel", "space", "channel"])]
-    for settings in (Settings(), Settings(mode="independent"), Settings(momentum_scale=0, reuse_steps=2)):
-        run = Run(concepts, settings, STEPS)
+@pytest.mark.parametrize(
+    "settings",
+    [Settings(), Settings(mode="independent"), Settings(momentum_scale=0, reuse_steps=2)],
+    ids=["reference", "independent", "reuse"],
+)
+def test_a_run_never_waits_for_its_device(settings: Settings) -> None:
+    concepts = [
+        Concept(warmup_steps=c, threshold_over=over, attention_threshold=attention)
+        for c, (over, attention) in enumerate([("channel", 0.0), ("space", 0.5), ("channel", 0.9)])
+    ]
+    latents = torch.empty(2, 4, 8, 8, device=ELSEWHERE)
+    mask, attention = latents[:1, :1], torch.empty(2, 4, 4, device=ELSEWHERE)
+    made_of = [compared(latents), compared(latents, mask, attention), compared(latents, attention=attention)]
+    run = Run(concepts, settings, STEPS)
+    with NoCopies():
         for step in range(STEPS):
-            guidance = run.guidance(step, {c: torch.empty(2, 4, 8, 8, device="meta") for c in run.needed(step)})
-            assert guidance is None or guidance.device.type == "meta"
+            guidance = run.guidance(step, {c: made_of[c] for c in run.needed(step)})
+            assert guidance is None or guidance.device == ELSEWHERE

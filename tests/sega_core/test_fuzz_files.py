@@ -21,7 +21,7 @@ FUZZ = settings(max_examples=300)
 DTYPES = ["F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "I64", "I32", "I16", "I8", "U8", "U64", "BOOL", "C64", "X"]
 TYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
 TENSORS = ["guidance.0", "activity.0", "strength"]
-FIELDS = ["format", "version", "space", "sigmas", "concepts", "settings"]
+FIELDS = ["kind", "version", "space", "sigmas", "concepts", "settings"]
 
 numbers = st.one_of(
     st.floats(), st.integers(), st.sampled_from([-1, 0, 1, 2**31, 2**63, 10**400, 1e308, float("nan"), float("inf")])
@@ -141,12 +141,12 @@ def test_any_tensor_in_the_place_of_another(
     tmp_path: Path, whole: bytes, name: str, dtype: torch.dtype, shape: list[int], value: float
 ) -> None:
     (tmp_path / "whole").write_bytes(whole)
-    tensors, metadata = tensor_file.read(tmp_path / "whole", vectors.FORMAT)
+    tensors, metadata = tensor_file.read(tmp_path / "whole", vectors.KIND)
     for size in (shape, list(tensors[name].shape) if name in tensors else shape):
         number = value if dtype.is_floating_point else 1
         tensors[name] = torch.full(size, number, dtype=torch.float64).to(dtype)
         try:
-            tensor_file.write(tmp_path / "x", vectors.FORMAT, tensors, metadata)
+            tensor_file.write(tmp_path / "x", vectors.KIND, tensors, metadata)
         except ValueError as error:
             assert name in str(error)
             return

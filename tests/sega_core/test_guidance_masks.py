@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sega_core import Concept, Run, Settings, concept_guidance, keep_largest
 from sega_core.guidance import attention_mask
+from support.core import compared
 
 MASKS = pytest.mark.compat("Features", "masks per concept")
 SPACE = pytest.mark.compat("Features", "threshold over space (LEDITS++)")
@@ -163,8 +164,9 @@ def test_the_momentum_stays_inside_the_masks(mode: str) -> None:
     masks[0][..., :3] = 1
     masks[1][..., 6:] = 1
     for step in range(6):
-        differences = {c: noise((2, 4, 8, 8), 10 * step + c) for c in run.needed(step)}
-        guidance = run.guidance(step, differences, masks)
+        guidance = run.guidance(
+            step, {c: compared(noise((2, 4, 8, 8), 10 * step + c), masks[c]) for c in run.needed(step)}
+        )
         if step >= 2:
             assert guidance[..., :3].any()
             assert guidance[..., 6:].any()
@@ -178,8 +180,10 @@ def test_each_concept_acts_in_its_own_mask() -> None:
     differences = {c: noise((2, 4, 8, 8), c) for c in range(2)}
     run = Run(concepts, Settings(momentum_scale=0, mode="independent"), 1)
     expected = sum(concept_guidance(differences[c], concepts[c], masks[c]) for c in range(2))
-    assert torch.equal(run.guidance(0, differences, masks), expected)
-    one = Run(concepts, Settings(momentum_scale=0, mode="independent"), 1).guidance(0, differences, {0: masks[0]})
+    both = {c: compared(differences[c], masks[c]) for c in range(2)}
+    assert torch.equal(run.guidance(0, both), expected)
+    first = {0: both[0], 1: compared(differences[1])}
+    one = Run(concepts, Settings(momentum_scale=0, mode="independent"), 1).guidance(0, first)
     without = concept_guidance(differences[0], concepts[0], masks[0]) + concept_guidance(differences[1], concepts[1])
     assert torch.equal(one, without)
 

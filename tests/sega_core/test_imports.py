@@ -1,4 +1,4 @@
-"""Imports point one way: `__init__ -> nodes -> sega_core -> torch`, and few modules meet the host's sampling."""
+"""Imports point one way: `__init__ -> nodes -> nodes/sampling -> sega_core -> torch`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 CORE = sorted(REPO.glob("sega_core/*.py"))
 NODES = sorted(REPO.glob("nodes/*.py"))
-MEET_SAMPLING = {"host.py", "sampling_run.py", "attention_maps.py", "prompt_labels.py"}
+SAMPLING = sorted(REPO.glob("nodes/sampling/*.py"))
 SAMPLING_API = ("comfy.sampler_helpers", "comfy.patcher_extension", "comfy.model_patcher")
 
 
@@ -38,7 +38,13 @@ def test_the_core_imports_torch_numpy_and_itself_alone(file: Path) -> None:
         assert is_standard(name) or name.startswith(("torch", "numpy", "safetensors", "pack.sega_core.")), name
 
 
-@pytest.mark.parametrize("file", NODES, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", SAMPLING, ids=lambda file: file.name)
+def test_sampling_imports_no_node(file: Path) -> None:
+    ours = [name for name in imported(file) if name.startswith("pack.")]
+    assert [name for name in ours if not name.startswith(("pack.nodes.sampling.", "pack.sega_core."))] == []
+
+
+@pytest.mark.parametrize("file", [*NODES, *SAMPLING], ids=lambda file: file.name)
 def test_nodes_import_the_host_the_core_and_themselves_alone(file: Path) -> None:
     for name in imported(file):
         ours = name.startswith(("pack.nodes.", "pack.sega_core."))
@@ -46,12 +52,12 @@ def test_nodes_import_the_host_the_core_and_themselves_alone(file: Path) -> None
         assert ours or host or is_standard(name) or name.split(".")[0] in {"torch", "numpy", "safetensors", "PIL"}, name
 
 
-@pytest.mark.parametrize("file", [file for file in NODES if file.name not in MEET_SAMPLING], ids=lambda file: file.name)
-def test_only_these_modules_meet_the_sampling_api(file: Path) -> None:
+@pytest.mark.parametrize("file", NODES, ids=lambda file: file.name)
+def test_only_sampling_meets_the_sampling_api(file: Path) -> None:
     assert not [name for name in imported(file) if name.startswith(SAMPLING_API)]
 
 
-@pytest.mark.parametrize("file", [file for file in NODES if file.name not in MEET_SAMPLING], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", NODES, ids=lambda file: file.name)
 def test_samplers_serve_the_other_nodes_for_their_names_alone(file: Path) -> None:
     used = {
         ast.unparse(node)
@@ -71,5 +77,4 @@ def test_the_root_imports_its_nodes_and_the_hosts_api_alone() -> None:
 def test_there_is_something_to_check() -> None:
     assert len(CORE) > 4
     assert len(NODES) > 5
-    for name in MEET_SAMPLING:
-        assert any(used.startswith(SAMPLING_API) for used in imported(REPO / "nodes" / name))
+    assert any(name.startswith(SAMPLING_API) for file in SAMPLING for name in imported(file))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from sega_core import Concept, Run, Settings
+from sega_core import Comparison, Concept, Run, Settings
 
 STEPS = 8
 
@@ -47,7 +47,7 @@ def test_the_guidance_is_the_pipelines(seed: int, pipeline: Any, edit_drawer: An
     run = Run([Concept(**concept) for concept in edit["concepts"]], Settings(**edit["settings"]), STEPS)
     edited = 0
     for step, (negative, _, *concepts) in enumerate(recorded):
-        guidance = run.guidance(step, {c: concepts[c] - negative for c in run.needed(step)})
+        guidance = run.guidance(step, {c: Comparison(concepts[c], negative) for c in run.needed(step)})
         want = pipeline.sem_guidance[step]
         if guidance is None:
             assert not want.any()

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import pytest
 import torch
 
-from sega_core import Concept, Run, Settings
+from sega_core import Concept, Run, Settings, passes_needed
+from support.core import compared, feed, noise, plain_guidance, random_run
 
 MODES = ["reference", "independent"]
 SEEDS = range(60)
-
-
-def noise(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def or_zeros(guidance: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
@@ -24,78 +20,78 @@ def or_zeros(guidance: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_guidance_is_the_formulas(seed: int, mode: str, draw: Callable, plain: Callable, guide: Callable) -> None:
-    concepts, settings, differences = draw(seed, mode)
-    expected = plain(concepts, settings, differences)
-    for step, (got, want) in enumerate(zip(guide(concepts, settings, differences), expected, strict=True)):
+def test_the_guidance_is_the_formulas(seed: int, mode: str) -> None:
+    concepts, settings, differences = random_run(seed, mode)
+    expected = plain_guidance(concepts, settings, differences)
+    for step, (got, want) in enumerate(zip(feed(concepts, settings, differences), expected, strict=True)):
         like = differences[step][0]
         torch.testing.assert_close(or_zeros(got, like), or_zeros(want, like), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_passes_left_out_would_not_have_changed_a_bit(seed: int, mode: str, draw: Callable, guide: Callable) -> None:
-    concepts, settings, differences = draw(seed, mode)
-    needed = guide(concepts, settings, differences)
-    everything = guide(concepts, settings, differences, everything=True)
+def test_passes_left_out_would_not_have_changed_a_bit(seed: int, mode: str) -> None:
+    concepts, settings, differences = random_run(seed, mode)
+    needed = feed(concepts, settings, differences)
+    everything = feed(concepts, settings, differences, everything=True)
     for got, want in zip(needed, everything, strict=True):
         assert torch.equal(or_zeros(got, differences[0][0]), or_zeros(want, differences[0][0]))
 
 
-def test_the_random_runs_elide_and_edit(draw: Callable, guide: Callable) -> None:
-    runs = [draw(seed, mode) for seed in SEEDS for mode in MODES]
+def test_the_random_runs_elide_and_edit() -> None:
+    runs = [random_run(seed, mode) for seed in SEEDS for mode in MODES]
     passes = sum(len(Run(c, s, len(d)).needed(i)) for c, s, d in runs for i in range(len(d)))
     assert 0 < passes < sum(len(c) * len(d) for c, _, d in runs)
-    edited = sum(any(g is not None and g.any() for g in guide(*run)) for run in runs)
+    edited = sum(any(g is not None and g.any() for g in feed(*run)) for run in runs)
     assert edited > len(runs) / 2
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_independent_concepts_add_up(seed: int, draw: Callable, guide: Callable) -> None:
-    concepts, settings, differences = draw(seed, "independent")
-    joint = guide(concepts, settings, differences)
-    alone = [guide([c], settings, [[d[i]] for d in differences]) for i, c in enumerate(concepts)]
+def test_independent_concepts_add_up(seed: int) -> None:
+    concepts, settings, differences = random_run(seed, "independent")
+    joint = feed(concepts, settings, differences)
+    alone = [feed([c], settings, [[d[i]] for d in differences]) for i, c in enumerate(concepts)]
     for step, guidance in enumerate(joint):
         like = differences[step][0]
         total = sum(or_zeros(single[step], like) for single in alone)
         torch.testing.assert_close(or_zeros(guidance, like), total, rtol=1e-5, atol=1e-5)
 
 
-def test_an_independent_concept_acts_from_its_warm_up_to_its_cool_down(guide: Callable) -> None:
+def test_an_independent_concept_acts_from_its_warm_up_to_its_cool_down() -> None:
     concept = Concept(warmup_steps=2, cooldown_steps=5)
-    out = guide([concept], Settings(mode="independent"), [[noise(1, 2, 4, 4, seed=i)] for i in range(8)])
+    out = feed([concept], Settings(mode="independent"), [[noise(1, 2, 4, 4, seed=i)] for i in range(8)])
     assert [guidance is not None for guidance in out] == [False, False, True, True, True, False, False, False]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_warm_concepts_without_weight_leave_the_partial_phase_alone(mode: str, guide: Callable) -> None:
+def test_warm_concepts_without_weight_leave_the_partial_phase_alone(mode: str) -> None:
     concepts = [Concept(warmup_steps=0, weight=0), Concept(warmup_steps=3)]
-    out = guide(concepts, Settings(mode=mode), [[noise(1, 2, 4, 4, seed=i)] * 2 for i in range(5)], everything=True)
+    out = feed(concepts, Settings(mode=mode), [[noise(1, 2, 4, 4, seed=i)] * 2 for i in range(5)], everything=True)
     assert [guidance is not None and bool(guidance.any()) for guidance in out] == [False, False, False, True, True]
     assert all(guidance is None or guidance.isfinite().all() for guidance in out)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_warm_concepts_that_have_cooled_leave_the_partial_phase_alone(mode: str, guide: Callable) -> None:
+def test_warm_concepts_that_have_cooled_leave_the_partial_phase_alone(mode: str) -> None:
     concepts = [Concept(warmup_steps=0, cooldown_steps=1), Concept(warmup_steps=3)]
-    out = guide(concepts, Settings(mode=mode), [[noise(1, 2, 4, 4, seed=i)] * 2 for i in range(5)])
+    out = feed(concepts, Settings(mode=mode), [[noise(1, 2, 4, 4, seed=i)] * 2 for i in range(5)])
     assert [guidance is not None for guidance in out] == [True, False, False, True, True]
     assert all(guidance is None or guidance.isfinite().all() for guidance in out)
 
 
-def test_the_references_momentum_outlives_the_cool_down_and_fades(guide: Callable) -> None:
+def test_the_references_momentum_outlives_the_cool_down_and_fades() -> None:
     concepts = [Concept(warmup_steps=0, cooldown_steps=2)]
     settings = Settings(momentum_scale=0.5, momentum_beta=0.4)
-    out = guide(concepts, settings, [[noise(1, 2, 4, 4)]] * 6)
+    out = feed(concepts, settings, [[noise(1, 2, 4, 4)]] * 6)
     sizes = [guidance.norm().item() for guidance in out]
     assert all(later < earlier for earlier, later in itertools.pairwise(sizes[2:]))
     assert sizes[-1] > 0
 
 
-def test_the_references_weights_are_shares_while_some_concepts_warm_up(guide: Callable) -> None:
+def test_the_references_weights_are_shares_while_some_concepts_warm_up() -> None:
     concepts = [Concept(warmup_steps=0, weight=4), Concept(warmup_steps=2)]
     difference = noise(1, 2, 4, 4)
-    out = guide(concepts, Settings(momentum_scale=0), [[difference, torch.zeros_like(difference)]] * 3)
+    out = feed(concepts, Settings(momentum_scale=0), [[difference, torch.zeros_like(difference)]] * 3)
     torch.testing.assert_close(out[2], 4 * out[0])
 
 
@@ -104,9 +100,10 @@ def test_momentum_advances_once_however_often_a_step_is_evaluated(mode: str) -> 
     concepts, settings = [Concept(warmup_steps=1), Concept(warmup_steps=0)], Settings(momentum_scale=0.5, mode=mode)
     once, thrice = Run(concepts, settings, 4), Run(concepts, settings, 4)
     for step in range(4):
-        final = {c: noise(1, 2, 4, 4, seed=10 * step + c) for c in range(2)}
+        final = {c: compared(noise(1, 2, 4, 4, seed=10 * step + c)) for c in range(2)}
         for trial in range(2):
-            thrice.guidance(step, {c: noise(1, 2, 4, 4, seed=100 + 10 * step + 2 * trial + c) for c in range(2)})
+            seed = 100 + 10 * step + 2 * trial
+            thrice.guidance(step, {c: compared(noise(1, 2, 4, 4, seed=seed + c)) for c in range(2)})
         assert torch.equal(thrice.guidance(step, final), once.guidance(step, final))
 
 
@@ -116,9 +113,9 @@ def test_a_step_that_is_not_evaluated_counts_as_one_without_estimates(mode: str)
     skipping, zero = Run(concepts, settings, 5), Run(concepts, settings, 5)
     for step in range(5):
         difference = noise(1, 2, 4, 4, seed=step) if step not in (2, 3) else torch.zeros(1, 2, 4, 4)
-        want = zero.guidance(step, {0: difference})
+        want = zero.guidance(step, {0: compared(difference)})
         if step not in (2, 3):
-            torch.testing.assert_close(skipping.guidance(step, {0: difference}), want)
+            torch.testing.assert_close(skipping.guidance(step, {0: compared(difference)}), want)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -129,9 +126,9 @@ def test_a_step_that_is_taken_again_starts_from_its_own_momentum(mode: str, orde
     last = {step: place for place, step in enumerate(order)}
     found = {}
     for place, step in enumerate(order):
-        found[step] = back.guidance(step, {c: noise(1, 2, 4, 4, seed=2 * place + c) for c in range(2)})
+        found[step] = back.guidance(step, {c: compared(noise(1, 2, 4, 4, seed=2 * place + c)) for c in range(2)})
     for step in range(4):
-        want = straight.guidance(step, {c: noise(1, 2, 4, 4, seed=2 * last[step] + c) for c in range(2)})
+        want = straight.guidance(step, {c: compared(noise(1, 2, 4, 4, seed=2 * last[step] + c)) for c in range(2)})
         torch.testing.assert_close(found[step], want)
 
 
@@ -139,46 +136,46 @@ def test_a_step_that_is_taken_again_starts_from_its_own_momentum(mode: str, orde
 def test_latents_of_another_size_start_without_momentum(mode: str) -> None:
     concepts, settings = [Concept(warmup_steps=0)], Settings(momentum_scale=0.5, mode=mode)
     grown, fresh = Run(concepts, settings, 4), Run(concepts, settings, 4)
-    grown.guidance(0, {0: noise(1, 2, 4, 4)})
+    grown.guidance(0, {0: compared(noise(1, 2, 4, 4))})
     grown.forget()
     larger = noise(1, 2, 8, 8)
-    assert torch.equal(grown.guidance(1, {0: larger}), fresh.guidance(1, {0: larger}))
+    assert torch.equal(grown.guidance(1, {0: compared(larger)}), fresh.guidance(1, {0: compared(larger)}))
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_opposite_direction_gives_the_opposite_guidance(mode: str, guide: Callable) -> None:
+def test_the_opposite_direction_gives_the_opposite_guidance(mode: str) -> None:
     differences = [[noise(1, 2, 4, 4, seed=i), noise(1, 2, 4, 4, seed=9 + i)] for i in range(4)]
     settings = Settings(mode=mode)
     add, remove = ([Concept(direction=d, warmup_steps=w) for w in (0, 2)] for d in ("add", "remove"))
-    for plus, minus in zip(guide(add, settings, differences), guide(remove, settings, differences), strict=True):
+    for plus, minus in zip(feed(add, settings, differences), feed(remove, settings, differences), strict=True):
         assert torch.equal(plus, -minus)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_one_samples_guidance_ignores_the_rest_of_its_batch(mode: str, guide: Callable) -> None:
+def test_one_samples_guidance_ignores_the_rest_of_its_batch(mode: str) -> None:
     concepts, settings = [Concept(warmup_steps=1), Concept(warmup_steps=0, cooldown_steps=3)], Settings(mode=mode)
     batch = [[noise(3, 2, 4, 4, seed=2 * i + c) for c in range(2)] for i in range(5)]
     alone = [[difference[1:2] for difference in step] for step in batch]
-    for whole, single in zip(guide(concepts, settings, batch), guide(concepts, settings, alone), strict=True):
+    for whole, single in zip(feed(concepts, settings, batch), feed(concepts, settings, alone), strict=True):
         assert torch.equal(whole[1:2], single)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_estimates_give_fp32_guidance(dtype: torch.dtype, guide: Callable) -> None:
+def test_half_precision_estimates_give_fp32_guidance(dtype: torch.dtype) -> None:
     differences = [[noise(1, 2, 6, 6, seed=i).to(dtype)] for i in range(3)]
-    out = guide([Concept(warmup_steps=0)], Settings(), differences)
-    want = guide([Concept(warmup_steps=0)], Settings(), [[d.float()] for (d,) in differences])
+    out = feed([Concept(warmup_steps=0)], Settings(), differences)
+    want = feed([Concept(warmup_steps=0)], Settings(), [[d.float()] for (d,) in differences])
     for got, expected in zip(out, want, strict=True):
         assert got.dtype == torch.float32
         assert torch.equal(got, expected)
 
 
-def test_two_runs_share_nothing(draw: Callable, guide: Callable) -> None:
-    concepts, settings, differences = draw(7, "reference")
-    other = draw(11, "reference")
-    before = guide(concepts, settings, differences)
-    guide(*other)
-    for first, second in zip(before, guide(concepts, settings, differences), strict=True):
+def test_two_runs_share_nothing() -> None:
+    concepts, settings, differences = random_run(7, "reference")
+    other = random_run(11, "reference")
+    before = feed(concepts, settings, differences)
+    feed(*other)
+    for first, second in zip(before, feed(concepts, settings, differences), strict=True):
         assert first is second is None or torch.equal(first, second)
 
 
@@ -192,5 +189,5 @@ def test_two_runs_share_nothing(draw: Callable, guide: Callable) -> None:
         ([Concept(warmup_steps=0)], 0, True),
     ],
 )
-def test_a_run_knows_that_it_needs_nothing(concepts: list[Concept], steps: int, plain_run: bool) -> None:
-    assert Run(concepts, Settings(), steps).needs_no_pass is plain_run
+def test_it_is_known_beforehand_that_a_run_needs_nothing(concepts: list[Concept], steps: int, plain_run: bool) -> None:
+    assert any(passes_needed(concepts, Settings(), steps)) is not plain_run

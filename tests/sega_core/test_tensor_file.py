@@ -13,7 +13,7 @@ import torch
 
 from sega_core import tensor_file
 
-FORM = "sega-test"
+KIND = "sega-test"
 DTYPES = [
     torch.float64,
     torch.float32,
@@ -39,41 +39,41 @@ def raw(path: Path, header: Any, data: bytes = b"", size: int | None = None) -> 
 
 def one_tensor(dtype: str, shape: list[int], length: int) -> dict[str, Any]:
     tensor = {"dtype": dtype, "shape": shape, "data_offsets": [0, length]}
-    return {"__metadata__": {"format": FORM}, "a": tensor}
+    return {"__metadata__": {"kind": KIND}, "a": tensor}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_bit_comes_back(tmp_path: Path, dtype: torch.dtype) -> None:
     values = {"a.0": (8 * noise(3, 5)).to(dtype), "é b": (8 * noise(4, seed=2)).to(dtype)}
-    tensor_file.write(tmp_path / "x", FORM, values, {"says": "grün \u2603\nline", "nothing": ""})
-    tensors, metadata = tensor_file.read(tmp_path / "x", FORM)
+    tensor_file.write(tmp_path / "x", KIND, values, {"says": "grün \u2603\nline", "nothing": ""})
+    tensors, metadata = tensor_file.read(tmp_path / "x", KIND)
     assert tensors.keys() == values.keys()
     for name, value in values.items():
         assert tensors[name].dtype == dtype
         assert torch.equal(tensors[name], value)
-    assert metadata == {"format": FORM, "says": "grün \u2603\nline", "nothing": ""}
+    assert metadata == {"format": "pt", "kind": KIND, "says": "grün \u2603\nline", "nothing": ""}
 
 
 def test_views_and_empty_tensors_come_back(tmp_path: Path) -> None:
     table = noise(4, 6)
     values = {"turned": table.t(), "every other": noise(8, seed=3)[::2], "expanded": noise(1, 3).expand(5, 3)}
     values |= {"empty": torch.zeros(3, 0), "number": torch.tensor(2.5)}
-    tensor_file.write(tmp_path / "x", FORM, values, {})
-    tensors, _ = tensor_file.read(tmp_path / "x", FORM)
+    tensor_file.write(tmp_path / "x", KIND, values, {})
+    tensors, _ = tensor_file.read(tmp_path / "x", KIND)
     assert all(torch.equal(tensors[name], value) for name, value in values.items())
 
 
 def test_a_new_file_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     for seed in (1, 2):
-        tensor_file.write(tmp_path / "x", FORM, {"a": noise(50 // seed, seed=seed)}, {})
-    assert torch.equal(tensor_file.read(tmp_path / "x", FORM)[0]["a"], noise(25, seed=2))
+        tensor_file.write(tmp_path / "x", KIND, {"a": noise(50 // seed, seed=seed)}, {})
+    assert torch.equal(tensor_file.read(tmp_path / "x", KIND)[0]["a"], noise(25, seed=2))
     assert [file.name for file in tmp_path.iterdir()] == ["x"]
 
 
 def test_what_was_read_stays_when_another_program_writes_over_the_file(tmp_path: Path) -> None:
     values = noise(5000)
-    tensor_file.write(tmp_path / "x", FORM, {"a": values}, {})
-    tensors, _ = tensor_file.read(tmp_path / "x", FORM)
+    tensor_file.write(tmp_path / "x", KIND, {"a": values}, {})
+    tensors, _ = tensor_file.read(tmp_path / "x", KIND)
     with (tmp_path / "x").open("r+b") as file:
         file.write(b"\0" * (tmp_path / "x").stat().st_size)
     assert torch.equal(tensors["a"], values)
@@ -99,24 +99,24 @@ def test_a_write_that_fails_leaves_what_was_there(
 ) -> None:
     before = []
     if there:
-        tensor_file.write(tmp_path / "x", FORM, {"a": noise(5)}, {})
+        tensor_file.write(tmp_path / "x", KIND, {"a": noise(5)}, {})
         before = [(tmp_path / "x").read_bytes()]
     with monkeypatch.context() as patch, pytest.raises(OSError, match=r"No space|Permission"):
         patch.setattr(owner, name, failure)
-        tensor_file.write(tmp_path / "x", FORM, {"a": noise(6)}, {})
+        tensor_file.write(tmp_path / "x", KIND, {"a": noise(6)}, {})
     assert [file.read_bytes() for file in tmp_path.iterdir()] == before
 
 
 def test_readers_see_the_old_file_while_the_new_one_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tensor_file.write(tmp_path / "x", FORM, {"a": noise(5)}, {})
+    tensor_file.write(tmp_path / "x", KIND, {"a": noise(5)}, {})
     save_file, seen = tensor_file.save_file, []
 
     def save_and_look(*arguments: Any) -> None:
         save_file(*arguments)
-        seen.append(tensor_file.read(tmp_path / "x", FORM)[0]["a"])
+        seen.append(tensor_file.read(tmp_path / "x", KIND)[0]["a"])
 
     monkeypatch.setattr(tensor_file, "save_file", save_and_look)
-    tensor_file.write(tmp_path / "x", FORM, {"a": noise(6)}, {})
+    tensor_file.write(tmp_path / "x", KIND, {"a": noise(6)}, {})
     assert torch.equal(seen[0], noise(5))
 
 
@@ -131,7 +131,7 @@ def test_readers_see_the_old_file_while_the_new_one_is_written(tmp_path: Path, m
 )
 def test_what_cannot_be_read_is_not_written(tmp_path: Path, tensor: torch.Tensor, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        tensor_file.write(tmp_path / "x", FORM, {"a": tensor}, {})
+        tensor_file.write(tmp_path / "x", KIND, {"a": tensor}, {})
     assert not list(tmp_path.iterdir())
 
 
@@ -148,9 +148,9 @@ HEADERS = {
     "fewer bytes than the shape": (one_tensor("F32", [2], 8), b"1234", None, "or a damaged one"),
     "more bytes than the shape": (one_tensor("F32", [1], 4), b"12345678", None, "or a damaged one"),
     "an unknown type": (one_tensor("F1000", [1], 4), b"1234", None, "or a damaged one"),
-    "metadata of numbers": ({"__metadata__": {"format": 1}}, b"", None, "or a damaged one"),
-    "no metadata": ({}, b"", None, "must be a file of format 'sega-test', got None"),
-    "another format": ({"__metadata__": {"format": "pt"}}, b"", None, "must be a file of format 'sega-test', got 'pt'"),
+    "metadata of numbers": ({"__metadata__": {"kind": 1}}, b"", None, "or a damaged one"),
+    "no metadata": ({}, b"", None, "must be a file of kind 'sega-test', got None"),
+    "another kind": ({"__metadata__": {"format": "pt"}}, b"", None, "must be a file of kind 'sega-test', got None"),
     "NaN": (one_tensor("F32", [1], 4), b"\xff" * 4, None, "a must be finite, got NaN or infinity"),
     "infinity": (one_tensor("F16", [1], 2), b"\x00\x7c", None, "a must be finite, got NaN or infinity"),
     "NaN in 8 bits": (one_tensor("F8_E4M3", [1], 1), b"\xff", None, "a must hold .* got torch.float8_e4m3fn"),
@@ -163,16 +163,16 @@ HEADERS = {
 def test_a_file_that_is_not_one_of_ours_is_refused(tmp_path: Path, case: str) -> None:
     header, data, size, reason = HEADERS[case]
     with pytest.raises(ValueError, match=rf"^x.*{reason}"):
-        tensor_file.read(raw(tmp_path / "x", header, data, size), FORM)
+        tensor_file.read(raw(tmp_path / "x", header, data, size), KIND)
 
 
 def test_every_truncated_file_is_refused(tmp_path: Path) -> None:
-    tensor_file.write(tmp_path / "whole", FORM, {"a": noise(3)}, {"says": "something"})
+    tensor_file.write(tmp_path / "whole", KIND, {"a": noise(3)}, {"says": "something"})
     whole = (tmp_path / "whole").read_bytes()
     for length in range(len(whole)):
         (tmp_path / "x").write_bytes(whole[:length])
         with pytest.raises(ValueError, match=r"^x is no safetensors file, or a damaged one"):
-            tensor_file.read(tmp_path / "x", FORM)
+            tensor_file.read(tmp_path / "x", KIND)
 
 
 def test_noise_is_refused(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_noise_is_refused(tmp_path: Path) -> None:
         content = torch.randint(256, (size,), generator=generator, dtype=torch.uint8).numpy().tobytes()
         (tmp_path / "x").write_bytes(content)
         with pytest.raises(ValueError, match=r"^x is no safetensors file, or a damaged one"):
-            tensor_file.read(tmp_path / "x", FORM)
+            tensor_file.read(tmp_path / "x", KIND)
 
 
 class Bomb:
@@ -198,10 +198,10 @@ class Bomb:
 def test_a_pickle_is_refused_and_never_run(tmp_path: Path, dump: Any) -> None:
     dump({"a": Bomb(tmp_path / "exploded")}, tmp_path / "x")
     with pytest.raises(ValueError, match=r"^x is no safetensors file"):
-        tensor_file.read(tmp_path / "x", FORM)
+        tensor_file.read(tmp_path / "x", KIND)
     assert not (tmp_path / "exploded").exists()
 
 
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
-        tensor_file.read(tmp_path / "nowhere", FORM)
+        tensor_file.read(tmp_path / "nowhere", KIND)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 
 from sega_core import Concept, GuidanceVectors, Recorder, Run, Settings, recorded, tensor_file, vectors
+from support.core import compared, random_run
 
 STEPS = 5
 SHAPES = [(2, 4, 6, 5), (2, 3, 7)]
@@ -104,11 +104,11 @@ def test_what_does_not_fit_together_is_named(changes: dict[str, Any], reason: st
 def forge(path: Path, tensors: dict[str, Any] | None = None, **metadata: str | None) -> Path:
     """Write the file of `make` with other tensors or metadata; None leaves one out."""
     vectors.save(make(), path)
-    kept, words = tensor_file.read(path, vectors.FORMAT)
+    kept, words = tensor_file.read(path, vectors.KIND)
     kept, words = {**kept, **(tensors or {})}, {**words, **metadata}
     tensor_file.write(
         path,
-        words.pop("format"),
+        words.pop("kind"),
         {name: tensor for name, tensor in kept.items() if tensor is not None},
         {name: text for name, text in words.items() if text is not None},
     )
@@ -122,7 +122,7 @@ def concept_with(**changes: Any) -> str:
 
 
 FORGERIES = {
-    "a conditioning": ({}, {"format": "sega-conditioning"}, "must be a file of format 'sega-guidance'"),
+    "a conditioning": ({}, {"kind": "sega-conditioning"}, "must be a file of kind 'sega-guidance'"),
     "of the future": ({}, {"version": "2"}, "version must be 1, got '2'"),
     "of no version": ({}, {"version": None}, "version must be 1, got None"),
     "no sigmas": ({}, {"sigmas": None}, "sigmas is missing"),
@@ -181,7 +181,7 @@ def record(concepts: Any, settings: Settings, differences: Any, sigmas: tuple[fl
     recorder = Recorder(differences[0][0].shape, sigmas, len(concepts))
     run = Run(concepts, settings, len(differences), recorder)
     out = [
-        run.guidance(step, {c: estimates[c] for c in run.needed(step)}, sigma=sigmas[step])
+        run.guidance(step, {c: compared(estimates[c]) for c in run.needed(step)}, sigma=sigmas[step])
         for step, estimates in enumerate(differences)
     ]
     texts = [str(c) for c in range(len(concepts))]
@@ -190,8 +190,8 @@ def record(concepts: Any, settings: Settings, differences: Any, sigmas: tuple[fl
 
 @pytest.mark.parametrize("mode", ["reference", "independent"])
 @pytest.mark.parametrize("seed", range(12))
-def test_a_recorder_keeps_what_each_step_was_given(draw: Callable, seed: int, mode: str) -> None:
-    concepts, settings, differences = draw(seed, mode)
+def test_a_recorder_keeps_what_each_step_was_given(seed: int, mode: str) -> None:
+    concepts, settings, differences = random_run(seed, mode)
     sigmas = tuple(float(8 - i) for i in range(9))
     given, kept = record(concepts, settings, differences, sigmas)
     for step, guidance in enumerate(given):
@@ -230,7 +230,7 @@ def test_of_several_evaluations_the_last_one_nearest_to_the_steps_own_noise_leve
     evaluations = [(0, 4.0, 1.0), (0, 3.0, 2.0), (1, 2.0, 3.0), (0, 3.9, 4.0), (1, 2.0, 5.0), (1, 1.0, 6.0)]
     for step, sigma, value in evaluations:
         tensor = torch.full((1, 1, 2), value)
-        recorder.keep(step, sigma, tensor, {0: tensor})
+        recorder.keep(step, sigma, tensor, {0: tensor[:, 0]})
     assert recorder.guidance().flatten(1).tolist() == [[1.0, 1.0], [5.0, 5.0]]
     assert recorder.strength().tolist() == [[1.0], [5.0]]
     assert recorder.activity().tolist() == [[[3.0, 3.0]]]
@@ -240,7 +240,7 @@ def test_parts_share_their_strength_and_keep_their_own_activity() -> None:
     recorders = [Recorder(shape, (2.0, 1.0), 1) for shape in SHAPES]
     for value, recorder in zip((1.0, 3.0), recorders, strict=True):
         tensor = torch.full(recorder.shape, value)
-        recorder.keep(0, 2.0, tensor, {0: tensor})
+        recorder.keep(0, 2.0, tensor, {0: tensor[:, 0]})
     kept = recorded(recorders, "velocity", [Concept()], ["hat"], Settings())
     assert kept.strength.tolist() == [[2.0]]
     assert [activity.unique().tolist() for activity in kept.activity] == [[1.0], [3.0]]

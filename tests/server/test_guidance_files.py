@@ -98,7 +98,7 @@ def test_a_saved_file_is_named_by_the_history_served_listed_and_loaded(files: Fi
     content = (files.output / folder / result["filename"]).read_bytes()
     assert files.client.image(result) == content
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    assert header["__metadata__"]["format"] == f"sega-{kind.lower()}"
+    assert header["__metadata__"]["kind"] == f"sega-{kind.lower()}"
     assert [path.name for path in (files.output / folder).iterdir() if path.name.startswith(".")] == []
     # The next one gets the next number.
     assert files.save(kind, f"{folder}/first", text="a hat", seed=702).name == f"first_00002{end}"

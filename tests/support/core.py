@@ -1,26 +1,34 @@
-"""Random runs and a plain second implementation of the formulas to compare them with."""
+"""Random runs of the core, a plain second implementation of the formulas, and what a run is fed with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import pytest
 import torch
+from torch import Tensor
 
-from sega_core import Concept, Run, Settings
+from sega_core import Comparison, Concept, Run, Settings
 
-Differences = list[list[torch.Tensor]]
+# Per step, each concept's estimate minus the baseline's.
+Differences = list[list[Tensor]]
 
 
-def plain_guidance(
-    concepts: Sequence[Concept], settings: Settings, differences: Differences
-) -> list[torch.Tensor | None]:
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def compared(difference: Tensor, mask: Tensor | None = None, attention: Tensor | None = None) -> Comparison:
+    """Return a comparison whose estimate differs from the baseline by just this."""
+    return Comparison(difference, torch.zeros_like(difference), 1.0, mask, attention)
+
+
+def plain_guidance(concepts: Sequence[Concept], settings: Settings, differences: Differences) -> list[Tensor | None]:
     """Follow the design's formulas literally, every pass at every step."""
     shape = differences[0][0].shape
     shared = torch.zeros(shape)
     own = [torch.zeros(shape) for _ in concepts]
     scale, beta = settings.momentum_scale, settings.momentum_beta
-    out: list[torch.Tensor | None] = []
+    out: list[Tensor | None] = []
     for i, estimates in enumerate(differences):
         gamma, a = [], []
         for concept, difference in zip(concepts, estimates, strict=True):
@@ -53,11 +61,6 @@ def plain_guidance(
     return out
 
 
-@pytest.fixture
-def plain() -> Callable:
-    return plain_guidance
-
-
 def random_run(seed: int, mode: str, steps: int = 8) -> tuple[list[Concept], Settings, Differences]:
     """Draw a run with anything the arguments allow, and the differences of every pass."""
     generator = torch.Generator().manual_seed(seed)
@@ -84,23 +87,13 @@ def random_run(seed: int, mode: str, steps: int = 8) -> tuple[list[Concept], Set
     return concepts, settings, differences
 
 
-@pytest.fixture
-def draw() -> Callable:
-    return random_run
-
-
 def feed(
     concepts: Sequence[Concept], settings: Settings, differences: Differences, everything: bool = False
-) -> list[torch.Tensor | None]:
+) -> list[Tensor | None]:
     """Run all steps on the passes that each step needs, or on all of them."""
     run = Run(concepts, settings, len(differences))
     out = []
     for step, estimates in enumerate(differences):
         indices = range(len(concepts)) if everything else run.needed(step)
-        out.append(run.guidance(step, {c: estimates[c] for c in indices}))
+        out.append(run.guidance(step, {c: compared(estimates[c]) for c in indices}))
     return out
-
-
-@pytest.fixture
-def guide() -> Callable:
-    return feed

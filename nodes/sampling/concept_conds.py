@@ -13,34 +13,38 @@ import comfy.model_base
 import torch
 from torch import Tensor
 
-# Conditioning keys that text encoders write. A concept never keeps its baseline's, also where it has none itself.
+# When an entry acts, in shares of the sampling.
+_STARTS, _ENDS = ("start_percent", "clip_start_percent"), ("end_percent", "clip_end_percent")
+
+# Conditioning keys that text encoders write, and when a text acts. A concept never keeps its baseline's, also where it
+# has none itself; it acts when both do.
 TEXT = frozenset(
     {
         "cross_attn", "pooled_output", "attention_mask", "attention_mask_img_shape", "t5xxl_ids", "t5xxl_weights",
         "text_input_ids", "conditioning_byt5small", "conditioning_llama3", "conditioning_mt5xl", "attention_mask_mt5xl",
         "conditioning_lyrics", "lyrics_strength", "audio_codes", "unprocessed_ltxav_embeds", "minimax_token_tags",
-        "num_layers_stacked", "clip_start_percent", "clip_end_percent",
+        "num_layers_stacked", *_STARTS, *_ENDS,
     }
 )  # fmt: skip
 
-# Conditioning keys that say where, when and with what besides text a prompt acts. A concept has its baseline's.
+# Conditioning keys that say where and with what besides text a prompt acts. A concept has its baseline's.
 NOT_TEXT = frozenset(
     {
-        "area", "strength", "mask", "mask_strength", "set_area_to_bounds", "start_percent", "end_percent",
-        "default", "timestep_start", "timestep_end", "control", "control_apply_to_uncond", "cross_attn_controlnet",
-        "gligen", "hooks", "additional_models", "prompt_type", "uuid", "model_conds", "concat_latent_image",
-        "concat_mask", "concat_mask_index", "concat_image", "noise_concat", "condition", "denoise_mask",
-        "noise_augmentation", "augmentation_level", "unclip_conditioning", "unclip_noise_augment_merge",
-        "clip_vision_output", "clip_vision_output_ref", "clip_vision_outputs", "stable_cascade_prior", "guidance",
-        "width", "height", "crop_w", "crop_h", "target_width", "target_height", "aesthetic_score", "aspect_ratio",
-        "frame_rate", "fps", "motion_bucket_id", "elevation", "azimuth", "time_conditioning", "seconds_start",
-        "seconds_total", "reference_latents", "reference_latents_method", "reference_latents_text_embeds",
-        "reference_audio_timbre_latents", "reference_motion", "ref_latent", "ref_audio", "ref_mask_28ch",
-        "ref_mask_flag", "driving_mask_28ch", "time_dim_concat", "time_dim_replace", "keyframe_idxs",
-        "guiding_frame_index", "guide_attention_entries", "vace_frames", "vace_mask", "vace_strength",
-        "camera_conditions", "control_video", "context_latents", "audio_embed", "audio_inject_scale",
-        "face_video_pixels", "pose_video_latent", "lq_latent", "degrade_sigma", "ofs", "minimax_refs",
-        "minimax_keyframes", "minimax_frame_count", "minimax_visual_cond_noise_aug", "minimax_audio_cond_noise_aug",
+        "area", "strength", "mask", "mask_strength", "set_area_to_bounds", "default", "timestep_start", "timestep_end",
+        "control", "control_apply_to_uncond", "cross_attn_controlnet", "gligen", "hooks", "additional_models",
+        "prompt_type", "uuid", "model_conds", "concat_latent_image", "concat_mask", "concat_mask_index",
+        "concat_image", "noise_concat", "condition", "denoise_mask", "noise_augmentation", "augmentation_level",
+        "unclip_conditioning", "unclip_noise_augment_merge", "clip_vision_output", "clip_vision_output_ref",
+        "clip_vision_outputs", "stable_cascade_prior", "guidance", "width", "height", "crop_w", "crop_h",
+        "target_width", "target_height", "aesthetic_score", "aspect_ratio", "frame_rate", "fps", "motion_bucket_id",
+        "elevation", "azimuth", "time_conditioning", "seconds_start", "seconds_total", "reference_latents",
+        "reference_latents_method", "reference_latents_text_embeds", "reference_audio_timbre_latents",
+        "reference_motion", "ref_latent", "ref_audio", "ref_mask_28ch", "ref_mask_flag", "driving_mask_28ch",
+        "time_dim_concat", "time_dim_replace", "keyframe_idxs", "guiding_frame_index", "guide_attention_entries",
+        "vace_frames", "vace_mask", "vace_strength", "camera_conditions", "control_video", "context_latents",
+        "audio_embed", "audio_inject_scale", "face_video_pixels", "pose_video_latent", "lq_latent", "degrade_sigma",
+        "ofs", "minimax_refs", "minimax_keyframes", "minimax_frame_count", "minimax_visual_cond_noise_aug",
+        "minimax_audio_cond_noise_aug",
     }
 )  # fmt: skip
 
@@ -51,8 +55,8 @@ def concept_conds(
     """Return the concept's conds: one list per text, each entry for entry like the baseline's list.
 
     The host then does to each list what it does to the baseline's: areas, ControlNets, masks, hooks. The estimate of
-    a concept of several texts (combined prompts) is the mean of theirs. Texts that take turns over the sampling
-    (scheduled hooks of a CLIP) share one list.
+    a concept of several texts is the mean of theirs that act: all of combined prompts, one after the other of a
+    scheduled prompt.
 
     Args:
         entries: the concept's conditioning, as the host's entries.
@@ -64,13 +68,7 @@ def concept_conds(
     Raises:
         ValueError: the concept's text is encoded for another model.
     """
-    texts = [[entry] for entry in entries if "clip_start_percent" not in entry]
-    in_turns = [entry for entry in entries if "clip_start_percent" in entry]
-    if in_turns:
-        texts.append(in_turns)
-    return [
-        [_with_text(entry, text, prompt_type, model, name) for text in turns for entry in baseline] for turns in texts
-    ]
+    return [[_with_text(entry, text, prompt_type, model, name) for entry in baseline] for text in entries]
 
 
 def _with_text(
@@ -78,11 +76,23 @@ def _with_text(
 ) -> dict[str, Any]:
     _check_encoder(baseline, text, model, name)
     kept = {key: value for key, value in baseline.items() if key not in TEXT}
-    if "clip_start_percent" not in text:
-        kept |= {key: baseline[key] for key in ("clip_start_percent", "clip_end_percent") if key in baseline}
     added = {key: value for key, value in text.items() if key not in NOT_TEXT}
     # Some models read the key, and do without a value.
-    return {"prompt_type": prompt_type, "pooled_output": None, **kept, **added, "uuid": uuid.uuid4()}
+    return {
+        "prompt_type": prompt_type,
+        "pooled_output": None,
+        **kept,
+        **added,
+        **_schedule(baseline, text),
+        "uuid": uuid.uuid4(),
+    }
+
+
+def _schedule(*entries: dict[str, Any]) -> dict[str, float]:
+    """Return when all of these act, under the host's keys."""
+    starts = [entry[key] for entry in entries for key in _STARTS if key in entry]
+    ends = [entry[key] for entry in entries for key in _ENDS if key in entry]
+    return ({"start_percent": max(starts)} if starts else {}) | ({"end_percent": min(ends)} if ends else {})
 
 
 def _check_encoder(baseline: dict[str, Any], text: dict[str, Any], model: Any, name: str) -> None:

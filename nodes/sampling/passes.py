@@ -1,0 +1,71 @@
+"""What is evaluated for the concepts: the conds that the guider has for each, and those they are compared with."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any, Literal
+
+from .concept_conds import check_text_is_used
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from comfy.samplers import CFGGuider
+
+Prompt = Literal["negative", "positive"]
+
+# Where the two prompts stand in the host's `cond_or_uncond`.
+PROMPT_INDEX: dict[Prompt, int] = {"positive": 0, "negative": 1}
+
+# What the guider's conds know one of a concept's lists by: the sampling's own key, the concept, the text.
+ConceptKey = tuple[str, int, int]
+
+Conds = list[dict[str, Any]]
+
+
+class ConceptPasses:
+    """The conds of a sampling's concepts, as the host has encoded them.
+
+    Args:
+        guider: the host's; has a list of conds for each key.
+        keys: of the concepts' lists.
+        baseline: the prompt that the concepts are compared with.
+    """
+
+    def __init__(self, guider: CFGGuider, keys: Sequence[ConceptKey], baseline: Prompt) -> None:
+        self.guider = guider
+        self.keys = keys
+        self.baseline = baseline
+        self._baseline_again: Conds | None = None
+
+    def of(self, concepts: Sequence[int]) -> list[tuple[int, Conds]]:
+        """Return the lists to evaluate for some concepts, each with its concept's index."""
+        return [(key[1], self.guider.conds[key]) for key in self.keys if key[1] in concepts]
+
+    @property
+    def label(self) -> int:
+        """What the host calls the prompt that the concepts are compared with."""
+        return PROMPT_INDEX[self.baseline]
+
+    @property
+    def compared(self) -> Conds:
+        """The list of that prompt."""
+        return self.guider.conds[self.baseline]
+
+    def compared_again(self) -> Conds:
+        """Return that list for a second evaluation in a step.
+
+        EasyCache knows a cond by its uuid, and takes a second evaluation in a step for the first of the next.
+        """
+        if self._baseline_again is None:
+            self._baseline_again = [{**entry, "uuid": uuid.uuid4()} for entry in self.compared]
+        return self._baseline_again
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse concepts that cannot act.
+
+        Raises:
+            ValueError: names the concept.
+        """
+        for c, conds in self.of(range(len(names))):
+            check_text_is_used(conds, self.compared, names[c])

@@ -1,0 +1,303 @@
+"""What real packs do that reaches into the sampling, each in its smallest form; the pack is named in the docstring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+GROUP = "Other packs' patches"
+STEPS = 4
+NEGATIVE, CONCEPT, OTHER = 2, 10, 11
+
+REFERENCE = pytest.mark.compat(GROUP, "ControlNets that leave notes for the network (Advanced-ControlNet's Reference)")
+SAMPLING = pytest.mark.compat(GROUP, "a sampling function of another pack, with context windows (AnimateDiff-Evolved)")
+SORTED = pytest.mark.compat(
+    GROUP, "attention patches that split the batch where the labels change (AttentionCouple, NAG)"
+)
+RANDOM = pytest.mark.compat(GROUP, "patches that draw random numbers (HyperTile, MSW-MSA)")
+SCHEDULES = pytest.mark.compat(GROUP, "prompts with a schedule of their own (prompt-control, smZNodes)")
+AGAIN = pytest.mark.compat(GROUP, "samplings that start again (FreeInit)")
+
+
+def edit(host: Any, *concepts: Any, model: Any = None, **changes: Any) -> Tensor:
+    return host.sega(*concepts, **{"model": model, "steps": STEPS, **changes})
+
+
+def plain(host: Any, model: Any = None, **changes: Any) -> Tensor:
+    return host.sample(model, **{"steps": STEPS, **changes})
+
+
+def wrapped(model: Any, kind: str, wrapper: Callable[..., Any]) -> Any:
+    import comfy.patcher_extension
+
+    model = model.clone()
+    model.add_wrapper_with_key(getattr(comfy.patcher_extension.WrappersMP, kind), "another pack", wrapper)
+    return model
+
+
+def options_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    return kwargs.get("transformer_options") or next(arg for arg in args if isinstance(arg, dict))
+
+
+def differ(one: Tensor, other: Tensor) -> bool:
+    return bool(one.isfinite().all() and (one - other).norm() > 1e-3 * other.norm())
+
+
+@REFERENCE
+def test_the_network_finds_what_a_controlnet_has_noted(host: Any) -> None:
+    """Advanced-ControlNet's Reference notes in the transformer options that it is there, for a wrapper to read."""
+    import comfy.controlnet
+
+    class Noting(comfy.controlnet.ControlBase):
+        def get_control(self, x: Any, t: Any, cond: Any, batched_number: int, transformer_options: Any) -> None:
+            transformer_options["noted"] = True
+
+        def get_models(self) -> list[Any]:
+            return []
+
+    noted: list[bool] = []
+
+    def read(executor: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        noted.append(options_of(args, kwargs).get("noted", False))
+        return executor(x, *args, **kwargs) * (0.9 if noted[-1] else 1.0)
+
+    control = Noting()
+    prompts = {name: host.conditioning(seed, control=control) for name, seed in (("positive", 1), ("negative", 2))}
+    edit(host, host.concept(), model=wrapped(host.eps, "DIFFUSION_MODEL", read), **prompts)
+    assert noted == [True] * STEPS
+
+
+@pytest.fixture
+def another_sampling_function(host: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A MODEL whose network needs what another pack's sampling function puts into the options."""
+    import comfy.samplers
+
+    def sampling_function(
+        model: Any,
+        x: Tensor,
+        timestep: Tensor,
+        uncond: Any,
+        cond: Any,
+        cond_scale: float,
+        model_options: Any,
+        seed: Any,
+    ) -> Tensor:
+        transformer = {**model_options["transformer_options"], "pack_params": {"windows": 2}}
+        model_options = {**model_options, "transformer_options": transformer}
+        both = comfy.samplers.calc_cond_batch(model, [cond, uncond], x, timestep, model_options)
+        return comfy.samplers.cfg_function(
+            model, *both, cond_scale, x, timestep, model_options=model_options, cond=cond, uncond=uncond
+        )
+
+    def windows(executor: Callable[..., Any], model: Any, conds: Any, x: Tensor, timestep: Tensor, options: Any) -> Any:
+        count = options["transformer_options"]["pack_params"]["windows"]
+        chunks = zip(x.chunk(count), timestep.chunk(count), strict=True)
+        parts = [executor(model, conds, part, of_part, options) for part, of_part in chunks]
+        return [torch.cat(estimates) for estimates in zip(*parts, strict=True)]
+
+    def network(executor: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        assert options_of(args, kwargs)["pack_params"]
+        return executor(x, *args, **kwargs)
+
+    monkeypatch.setattr(comfy.samplers, "sampling_function", sampling_function)
+    return wrapped(wrapped(host.eps, "CALC_COND_BATCH", windows), "DIFFUSION_MODEL", network)
+
+
+@SAMPLING
+def test_the_concepts_join_the_calls_of_another_packs_sampling_function(
+    host: Any, another_sampling_function: Any, count_passes: Callable[[Any], Any], request: pytest.FixtureRequest
+) -> None:
+    """AnimateDiff-Evolved replaces the host's sampling function and slides windows over the frames, here the batch."""
+    latent = host.latent(4)
+    passes = count_passes(another_sampling_function)
+    edited = edit(host, host.concept(threshold=0.0), model=passes.model, latent=latent)
+    unedited = plain(host, another_sampling_function, latent=latent)
+    assert differ(edited, unedited)
+    # Two windows of two images, with the prompts and the concept.
+    assert passes.sizes == [6, 6] * STEPS
+    request.getfixturevalue("monkeypatch").undo()
+    change = edit(host, host.concept(threshold=0.0), latent=latent) - plain(host, latent=latent)
+    assert (edited - unedited - change).norm() < 1e-3 * change.norm()
+
+
+def couple(model: Any) -> Any:
+    """Give the positive prompt two texts, each for half of the picture; put its result behind all negative ones."""
+
+    def patch(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        labels = extra_options["cond_or_uncond"]
+        rows = [
+            (part, label)
+            for part, label in zip(zip(*(x.chunk(len(labels)) for x in (q, k, v)), strict=True), labels, strict=True)
+        ]
+        out: list[tuple[Tensor, ...]] = []
+        extra_options["coupled"] = []
+        for part, label in rows:
+            out.append(part)
+            extra_options["coupled"].append(label)
+            if label == 0:
+                out.append((part[0], 0.7 * part[1], 0.7 * part[2]))
+                extra_options["coupled"].append(0)
+        return tuple(torch.cat(tensors) for tensors in zip(*out, strict=True))
+
+    def output(out: Tensor, extra_options: dict[str, Any]) -> Tensor:
+        parts = list(zip(out.chunk(len(extra_options["coupled"])), extra_options["coupled"], strict=True))
+        half = torch.linspace(0, 1, out.shape[1]).view(1, -1, 1)
+        first, second = (part for part, label in parts if label == 0)
+        return torch.cat([*(part for part, label in parts if label == 1), half * first + (1 - half) * second])
+
+    model = model.clone()
+    model.set_model_attn2_patch(patch)
+    model.set_model_attn2_output_patch(output)
+    return model
+
+
+def halves(model: Any) -> Any:
+    """Push the rows behind the last 1 away from the first one: what a patch does that cuts the batch in two."""
+
+    def patch(out: Tensor, extra_options: dict[str, Any]) -> Tensor:
+        labels = extra_options["cond_or_uncond"]
+        size, ones = len(out) // len(labels), labels.count(1)
+        if 0 < ones < len(labels):
+            positive = out[ones * size :]
+            out[ones * size :] = positive + 0.5 * (positive - out[:size])
+        return out
+
+    model = model.clone()
+    model.set_model_attn2_output_patch(patch)
+    return model
+
+
+@SORTED
+@pytest.mark.parametrize("patch", [couple, halves])
+def test_patches_that_expect_all_1s_before_all_0s_leave_the_prompts_as_they_are(host: Any, patch: Callable) -> None:
+    """AttentionCouple of ComfyUI-ppm, and NAG of two packs."""
+    model = patch(host.eps)
+    unedited = plain(host, model)
+    assert differ(unedited, plain(host))
+    # A concept of next to no weight: the prompts' own estimates stay.
+    faint = [host.concept(CONCEPT, weight=1e-7), host.concept(OTHER, weight=1e-7)]
+    assert (edit(host, *faint, model=model) - unedited).norm() < 1e-4 * unedited.norm()
+    change = edit(host, host.concept(threshold=0.0), steps=1) - plain(host, steps=1)
+    both = edit(host, host.concept(threshold=0.0), model=model, steps=1) - plain(host, model, steps=1)
+    assert (both - change).norm() < 1e-3 * change.norm()
+
+
+@RANDOM
+def test_a_patch_that_draws_random_numbers_draws_the_same_beside_concepts(host: Any) -> None:
+    """ComfyUI's own HyperTile, and MSW-MSA of jankhidiffusion."""
+    from comfy_extras import nodes_hypertile
+
+    tiled = nodes_hypertile.HyperTile.execute(host.eps, 32, 3, 0, False)[0]
+    latent = host.latent(size=16)
+    before = torch.get_rng_state()
+    unedited = plain(host, tiled, latent=latent)
+    assert differ(unedited, plain(host, latent=latent))
+    torch.set_rng_state(before)
+    same = edit(host, host.concept(NEGATIVE), model=tiled, latent=latent)
+    assert (same - unedited).norm() < 1e-5 * unedited.norm()
+    torch.set_rng_state(before)
+    assert differ(edit(host, host.concept(), model=tiled, latent=latent), unedited)
+
+
+def scheduled(host: Any, first: dict[str, Any], second: dict[str, Any]) -> Any:
+    """Return a concept of two texts, one after the other."""
+    texts = [[host.conditioning(CONCEPT, **first)[0][0], first], [host.conditioning(OTHER, **second)[0][0], second]]
+    settings = {"direction": "add", "guidance_scale": 5.0, "threshold": 0.5, "warmup_steps": 0, "cooldown_steps": 0}
+    return host.pack.nodes.SEGAConceptFromConditioning.execute(texts, weight=1.0, **settings)[0]
+
+
+def in_turns(host: Any, concept: Any, turn: float) -> None:
+    """Assert that the concept's first text acts down to a noise level, and its second from there on."""
+    settings = {"momentum_scale": 0.0, "mode": "independent", "steps": 6}
+    sigmas = host.samplers.calculate_sigmas(host.eps.get_model_object("model_sampling"), "normal", 6)
+    step = int((sigmas > turn).sum())
+    assert 0 < step < 6
+    two = [host.concept(CONCEPT, cooldown_steps=step), host.concept(OTHER, warmup_steps=step)]
+    assert torch.equal(edit(host, concept, **settings), edit(host, *two, **settings))
+    assert not torch.equal(edit(host, two[0], **settings), edit(host, *two, **settings))
+
+
+@SCHEDULES
+def test_texts_for_parts_of_the_sampling_take_turns(host: Any, one_pass_at_a_time: None) -> None:
+    """prompt-control's `[hat:glasses:0.5]`."""
+    first, second = {"start_percent": 0.0, "end_percent": 0.5}, {"start_percent": 0.5, "end_percent": 1.0}
+    turn = host.eps.get_model_object("model_sampling").percent_to_sigma(0.5)
+    in_turns(host, scheduled(host, first, second), turn)
+
+
+@SCHEDULES
+def test_texts_that_another_pack_leaves_out_of_a_step_are_absent(
+    host: Any, one_pass_at_a_time: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """smZNodes' `[hat:glasses:0.5]`, which it knows by keys of its own."""
+    import comfy.samplers
+
+    original = comfy.samplers.get_area_and_mult
+
+    def get_area_and_mult(conds: dict[str, Any], x: Tensor, timestep: Tensor) -> Any:
+        if "acts_above" in conds and not conds["acts_above"] < float(timestep[0]) <= conds["acts_to"]:
+            return None
+        return original(conds, x, timestep)
+
+    monkeypatch.setattr(comfy.samplers, "get_area_and_mult", get_area_and_mult)
+    first, second = {"acts_above": 2.0, "acts_to": 100.0}, {"acts_above": 0.0, "acts_to": 2.0}
+    in_turns(host, scheduled(host, first, second), 2.0)
+
+
+@SCHEDULES
+def test_while_none_of_its_texts_acts_a_concept_adds_nothing(host: Any, evaluations: list[Any]) -> None:
+    late = scheduled(host, {"start_percent": 0.6, "end_percent": 0.8}, {"start_percent": 0.8, "end_percent": 1.0})
+    edit(host, late, momentum_scale=0.0, steps=6)
+    acts = [evaluation.guidance is not None and bool(evaluation.guidance.any()) for evaluation in evaluations]
+    assert acts[:2] == [False, False]
+    assert acts[-1]
+
+
+@AGAIN
+@pytest.mark.parametrize("mode", ["reference", "independent"])
+@pytest.mark.parametrize("inside", [True, False], ids=["inside of the edit", "around the edit"])
+def test_a_sampling_that_starts_again_starts_without_momentum(host: Any, mode: str, inside: bool) -> None:
+    """AnimateDiff-Evolved's FreeInit: several samplings in one."""
+
+    def again(executor: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        executor(*args, **kwargs)
+        return executor(*args, **kwargs)
+
+    settings = {"momentum_scale": 0.9, "momentum_beta": 0.8, "mode": mode, "reuse_steps": 4}
+    concepts = [host.concept(), host.concept(OTHER, warmup_steps=1)]
+    once = plain(host, host.patched(*concepts, **settings))
+    if inside:
+        twice = plain(host, wrapped(host.patched(*concepts, **settings), "OUTER_SAMPLE", again))
+    else:
+        twice = plain(host, host.patched(*concepts, model=wrapped(host.eps, "OUTER_SAMPLE", again), **settings))
+    assert torch.equal(twice, once)
+
+
+@pytest.mark.compat("Refused with a clear error", "a guider or sampler that predicts in a way of its own")
+def test_a_guider_that_goes_past_the_predictions_is_refused_before_the_model_runs(
+    host: Any, count_passes: Callable[[Any], Any]
+) -> None:
+    """The guider of ComfyUI-NAG calls its own prediction, past the wrappers."""
+    import comfy.samplers
+
+    class Shortcut(comfy.samplers.CFGGuider):
+        def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+            return self.predict_noise(*args, **kwargs)
+
+    def guider(model: Any) -> Any:
+        made = Shortcut(model)
+        made.set_conds(host.conditioning(1), host.conditioning(NEGATIVE))
+        made.set_cfg(4.0)
+        return made
+
+    passes = count_passes(host.eps)
+    host.guide(guider(passes.model))
+    assert passes.sizes
+    passes.sizes.clear()
+    with pytest.raises(ValueError, match=r"concept 1 .* cannot act, because Shortcut .*use CFGGuider or KSampler"):
+        host.guide(guider(host.patched(host.concept(), model=passes.model)))
+    assert passes.sizes == []
