@@ -16,7 +16,7 @@ def concept_inputs(optional: bool = False) -> list[io.Input]:
     return [
         io.Combo.Input(
             "direction",
-            options=list(DIRECTIONS),
+            options=list[str](DIRECTIONS),
             default="add",
             optional=optional,
             tooltip="add moves the image towards the concept, remove away from it. The reference's default is add.",
@@ -89,7 +89,7 @@ def place_inputs() -> list[io.Input]:
         ),
         io.Combo.Input(
             "threshold_over",
-            options=list(THRESHOLDS_OVER),
+            options=list[str](THRESHOLDS_OVER),
             default="channel",
             optional=True,
             tooltip="channel applies the threshold to each channel of the latent for itself, the reference's default. "

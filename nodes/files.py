@@ -10,17 +10,21 @@ from typing import TypeVar
 import folder_paths
 
 _OUTPUT = " [output]"
+# The folder in ComfyUI's output folder that holds all our files, so that the pickers need not look through the others.
+_OURS = "sega"
 
 Loaded = TypeVar("Loaded")
 
 
 def choices(kind: str) -> list[str]:
-    """Return the files of a kind, such as "guidance", as a picker shows them; those in the output folder say so."""
-    found = []
-    for folder, mark in ((folder_paths.get_input_directory(), ""), (folder_paths.get_output_directory(), _OUTPUT)):
-        files = Path(folder).rglob(f"*.{kind}.safetensors")
-        found += sorted(file.relative_to(folder).as_posix() + mark for file in files if file.is_file())
-    return found
+    """Return the files of a kind, such as "guidance", as a picker shows them; those in the output folder say so.
+
+    The host asks whenever the editor starts and for every queued workflow: no folder of pictures is walked through.
+    """
+    pattern, output = f"*.{kind}.safetensors", Path(folder_paths.get_output_directory())
+    given = sorted(file.name for file in Path(folder_paths.get_input_directory()).glob(pattern) if file.is_file())
+    saved = sorted(file.relative_to(output) for file in (output / _OURS).rglob(pattern) if file.is_file())
+    return [*given, *(file.as_posix() + _OUTPUT for file in saved)]
 
 
 def input_file(node_id: str, name: str) -> Path:
@@ -74,16 +78,16 @@ def stamp(node_id: str, name: str) -> str:
 
 
 def output_file(node_id: str, prefix: str, kind: str) -> Path:
-    """Return a new file's path in the output folder: the prefix, a counter and the kind.
+    """Return a new file's path in our part of the output folder: the prefix, a counter and the kind.
 
     Raises:
         ValueError: the prefix leads out of the folder.
     """
-    folder = folder_paths.get_output_directory()
+    folder = os.path.join(folder_paths.get_output_directory(), _OURS)
     if not isinstance(prefix, str) or not _is_inside(Path(folder), prefix) or not os.path.basename(prefix):
         raise ValueError(
-            f"{node_id}: filename_prefix must be a name in ComfyUI's output folder, such as 'sega/{kind}', got "
-            f"{prefix!r}"
+            f"{node_id}: filename_prefix must be a name in the folder {_OURS!r} of ComfyUI's output folder, such as "
+            f"{kind!r}, got {prefix!r}"
         )
     place, name, counter, _, _ = folder_paths.get_save_image_path(prefix, folder)
     return Path(os.path.abspath(place), f"{name}_{counter:05}_.{kind}.safetensors")

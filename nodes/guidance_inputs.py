@@ -7,9 +7,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..sega_core import MODES, GuidanceVectors, Settings
+from ..sega_core import MODES, GuidanceVectors, Mode, Settings
 from .sampling.encoded_concept import EncodedConcept
-from .sampling.patch import BASELINES, patch_model
+from .sampling.patch import BASELINES, Baseline, patch_model
 from .types import SegaConcept, SegaConceptStack, SegaGuidance, as_stack
 
 
@@ -44,7 +44,7 @@ def guidance_inputs() -> list[io.Input]:
         ),
         io.Combo.Input(
             "mode",
-            options=list(MODES),
+            options=list[str](MODES),
             default="reference",
             tooltip="reference computes what the paper's implementation computes: concepts share one momentum and "
             "their weights are rescaled while some still warm up. independent keeps the concepts apart: one "
@@ -52,7 +52,7 @@ def guidance_inputs() -> list[io.Input]:
         ),
         io.Combo.Input(
             "baseline",
-            options=list(BASELINES),
+            options=list[str](BASELINES),
             default="auto",
             tooltip="What a concept is compared with: the negative prompt (the reference's way) or the positive one. "
             "auto takes the negative prompt, or the positive one where cfg 1 leaves the negative out.",
@@ -95,8 +95,8 @@ def guided_model(
     concepts: EncodedConcept | tuple[EncodedConcept, ...] | None,
     momentum_scale: float,
     momentum_beta: float,
-    mode: str,
-    baseline: str,
+    mode: Mode,
+    baseline: Baseline,
     guidance: GuidanceVectors | None = None,
     reuse_steps: int = 1,
     warmup_tolerance: float = 0.0,

@@ -38,7 +38,7 @@ SPELLED = str.maketrans(
     }
 )
 
-Font = ImageFont.FreeTypeFont
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def font_of_size(size: int) -> Font:

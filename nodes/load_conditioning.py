@@ -21,7 +21,8 @@ class SEGALoadConditioning(io.ComfyNode):
                 io.Combo.Input(
                     "file",
                     options=choices("conditioning"),
-                    tooltip="A .conditioning.safetensors file in ComfyUI's input or output folder.",
+                    tooltip="A .conditioning.safetensors file in ComfyUI's input folder, or in the folder sega of its "
+                    "output folder.",
                 ),
             ],
             outputs=[io.Conditioning.Output(display_name="conditioning", tooltip="The encoded text, as it was saved.")],

@@ -23,7 +23,8 @@ class SEGALoadGuidance(io.ComfyNode):
                 io.Combo.Input(
                     "file",
                     options=choices("guidance"),
-                    tooltip="A .guidance.safetensors file in ComfyUI's input or output folder.",
+                    tooltip="A .guidance.safetensors file in ComfyUI's input folder, or in the folder sega of its "
+                    "output folder.",
                 ),
             ],
             outputs=[SegaGuidance.Output(display_name="guidance", tooltip="For a SEGA Sampler or Model Patch.")],

@@ -78,7 +78,7 @@ def completed(name: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _settings() -> dict[str, io.Input]:
+def _settings() -> dict[str, Any]:
     """Return the inputs that a preset sets besides the text, by id."""
     return {setting.id: setting for setting in [*concept_inputs(), *place_inputs()] if setting.id != "mask"}
 
@@ -147,7 +147,7 @@ def _preset(entry: Any) -> Preset:
     name = _words("name", entry.get("name"), MAX_NAME)
     if name.strip().casefold() == NONE:
         raise ValueError(f"name must not be {NONE!r}, which is no preset, got {_short(name)}")
-    values = {"text": _words("text", entry["text"], MAX_TEXT, "\n\t")} if "text" in entry else {}
+    values: dict[str, Any] = {"text": _words("text", entry["text"], MAX_TEXT, "\n\t")} if "text" in entry else {}
     for key, setting in settings.items():
         values[key] = _fitting(setting, entry[key]) if key in entry else setting.default
     steps = check_steps(values["warmup_steps"], values["cooldown_steps"])
@@ -170,7 +170,7 @@ def _fitting(setting: Any, value: Any) -> Any:
     """Return a value if the input takes it."""
     if isinstance(setting, io.Combo.Input):
         if value not in setting.options:
-            raise ValueError(f"{setting.id} must be one of {', '.join(setting.options)}, got {_short(value)}")
+            raise ValueError(f"{setting.id} must be one of {', '.join(map(str, setting.options))}, got {_short(value)}")
         return value
     whole = isinstance(setting, io.Int.Input)
     if type(value) not in ((int,) if whole else (int, float)) or not setting.min <= value <= setting.max:

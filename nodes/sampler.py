@@ -121,9 +121,9 @@ class SEGASampler(io.ComfyNode):
         for name, value, low, high in (("seed", seed, 0, _HIGHEST_SEED), ("steps", steps, 0, _MOST_STEPS)):
             if not low <= value <= high:
                 raise ValueError(f"SEGASampler: {name} must be in [{low}, {high}], got {value!r}")
-        for name, value in (("cfg", cfg), ("denoise", denoise)):
-            if not math.isfinite(value):
-                raise ValueError(f"SEGASampler: {name} must be a finite number, got {value!r}")
+        for name, number in (("cfg", cfg), ("denoise", denoise)):
+            if not math.isfinite(number):
+                raise ValueError(f"SEGASampler: {name} must be a finite number, got {number!r}")
         if concepts is not None:
             _check_latent(model, latent_image["samples"])
         runs: list[GuidanceVectors] = []

@@ -27,9 +27,9 @@ class SEGASaveConditioning(io.ComfyNode):
                 ),
                 io.String.Input(
                     "filename_prefix",
-                    default="sega/conditioning",
-                    tooltip="The file's name in ComfyUI's output folder, with folders if you like; a number and "
-                    ".conditioning.safetensors follow.",
+                    default="conditioning",
+                    tooltip="The file's name in the folder sega of ComfyUI's output folder, with folders if you like; "
+                    "a number and .conditioning.safetensors follow.",
                 ),
             ],
             outputs=[],

@@ -23,9 +23,9 @@ class SEGASaveGuidance(io.ComfyNode):
                 SegaGuidance.Input("guidance", tooltip="The guidance output of a SEGA Sampler."),
                 io.String.Input(
                     "filename_prefix",
-                    default="sega/guidance",
-                    tooltip="The file's name in ComfyUI's output folder, with folders if you like; a number and "
-                    ".guidance.safetensors follow.",
+                    default="guidance",
+                    tooltip="The file's name in the folder sega of ComfyUI's output folder, with folders if you like; "
+                    "a number and .guidance.safetensors follow.",
                 ),
             ],
             outputs=[],

@@ -35,19 +35,30 @@ const clipFor = (sampler) => {
   return loader && withOutput(loader, "CLIP");
 };
 
+// How tall a node is below its title. Nodes 2.0 draws it taller than it says, and a new one not before the next frame:
+// then as tall as another of its kind.
+const heightOf = (node) => {
+  const drawn = (other) => (document.querySelector(`[data-node-id="${other.id}"]`)?.offsetHeight ?? 0) - TITLE;
+  const ofItsKind = node.graph._nodes.filter(({ type }) => type === node.type);
+  return Math.max(node.size[1], drawn(node) > 0 ? drawn(node) : Math.max(...ofItsKind.map(drawn)));
+};
+
+const bottomOf = (node) => node.pos[1] + heightOf(node);
+
 const overlaps = (node, [x, y], [width, height]) =>
   node.pos[0] < x + width &&
   node.pos[0] + node.size[0] > x &&
   node.pos[1] - TITLE < y + height &&
-  node.pos[1] + node.size[1] > y - TITLE;
+  bottomOf(node) > y - TITLE;
 
 // Move a new node to the first free place from (x, y) downwards.
 const place = (node, x, y) => {
   const others = node.graph._nodes.filter((other) => other !== node);
+  const size = [node.size[0], heightOf(node)];
   for (;;) {
-    const inTheWay = others.find((other) => overlaps(other, [x, y], node.size));
+    const inTheWay = others.find((other) => overlaps(other, [x, y], size));
     if (!inTheWay) break;
-    y = inTheWay.pos[1] + inTheWay.size[1] + GAP + TITLE;
+    y = bottomOf(inTheWay) + GAP + TITLE;
   }
   node.pos = [x, y];
 };
@@ -74,7 +85,7 @@ const sourceOf = (node, input) => {
 const stackOf = (sampler, source) => {
   if (isStack(source.node)) return source.node;
   const stack = create("SEGAConceptStack", sampler);
-  place(stack, sampler.pos[0], sampler.pos[1] + sampler.size[1] + 3 * GAP);
+  place(stack, sampler.pos[0], bottomOf(sampler) + 3 * GAP);
   const { type } = source.node.outputs[source.slot];
   link(source, stack, type === "SEGA_CONCEPT_STACK" ? inputNamed(stack, "stack") : freeSlot(stack));
   link(withOutput(stack, "SEGA_CONCEPT_STACK"), sampler, inputNamed(sampler, "concepts"));
@@ -94,7 +105,7 @@ const addConcept = (sampler) => {
     const last = conceptsOf(sampler).findLast((node) => node.graph === sampler.graph);
     const clip = clipFor(sampler);
     const concept = create("SEGAConcept", sampler);
-    if (last) place(concept, last.pos[0], last.pos[1] + last.size[1] + 2 * GAP);
+    if (last) place(concept, last.pos[0], bottomOf(last) + 2 * GAP);
     else place(concept, sampler.pos[0] - 2 * GAP - concept.size[0], sampler.pos[1]);
     if (clip) link(clip, concept, inputNamed(concept, "clip"));
     const stack = source && stackOf(sampler, source);

@@ -28,9 +28,9 @@ const tabsOf = ({ images, sega_tabs: tabs }) => {
 };
 
 const addTabs = (node) => {
-  // The editor's own pictures would show everything a second time.
+  // The editor's own pictures would show everything a second time. On the canvas it draws those that `imgs` holds.
   node.hideOutputImages = true;
-  node.onDrawBackground = undefined;
+  Object.defineProperty(node, "imgs", { get: () => undefined, set: () => {} });
 
   const list = make("div", "sega-tabs", { role: "tablist" });
   const picture = make("img", "sega-picture", { alt: "", draggable: "false" });

@@ -3,10 +3,12 @@
 import { api } from "/scripts/api.js";
 import { app } from "/scripts/app.js";
 
-import { isModelOf, nodeOfRun, nodesIn, samplersIn, stepsOf } from "./graph.js";
+import { isModelOf, nodeOfRun, samplersIn, stepsOf } from "./graph.js";
 import { language, loadWords } from "./words.js";
 
 const MARGIN = 6;
+// The nodes that show something, as weak references: the editor makes a node anew with each step of undo.
+const shownNodes = new Set();
 const views = new WeakMap();
 let running, started;
 
@@ -18,11 +20,24 @@ export const stepOf = (sampler) => {
   return running.node === sampler || isModelOf(sampler, running.node) ? running.step : undefined;
 };
 
+const nodesShown = () => {
+  const nodes = [];
+  for (const reference of shownNodes) {
+    const node = reference.deref();
+    if (!node) shownNodes.delete(reference);
+    else if (node.graph?.getNodeById(node.id) === node) nodes.push(node);
+  }
+  return nodes;
+};
+
 const refresh = () => {
   const root = rootGraph();
   if (!root || document.hidden) return;
+  const nodes = nodesShown();
+  // Large graphs without a node of ours are left alone.
+  if (nodes.length === 0) return;
   const samplers = samplersIn(root).map((found) => ({ ...found, steps: stepsOf(found.sampler) }));
-  for (const node of nodesIn(root)) views.get(node)?.(samplers);
+  for (const node of nodes) views.get(node)(samplers);
 };
 
 const openWorkflow = () => app.extensionManager?.workflow?.activeWorkflow?.path;
@@ -82,6 +97,7 @@ export const addView = (node, name, content, { read, draw, growing = false, minH
   // Not a part of the saved workflow, which opens without this extension too.
   widget.serialize = false;
   let shown, tall;
+  shownNodes.add(new WeakRef(node));
   views.set(node, (samplers) => {
     takePlace(node, element, name);
     const found = read(samplers);

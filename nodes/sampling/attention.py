@@ -22,7 +22,9 @@ from .labels import PLACES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from .passes import Conds
+    from comfy.patcher_extension import WrapperExecutor
+
+    from .host_types import Conds, Options
 
 # LEDITS++ looks at the attention of this many times fewer places per side than the latents have.
 _COARSE = 4
@@ -60,9 +62,7 @@ class ConceptAttention:
             self._places[c, device] = torch.tensor(words, device=device)
         return self._places[c, device]
 
-    def watched(
-        self, passes: Mapping[int, tuple[int, Conds]], batch: int, options: dict[str, Any]
-    ) -> AttentionMaps | None:
+    def watched(self, passes: Mapping[int, tuple[int, Conds]], batch: int, options: Options) -> AttentionMaps | None:
         """Enter the options of a call that is to be watched; None where no concept's attention counts.
 
         Args:
@@ -127,7 +127,7 @@ class AttentionMaps:
 
     def apply_model(
         self,
-        executor: Callable[..., Tensor],
+        executor: WrapperExecutor,
         x: Tensor,
         t: Tensor,
         c_concat: Any = None,
@@ -146,7 +146,7 @@ class AttentionMaps:
         return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
 
     def _watching(self, inner: Callable[..., Tensor] | None, length: int) -> Callable[..., Tensor]:
-        def attention(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
+        def attention(q: Tensor, k: Tensor, v: Tensor, extra_options: Options) -> Tensor:
             self._see(q, k, length, extra_options)
             if inner is not None:
                 return inner(q, k, v, extra_options)
@@ -161,7 +161,7 @@ class AttentionMaps:
 
         return attention
 
-    def _see(self, q: Tensor, k: Tensor, length: int, extra_options: dict[str, Any]) -> None:
+    def _see(self, q: Tensor, k: Tensor, length: int, extra_options: Options) -> None:
         evaluated = extra_options[PLACES]
         if q.shape[0] != len(evaluated) * self.batch:
             first, _ = self.passes[min(self.passes)]
@@ -196,7 +196,7 @@ def _attention_to(q: Tensor, k: Tensor, heads: int, text: int, words: Tensor | N
     return chosen.sum(-1).sum(1)
 
 
-def check_attention(network: Any, conds: Sequence[dict[str, Any]], name: str) -> None:
+def check_attention(network: Any, conds: Conds, name: str) -> None:
     """Refuse what the attention of a concept cannot be seen with.
 
     Raises:
@@ -231,7 +231,8 @@ def _layers(network: Any) -> Iterator[tuple[int, str, int, Any]]:
     if not isinstance(network, model.UNetModel):
         return
     scale = 1
-    for name, blocks in (("input", network.input_blocks), ("output", network.output_blocks)):
+    sides: dict[str, Any] = {"input": network.input_blocks, "output": network.output_blocks}
+    for name, blocks in sides.items():
         for number, block in enumerate(blocks):
             for layer in block:
                 yield scale, name, number, layer

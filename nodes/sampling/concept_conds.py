@@ -13,6 +13,8 @@ import comfy.model_base
 import torch
 from torch import Tensor
 
+from .host_types import Conds, Entry
+
 # When an entry acts, in shares of the sampling.
 _STARTS, _ENDS = ("start_percent", "clip_start_percent"), ("end_percent", "clip_end_percent")
 
@@ -49,9 +51,7 @@ NOT_TEXT = frozenset(
 )  # fmt: skip
 
 
-def concept_conds(
-    entries: list[dict[str, Any]], baseline: list[dict[str, Any]], prompt_type: str, model: Any, name: str
-) -> list[list[dict[str, Any]]]:
+def concept_conds(entries: Conds, baseline: Conds, prompt_type: str, model: Any, name: str) -> list[Conds]:
     """Return the concept's conds: one list per text, each entry for entry like the baseline's list.
 
     The host then does to each list what it does to the baseline's: areas, ControlNets, masks, hooks. The estimate of
@@ -71,9 +71,7 @@ def concept_conds(
     return [[_with_text(entry, text, prompt_type, model, name) for entry in baseline] for text in entries]
 
 
-def _with_text(
-    baseline: dict[str, Any], text: dict[str, Any], prompt_type: str, model: Any, name: str
-) -> dict[str, Any]:
+def _with_text(baseline: Entry, text: Entry, prompt_type: str, model: Any, name: str) -> Entry:
     _check_encoder(baseline, text, model, name)
     kept = {key: value for key, value in baseline.items() if key not in TEXT}
     added = {key: value for key, value in text.items() if key not in NOT_TEXT}
@@ -88,28 +86,29 @@ def _with_text(
     }
 
 
-def _schedule(*entries: dict[str, Any]) -> dict[str, float]:
+def _schedule(*entries: Entry) -> dict[str, float]:
     """Return when all of these act, under the host's keys."""
     starts = [entry[key] for entry in entries for key in _STARTS if key in entry]
     ends = [entry[key] for entry in entries for key in _ENDS if key in entry]
     return ({"start_percent": max(starts)} if starts else {}) | ({"end_percent": min(ends)} if ends else {})
 
 
-def _check_encoder(baseline: dict[str, Any], text: dict[str, Any], model: Any, name: str) -> None:
+def _check_encoder(baseline: Entry, text: Entry, model: Any, name: str) -> None:
     advice = "encode it with the CLIP that belongs to the model"
     expected, got = baseline.get("cross_attn"), text.get("cross_attn")
-    if expected is not None and got is None:
-        raise ValueError(f"{name} has no text embedding; {advice}")
-    if expected is not None and expected.ndim != got.ndim:
-        raise ValueError(
-            f"{name} has an embedding of another shape than the prompt's: {tuple(got.shape)} against "
-            f"{tuple(expected.shape)}; {advice}"
-        )
-    if expected is not None and expected.shape[-1] != got.shape[-1]:
-        raise ValueError(
-            f"{name} is encoded for another model family: its width is {got.shape[-1]}, the prompt's is "
-            f"{expected.shape[-1]}; {advice}"
-        )
+    if expected is not None:
+        if got is None:
+            raise ValueError(f"{name} has no text embedding; {advice}")
+        if expected.ndim != got.ndim:
+            raise ValueError(
+                f"{name} has an embedding of another shape than the prompt's: {tuple(got.shape)} against "
+                f"{tuple(expected.shape)}; {advice}"
+            )
+        if expected.shape[-1] != got.shape[-1]:
+            raise ValueError(
+                f"{name} is encoded for another model family: its width is {got.shape[-1]}, the prompt's is "
+                f"{expected.shape[-1]}; {advice}"
+            )
     for tensor in (got, text.get("pooled_output")):
         if tensor is not None and tensor.numel() == 0:
             raise ValueError(f"{name} has an empty embedding, of shape {tuple(tensor.shape)}; {advice}")
@@ -130,7 +129,7 @@ def _check_encoder(baseline: dict[str, Any], text: dict[str, Any], model: Any, n
         )
 
 
-def check_text_is_used(conds: list[dict[str, Any]], baseline: list[dict[str, Any]], name: str) -> None:
+def check_text_is_used(conds: Conds, baseline: Conds, name: str) -> None:
     """Refuse a model that makes the same of two different texts: no concept can act there.
 
     Args:
@@ -147,7 +146,7 @@ def check_text_is_used(conds: list[dict[str, Any]], baseline: list[dict[str, Any
     raise ValueError(f"{name} cannot act: this model takes no text, so the concept changes nothing")
 
 
-def _same_inputs(first: dict[str, Any], second: dict[str, Any]) -> bool:
+def _same_inputs(first: Entry, second: Entry) -> bool:
     return first.keys() == second.keys() and all(_is_equal(first[key].cond, second[key].cond) for key in first)
 
 

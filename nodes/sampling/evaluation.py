@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from comfy.model_base import BaseModel
+    from comfy.patcher_extension import WrapperExecutor
     from torch import Tensor
 
     from ...sega_core import Comparison
-    from .passes import Conds
+    from .host_types import Conds, Options
     from .run import SamplingRun
 
 _LOG = logging.getLogger("comfyui_sega")
@@ -55,7 +56,7 @@ class Evaluation:
         self.needed = run.parts.needed(step)
         self.guidance: Tensor | None = None
 
-    def predict(self, executor: Callable[..., Tensor], options: dict[str, Any], seed: Any) -> Tensor:
+    def predict(self, executor: WrapperExecutor, options: Options, seed: int | None) -> Tensor:
         """Return what the guider predicts, (B, C, *spatial); its guidance is known afterwards.
 
         Args:
@@ -76,7 +77,7 @@ class Evaluation:
             self._evaluate_alone(options)
         return denoised
 
-    def _entered(self, options: dict[str, Any]) -> dict[str, Any]:
+    def _entered(self, options: Options) -> Options:
         """Return the options with this evaluation in the host's calls of the model."""
         if not self.needed:
             return options
@@ -91,13 +92,19 @@ class Evaluation:
             "sampler_calc_cond_batch_function": self._calc_cond_batch,
         }
 
-    def _calc_cond_batch(self, args: dict[str, Any]) -> list[Tensor]:
+    def _calc_cond_batch(self, args: Options) -> list[Tensor]:
         """Answer the host's sampling function: before the host divides the latents into context windows."""
         asked = args["model"], args["conds"], args["input"], args["sigma"], args["model_options"]
         return self._join(comfy.samplers.calc_cond_batch, *asked)
 
     def _wrap_cond_batch(
-        self, executor: Callable[..., Any], model: Any, conds: Any, x: Tensor, timestep: Tensor, options: Any
+        self,
+        executor: WrapperExecutor,
+        model: BaseModel,
+        conds: list[Conds | None],
+        x: Tensor,
+        timestep: Tensor,
+        options: Options,
     ) -> list[Tensor]:
         """Answer those who call `calc_cond_batch` themselves: a CALC_COND_BATCH wrapper."""
         return self._join(executor, model, conds, x, timestep, options)
@@ -109,7 +116,7 @@ class Evaluation:
         conds: list[Conds | None],
         x: Tensor,
         timestep: Tensor,
-        options: dict[str, Any],
+        options: Options,
     ) -> list[Tensor]:
         """Evaluate a call's conds and, where it is the guider's first at its latents, the concepts with them."""
         first = self.needed and x is self.x and model is self.run.passes.guider.inner_model and _ALONE not in options
@@ -119,7 +126,7 @@ class Evaluation:
             return self._evaluate(calc_cond_batch, conds, timestep, options)
         return calc_cond_batch(model, conds, x, timestep, options)
 
-    def _evaluate_alone(self, options: dict[str, Any]) -> None:
+    def _evaluate_alone(self, options: Options) -> None:
         """Evaluate the concepts and what they are compared with in a call of their own."""
         calc_cond_batch = (
             _one_by_one if _mixes_texts(self.run.passes.guider.inner_model) else comfy.samplers.calc_cond_batch
@@ -133,7 +140,7 @@ class Evaluation:
         calc_cond_batch: Callable[..., list[Tensor]],
         conds: list[Conds | None],
         timestep: Tensor,
-        options: dict[str, Any],
+        options: Options,
     ) -> list[Tensor]:
         """Run conds and the concepts through the model in one call; return what the conds gave.
 
@@ -145,8 +152,10 @@ class Evaluation:
         added = [entries for _, entries in lists]
         # Right before what they are compared with, and under its label: the host batches from the end, so that all 1s
         # stand before all 0s, and the prompts before the concepts.
-        label = first = next((place for place, cond in enumerate(conds) if cond is run.passes.compared), None)
-        if first is None:
+        there = [place for place, cond in enumerate(conds) if cond is run.passes.compared]
+        if there:
+            label = first = there[0]
+        else:
             added.append(run.passes.compared_again())
             label = run.passes.label
             first = len(conds) if label else 0
@@ -172,7 +181,7 @@ class Evaluation:
         """Make the guidance of the concepts' estimates, each with the one it is compared with."""
         comparisons = self.run.parts.comparisons(compared, -self.timestep)
         guidance = self.run.parts.guidance(self.step, self.sigma, comparisons)
-        self.guidance = None if guidance[0] is None else packed(guidance)
+        self.guidance = packed(guidance)
         _LOG.debug("%s", Evaluated(self.step, self.sigma, comparisons, guidance))
 
 
@@ -201,7 +210,7 @@ class Evaluated:
 
 def _one_by_one(model: BaseModel, conds: list[Conds], *args: Any) -> list[Tensor]:
     """Evaluate conds in calls of their own, each at its place."""
-    alone = ([*[None] * place, cond] for place, cond in enumerate(conds))
+    alone: list[Any] = [[*[None] * place, cond] for place, cond in enumerate(conds)]
     return [comfy.samplers.calc_cond_batch(model, call, *args)[-1] for call in alone]
 
 
@@ -210,7 +219,7 @@ def _mean(estimates: Sequence[Tensor]) -> Tensor:
     return sum(others, first) / len(estimates) if others else first
 
 
-def _looks_across_the_batch(model: BaseModel, options: dict[str, Any]) -> bool:
+def _looks_across_the_batch(model: BaseModel, options: Options) -> bool:
     """Say whether what is evaluated together changes the estimates, so that the concepts need a call of their own.
 
     Patches of the self-attention may mix the prompts of a batch (NAG) or keep what the last call showed them (SAG).

@@ -17,16 +17,18 @@ from .attention import ConceptAttention, check_attention
 from .concept_conds import concept_conds
 from .masks import ConceptMasks
 from .parts import GuidedParts
-from .passes import PROMPT_INDEX, ConceptKey, ConceptPasses, Conds, Prompt
+from .passes import PROMPT_INDEX, ConceptKey, ConceptPasses, Prompt
 from .run import SamplingRun, not_predicting
 from .supplied import SuppliedGuidance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from comfy.patcher_extension import WrapperExecutor
     from comfy.samplers import CFGGuider
     from torch import Tensor
 
+    from .host_types import Conds, Options
     from .patch import SemanticGuidance
 
 
@@ -51,7 +53,7 @@ class GuidedSampling:
         self.key = f"sega {uuid.uuid4().hex}"
         self.run: SamplingRun | None = None
 
-    def sample(self, executor: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    def sample(self, executor: WrapperExecutor, *args: Any, **kwargs: Any) -> Tensor:
         """Sample with the concepts; leave nothing of them in the guider.
 
         Raises:
@@ -66,15 +68,16 @@ class GuidedSampling:
         lists = self._lists(baseline) if acts else {}
         guider = self.guider
         # A wrapper around this one may sample several times; each time has options of its own.
-        options = guider.model_options
-        guider.model_options = comfy.model_patcher.create_model_options_clone(options)
+        given = guider.model_options
+        options: Options = comfy.model_patcher.create_model_options_clone(given)
+        if baseline == "negative":
+            options["disable_cfg1_optimization"] = True
+        guider.model_options = options
         guider.conds.update(lists)
         try:
-            if baseline == "negative":
-                guider.model_options["disable_cfg1_optimization"] = True
 
             def begin(
-                executor: Callable[..., Tensor],
+                executor: WrapperExecutor,
                 model_wrap: Any,
                 sigmas: Any,
                 extra_args: Any,
@@ -87,11 +90,11 @@ class GuidedSampling:
                 return executor(model_wrap, sigmas, extra_args, *args, **kwargs)
 
             comfy.patcher_extension.add_wrapper_with_key(
-                WrappersMP.SAMPLER_SAMPLE, self.key, begin, guider.model_options, is_model_options=True
+                WrappersMP.SAMPLER_SAMPLE, self.key, begin, options, is_model_options=True
             )
             out = executor(*args, **kwargs)
         finally:
-            guider.model_options = options
+            guider.model_options = given
             for key in lists:
                 guider.conds.pop(key, None)
         self._check(out)
@@ -115,7 +118,7 @@ class GuidedSampling:
         words = {c: e.words for c, e in enumerate(asked.concepts) if e.concept.attention_threshold > 0}
         attention = ConceptAttention(self.guider.inner_model.diffusion_model, words, names)
         parts = GuidedParts(runs, self.shapes, ConceptMasks(asked.concepts, names), attention, asked.node_id)
-        supplied = asked.supplied and SuppliedGuidance(asked.supplied, self.shapes, asked.node_id)
+        supplied = None if asked.supplied is None else SuppliedGuidance(asked.supplied, self.shapes, asked.node_id)
         return SamplingRun(self._who(), passes, parts, supplied, self.schedule)
 
     def _who(self) -> str:

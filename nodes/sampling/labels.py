@@ -14,7 +14,10 @@ from comfy.patcher_extension import WrappersMP
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from comfy.patcher_extension import WrapperExecutor
     from torch import Tensor
+
+    from .host_types import Conds, Entry, Options
 
 # Where the host's numbers are kept in its `transformer_options`, once others are shown in their place.
 PLACES = "sega_places"
@@ -23,19 +26,17 @@ PLACES = "sega_places"
 class _ShownControl:
     """A ControlNet that is told labels of prompts only; all else is the ControlNet's own."""
 
-    def __init__(self, control: Any, show: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, control: Any, show: Callable[[Options], None]) -> None:
         self.__dict__.update(control=control, show=show)
 
-    def get_control(
-        self, x: Tensor, t: Tensor, cond: Any, batched_number: int, transformer_options: dict[str, Any]
-    ) -> Any:
+    def get_control(self, x: Tensor, t: Tensor, cond: Any, batched_number: int, transformer_options: Options) -> Any:
         self.show(transformer_options)
         return self.control.get_control(x, t, cond, batched_number, transformer_options)
 
     def get_instance_for_device(self, device: Any) -> _ShownControl:
         return _ShownControl(self.control.get_instance_for_device(device), self.show)
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> type:
         # Other packs ask what kind of ControlNet it is.
         return type(self.control)
@@ -60,7 +61,7 @@ class Labels:
         self.shown = shown
         self.evaluated: set[int] = set()
 
-    def show(self, transformer_options: dict[str, Any]) -> None:
+    def show(self, transformer_options: Options) -> None:
         """Change the labels in the host's own dict: ControlNets leave notes for the network in it."""
         # A model function wrapper hands on, whole or chunk by chunk, the labels that it was shown.
         if PLACES not in transformer_options:
@@ -68,7 +69,7 @@ class Labels:
             transformer_options |= {"cond_or_uncond": self._shown(places), PLACES: places}
             self.evaluated.update(places)
 
-    def applied(self, conds: Sequence[Any], options: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    def applied(self, conds: Sequence[Conds | None], options: Options) -> tuple[list[Conds | None], Options]:
         """Return a call's conds and model options with these labels; the given ones are not changed."""
         options = comfy.model_patcher.create_model_options_clone(options)
         # The first of the wrappers is the outermost: those of other packs see labels of prompts too.
@@ -77,7 +78,7 @@ class Labels:
         wrapper: Callable[..., Tensor] | None = options.get("model_function_wrapper")
         if wrapper is not None:
 
-            def shown_wrapper(apply: Callable[..., Tensor], params: dict[str, Any]) -> Tensor:
+            def shown_wrapper(apply: Callable[..., Tensor], params: Options) -> Tensor:
                 self.show(params["c"]["transformer_options"])
                 return wrapper(apply, {**params, "cond_or_uncond": self._shown(params["cond_or_uncond"])})
 
@@ -85,7 +86,7 @@ class Labels:
         # The host evaluates prompts together where they share one ControlNet object.
         controls: dict[int, _ShownControl] = {}
 
-        def controlled(entry: dict[str, Any]) -> dict[str, Any]:
+        def controlled(entry: Entry) -> Entry:
             control = entry.get("control")
             if control is None:
                 return entry
@@ -98,7 +99,7 @@ class Labels:
 
     def _apply_model(
         self,
-        executor: Callable[..., Tensor],
+        executor: WrapperExecutor,
         x: Tensor,
         t: Tensor,
         c_concat: Any = None,

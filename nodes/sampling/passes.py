@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from .concept_conds import check_text_is_used
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from comfy.samplers import CFGGuider
 
+    from .host_types import Conds
+
 Prompt = Literal["negative", "positive"]
 
 # Where the two prompts stand in the host's `cond_or_uncond`.
@@ -19,8 +21,6 @@ PROMPT_INDEX: dict[Prompt, int] = {"positive": 0, "negative": 1}
 
 # What the guider's conds know one of a concept's lists by: the sampling's own key, the concept, the text.
 ConceptKey = tuple[str, int, int]
-
-Conds = list[dict[str, Any]]
 
 
 class ConceptPasses:

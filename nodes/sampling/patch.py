@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from comfy.model_patcher import ModelPatcher
+    from comfy.patcher_extension import WrapperExecutor
     from comfy.samplers import CFGGuider
     from torch import Tensor
 
@@ -75,7 +76,7 @@ class SemanticGuidance:
 
     def __call__(
         self,
-        executor: Callable[..., Tensor],
+        executor: WrapperExecutor,
         noise: Tensor,
         latent_image: Tensor,
         sampler: Any,
@@ -83,7 +84,7 @@ class SemanticGuidance:
         *args: Any,
         **kwargs: Any,
     ) -> Tensor:
-        guider: CFGGuider = executor.class_obj
+        guider: CFGGuider = executor.class_obj  # type: ignore[assignment]  # an object, says the host
         # The host packs latents of several parts (video and sound) into one row; each part is guided by itself.
         shapes = [tuple(shape) for shape in kwargs.get("latent_shapes") or [noise.shape]]
         space = _space(guider.model_patcher)

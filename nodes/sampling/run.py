@@ -11,11 +11,11 @@ from ...sega_core import step_of_sigma
 from .evaluation import Evaluation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from comfy.patcher_extension import WrapperExecutor
     from comfy.samplers import CFGGuider
     from torch import Tensor
 
+    from .host_types import Conds, Options
     from .parts import GuidedParts
     from .passes import ConceptPasses
     from .supplied import SuppliedGuidance
@@ -51,7 +51,7 @@ class SamplingRun:
         self.added = False
         self.sound: Tensor | None = None
 
-    def enter(self, key: str, guider_options: dict[str, Any], sampler_options: dict[str, Any]) -> None:
+    def enter(self, key: str, guider_options: Options, sampler_options: Options) -> None:
         """Put this run, in place of an earlier one of the same key, into what the guider and its sampler read."""
         for kind, wrapper, options in (
             (WrappersMP.PREDICT_NOISE, self.predict_noise, guider_options),
@@ -62,7 +62,9 @@ class SamplingRun:
             wrappers.pop(key, None)
             wrappers[key] = [wrapper]
 
-    def refuse_shortcut(self, executor: Callable[..., Any], model: Any, conds: list[Any], *args: Any) -> Any:
+    def refuse_shortcut(
+        self, executor: WrapperExecutor, model: Any, conds: list[Conds | None], *args: Any
+    ) -> list[Tensor]:
         """Refuse a guider that evaluates its prompts and predicts nothing: a CALC_COND_BATCH wrapper.
 
         Raises:
@@ -78,7 +80,12 @@ class SamplingRun:
         return self.sound is None or bool(self.sound)
 
     def predict_noise(
-        self, executor: Callable[..., Tensor], x: Tensor, timestep: Tensor, model_options: Any = None, seed: Any = None
+        self,
+        executor: WrapperExecutor,
+        x: Tensor,
+        timestep: Tensor,
+        model_options: Options | None = None,
+        seed: int | None = None,
     ) -> Tensor:
         """Add the guidance to what the guider predicts, `denoised - sigma * guidance`: a PREDICT_NOISE wrapper.
 

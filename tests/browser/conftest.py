@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect, sync_playwright
 
+from support.packages import COMFYUI, REPO
+
 # The editor's two ways to draw nodes: on a canvas, and as HTML (Nodes 2.0).
 RENDERERS = ["canvas", "nodes2"]
 SETTINGS = {
@@ -43,9 +45,9 @@ expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")
-def server(comfy_server: ModuleType, comfyui_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def server(comfy_server: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with comfy_server.Server(
-        comfyui_path,
+        COMFYUI,
         folder=tmp_path_factory.mktemp("server"),
         demo_pack=True,
         arguments=["--preview-method", "latent2rgb"],
@@ -116,6 +118,24 @@ class Editor:
         self._store_settings()
         self.page.reload()
         self.wait_until_ready()
+
+    def overlapping(self) -> list[list[str]]:
+        """Return the titles of nodes that are drawn one over the other, pair by pair."""
+        return self.evaluate(
+            """() => {
+              const rectOf = (node) => {
+                const element = document.querySelector(`[data-node-id="${node.id}"]`)
+                if (element) return element.getBoundingClientRect()
+                const title = LiteGraph.NODE_TITLE_HEIGHT
+                const [x, y] = node.pos
+                return new DOMRect(x, y - title, node.size[0], node.size[1] + title)
+              }
+              const rects = app.graph._nodes.map((node) => [node.title, rectOf(node)])
+              const over = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom
+              return rects.flatMap(([title, rect], place) =>
+                rects.slice(place + 1).filter(([, other]) => over(rect, other)).map(([other]) => [title, other]))
+            }"""
+        )
 
     def evaluate(self, script: str, argument: Any = None) -> Any:
         return self.page.evaluate(script, argument)
@@ -310,8 +330,8 @@ class Editor:
 
 
 @pytest.fixture(scope="session")
-def screenshots(repo: Path, comfyui_path: Path) -> Path:
-    return repo / ".host" / "screenshots" / comfyui_path.name
+def screenshots() -> Path:
+    return REPO / ".host" / "screenshots" / COMFYUI.name
 
 
 @pytest.fixture(scope="session")

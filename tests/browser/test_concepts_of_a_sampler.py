@@ -131,6 +131,7 @@ def test_the_button_adds_concepts_that_are_connected(sampler: Any, renderer: str
     assert all(workflow[str(concept)]["inputs"]["clip"] == clip for concept in added)
     editor.show()
     editor.screenshot(f"added-{renderer}")
+    assert editor.overlapping() == []
     assert editor.run() == "success"
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from support.packages import COMFYUI, REPO
+
 # The tests have no checkpoint: their model takes its place, with pictures of its own size.
 OWN_MODEL = """() => {
   const loader = app.graph._nodes.find(({ comfyClass }) => comfyClass === "CheckpointLoaderSimple")
@@ -38,17 +40,15 @@ OWN_MODEL = """() => {
 
 
 @pytest.fixture(scope="module")
-def server(
-    comfy_server: ModuleType, comfyui_path: Path, repo: Path, archive: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Any]:
+def server(comfy_server: ModuleType, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A ComfyUI into which the registry's archive was unpacked, as the Manager does."""
     folder = tmp_path_factory.mktemp("installed")
     with zipfile.ZipFile(archive) as packed:
         packed.extractall(folder / "custom_nodes" / "comfyui-sega")
     server = comfy_server.Server(
-        comfyui_path, folder=folder, arguments=["--preview-method", "latent2rgb"], env={"OMP_NUM_THREADS": "1"}
+        COMFYUI, folder=folder, arguments=["--preview-method", "latent2rgb"], env={"OMP_NUM_THREADS": "1"}
     )
-    server.packs = {"sega_demo": repo / "demo"}
+    server.packs = {"sega_demo": REPO / "demo"}
     with server:
         yield server
 

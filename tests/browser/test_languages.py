@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+
+from support.packages import REPO
 
 pytestmark = pytest.mark.compat("Editor", "English, Chinese and Japanese: nodes, fields, timeline, menus, help pages")
 
@@ -22,7 +23,7 @@ SHOWN = {
     ("locale", "renderer"), [("en", "nodes2"), ("zh", "nodes2"), ("ja", "nodes2"), ("ja", "canvas")]
 )
 def test_nodes_and_help_speak_the_editors_language(
-    opened: Callable[..., Any], small_workflow: Any, repo: Path, locale: str, renderer: str
+    opened: Callable[..., Any], small_workflow: Any, locale: str, renderer: str
 ) -> None:
     span, button, menu = SHOWN[locale]
     editor = opened(renderer, locale)
@@ -36,7 +37,7 @@ def test_nodes_and_help_speak_the_editors_language(
         concept,
     )
     if locale != "en":
-        words = json.loads((repo / "locales" / locale / "nodeDefs.json").read_text(encoding="utf-8"))["SEGAConcept"]
+        words = json.loads((REPO / "locales" / locale / "nodeDefs.json").read_text(encoding="utf-8"))["SEGAConcept"]
         assert {words["display_name"], *(words["inputs"][key]["name"] for key in ("direction", "weight"))} <= {*names}
     editor.show(sampler)
     editor.open_menu(sampler)
@@ -45,13 +46,13 @@ def test_nodes_and_help_speak_the_editors_language(
     editor.show()
     editor.screenshot(f"language-{locale}-{renderer}")
     if renderer == "nodes2":
-        check_help(editor, repo, locale)
+        check_help(editor, locale)
 
 
-def check_help(editor: Any, repo: Path, locale: str) -> None:
+def check_help(editor: Any, locale: str) -> None:
     """Open the help page and wait for it and its pictures."""
     editor.open_help(editor.node("SEGAConcept"))
-    docs = repo / "web" / "docs"
+    docs = REPO / "web" / "docs"
     page = docs / "SEGAConcept.md" if locale == "en" else docs / "SEGAConcept" / f"{locale}.md"
     heading = page.read_text(encoding="utf-8").split("\n## ")[1].splitlines()[0]
     editor.page.get_by_role("heading", name=heading).wait_for()

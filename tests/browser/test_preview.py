@@ -49,3 +49,27 @@ def test_heat_maps_are_browsed_by_concept(opened: Callable[..., Any], demo_workf
     # The pictures stand there once: not again below, as the editor shows a node's pictures.
     assert editor.page.locator(f'[data-node-id="{node}"] img').count() == (1 if renderer == "nodes2" else 0)
     assert editor.evaluate("(id) => app.graph.getNodeById(id).imgs?.length ?? 0", node) == 0
+
+
+def test_what_another_extension_draws_on_the_node_stays(opened: Callable[..., Any]) -> None:
+    editor = opened("canvas")
+    drawn = editor.evaluate(
+        """() => new Promise((resolve) => {
+          const { prototype } = LiteGraph.registered_node_types.SEGAPreview
+          const before = prototype.onDrawBackground
+          let drawn = 0
+          prototype.onDrawBackground = function (...args) {
+            before?.apply(this, args)
+            drawn += 1
+          }
+          const node = LiteGraph.createNode("SEGAPreview")
+          app.graph.add(node)
+          app.canvas.setDirty(true, true)
+          setTimeout(() => {
+            prototype.onDrawBackground = before
+            app.graph.remove(node)
+            resolve(drawn)
+          }, 500)
+        })"""
+    )
+    assert drawn > 0

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from support.packages import COMFYUI
+
 pytestmark = pytest.mark.compat("Editor", "the templates, each as its API workflow")
 
 FOLDER = Path(__file__).parents[2] / "example_workflows"
@@ -31,9 +33,9 @@ ALL_DRAWN = '() => app.graph._nodes.every(({ id }) => document.querySelector(`[d
 
 
 @pytest.fixture(scope="module", autouse=True)
-def example_picture(server: Any, comfyui_path: Path) -> None:
+def example_picture(server: Any) -> None:
     """The picture that every ComfyUI has in its input folder."""
-    shutil.copy(comfyui_path / "input" / "example.png", server.folder / "input")
+    shutil.copy(COMFYUI / "input" / "example.png", server.folder / "input")
 
 
 def api_workflow(name: str) -> dict[str, Any]:

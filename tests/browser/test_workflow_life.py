@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
+
+from support.packages import REPO
 
 RENDERERS = pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
 
@@ -122,10 +123,8 @@ def test_the_views_take_the_themes_colours(opened: Callable[..., Any], small_wor
 
 
 @RENDERERS
-def test_picking_a_preset_fills_the_fields(
-    opened: Callable[..., Any], small_workflow: Any, repo: Path, renderer: str
-) -> None:
-    presets = json.loads((repo / "nodes" / "presets.json").read_text(encoding="utf-8"))
+def test_picking_a_preset_fills_the_fields(opened: Callable[..., Any], small_workflow: Any, renderer: str) -> None:
+    presets = json.loads((REPO / "nodes" / "presets.json").read_text(encoding="utf-8"))
     beard = next(preset for preset in presets if preset["name"] == "beard")
     editor = opened(renderer, own=True)
     editor.load(small_workflow(warmup_steps=3))

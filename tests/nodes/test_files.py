@@ -43,8 +43,10 @@ class Folders:
         self.host = host
         self.root = root
         self.output, self.input = root / "output", root / "input"
-        for folder in (self.output, self.input):
-            folder.mkdir()
+        # Where the nodes save.
+        self.saved = self.output / "sega"
+        for folder in (self.input, self.saved):
+            folder.mkdir(parents=True)
 
     def node(self, verb: str, kind: str) -> Any:
         return getattr(self.host.pack.nodes, f"SEGA{verb}{kind}")
@@ -60,7 +62,7 @@ class Folders:
         settings = core.Settings()
         return core.GuidanceVectors((guidance,), (activity,), strength, sigmas, "noise", (concept,), ("hat",), settings)
 
-    def save(self, kind: str, prefix: str = "sega/x", seed: int = 5) -> dict[str, str]:
+    def save(self, kind: str, prefix: str = "x", seed: int = 5) -> dict[str, str]:
         """Save a value; return how the history names the file."""
         ui = self.node("Save", kind).execute(self.value(kind, seed), prefix).ui
         (result,) = ui[kind.lower()]
@@ -100,16 +102,17 @@ def same(first: Any, second: Any) -> bool:
 def test_files_are_numbered_named_in_the_history_and_offered_at_once(folders: Folders, kind: str) -> None:
     end = f"_.{kind.lower()}.safetensors"
     for number in (1, 2, 3):
-        result = folders.save(kind, "sega/x", seed=number)
+        result = folders.save(kind, "x", seed=number)
         assert result == {"filename": f"x_0000{number}{end}", "subfolder": "sega", "type": "output"}
-    assert folders.save(kind, "x") == {"filename": f"x_00001{end}", "subfolder": "", "type": "output"}
-    assert folders.files() == [*(f"output/sega/x_0000{number}{end}" for number in (1, 2, 3)), f"output/x_00001{end}"]
+    assert folders.save(kind, "a/x") == {"filename": f"x_00001{end}", "subfolder": "sega/a", "type": "output"}
+    names = [f"sega/a/x_00001{end}", *(f"sega/x_0000{number}{end}" for number in (1, 2, 3))]
+    assert folders.files() == [f"output/{name}" for name in names]
     offered = folders.choices(kind)
-    assert offered == [*(f"sega/x_0000{number}{end} [output]" for number in (1, 2, 3)), f"x_00001{end} [output]"]
-    assert same(folders.load(kind, offered[1]), folders.value(kind, 2))
+    assert offered == [f"{name} [output]" for name in names]
+    assert same(folders.load(kind, offered[2]), folders.value(kind, 2))
     # A number is never given twice, whatever was deleted.
-    (folders.output / f"sega/x_00002{end}").unlink()
-    assert folders.save(kind, "sega/x")["filename"] == f"x_00004{end}"
+    (folders.saved / f"x_00002{end}").unlink()
+    assert folders.save(kind, "x")["filename"] == f"x_00004{end}"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -120,13 +123,14 @@ def test_the_picker_offers_the_files_of_its_kind_in_both_folders(folders: Folder
         source = folders.output / name["subfolder"] / name["filename"]
         (folders.input / f"copy of {name['filename']}").write_bytes(source.read_bytes())
     end = f"{kind.lower()}.safetensors"
-    (folders.output / f".x.{end}.0123").write_bytes(b"a part")
-    (folders.output / "lora.safetensors").write_bytes(b"")
-    (folders.output / f"folder.{end}").mkdir()
+    for folder in (folders.input, folders.saved):
+        (folder / f".x.{end}.0123").write_bytes(b"a part")
+        (folder / "lora.safetensors").write_bytes(b"")
+        (folder / f"folder.{end}").mkdir()
     assert folders.choices(kind) == [
         f"copy of x_00001_.{end}",
-        f"a/x_00001_.{end} [output]",
-        f"x_00001_.{end} [output]",
+        f"sega/a/x_00001_.{end} [output]",
+        f"sega/x_00001_.{end} [output]",
     ]
     for name in folders.choices(kind):
         assert folders.node("Load", kind).validate_inputs(name) is True
@@ -134,9 +138,24 @@ def test_the_picker_offers_the_files_of_its_kind_in_both_folders(folders: Folder
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_the_picker_does_not_walk_through_folders_that_are_not_its_own(
+    folders: Folders, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders of pictures may be large, or on a network: ComfyUI asks for the picker again and again."""
+    (folders.output / "pictures of years").mkdir()
+    (folders.input / "pictures of years").mkdir()
+    scan, seen = os.scandir, []
+    monkeypatch.setattr(os, "scandir", lambda path=".": seen.append(Path(path).name) or scan(path))
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path=".": seen.append(Path(path).name) or listdir(path))
+    folders.choices(kind)
+    assert sorted(set(seen)) == ["input", "sega"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_dates_in_the_prefix_are_filled_in(folders: Folders, kind: str) -> None:
     result = folders.save(kind, "%year%/on %day%")
-    assert result["subfolder"].isdecimal()
+    assert result["subfolder"].removeprefix("sega/").isdecimal()
     assert "%" not in result["filename"]
     assert folders.choices(kind) == [f"{result['subfolder']}/{result['filename']} [output]"]
 
@@ -155,17 +174,17 @@ def test_odd_names_are_kept_and_found_again(folders: Folders, kind: str, prefix:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_prefix_that_goes_out_and_comes_back_is_named_without_the_way(folders: Folders, kind: str) -> None:
-    assert folders.save(kind, "../output/a/x")["subfolder"] == "a"
+    assert folders.save(kind, "../sega/a/x")["subfolder"] == "sega/a"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "prefix",
-    ["", "sega/", "/", ".", "..", "../x", "a/../../x", "/etc/x", "a/..", "\0", "x\0y", "../output-of-others/x"],
+    ["", "a/", "/", ".", "..", "../x", "a/../../x", "/etc/x", "a/..", "\0", "x\0y", "../sega-of-others/x"],
 )
 def test_a_prefix_outside_of_the_output_folder_is_refused(folders: Folders, kind: str, prefix: str) -> None:
     with pytest.raises(
-        ValueError, match=f"^SEGASave{kind}: filename_prefix must be a name in ComfyUI's output"
+        ValueError, match=f"^SEGASave{kind}: filename_prefix must be a name in the folder 'sega' of ComfyUI's output"
     ) as failure:
         folders.save(kind, prefix)
     assert repr(prefix) in str(failure.value)
@@ -223,9 +242,9 @@ def test_a_name_that_is_no_text_is_refused(folders: Folders, kind: str, name: An
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_that_is_a_link_is_the_file_that_it_leads_to(folders: Folders, kind: str) -> None:
     saved = folders.save(kind, "x")["filename"]
-    (folders.root / saved).write_bytes((folders.output / saved).read_bytes())
+    (folders.root / saved).write_bytes((folders.saved / saved).read_bytes())
     (folders.input / saved).symlink_to(folders.root / saved)
-    assert folders.choices(kind) == [saved, f"{saved} [output]"]
+    assert folders.choices(kind) == [saved, f"sega/{saved} [output]"]
     assert same(folders.load(kind, saved), folders.value(kind))
 
 
@@ -237,8 +256,8 @@ def test_what_is_not_known_yet_is_checked_while_it_runs(folders: Folders, kind: 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_changed_file_is_another_one_and_an_unchanged_one_the_same(folders: Folders, kind: str) -> None:
-    file = folders.output / folders.save(kind, "x")["filename"]
-    name = f"{file.name} [output]"
+    file = folders.saved / folders.save(kind, "x")["filename"]
+    name = f"sega/{file.name} [output]"
     fingerprint = folders.node("Load", kind).fingerprint_inputs
     first = fingerprint(file=name)
     assert fingerprint(file=name) == first
@@ -254,7 +273,7 @@ def test_a_save_that_fails_leaves_nothing_and_the_next_one_works(
     folders: Folders, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = folders.save(kind)["filename"]
-    content = (folders.output / "sega" / before).read_bytes()
+    content = (folders.saved / before).read_bytes()
     module = folders.host.pack.sega_core.tensor_file
 
     def fail(tensors: Any, file: Any, metadata: Any = None) -> None:
@@ -265,7 +284,7 @@ def test_a_save_that_fails_leaves_nothing_and_the_next_one_works(
         patch.setattr(module, "save_file", fail)
         folders.save(kind)
     assert folders.files() == [f"output/sega/{before}"]
-    assert (folders.output / "sega" / before).read_bytes() == content
+    assert (folders.saved / before).read_bytes() == content
     assert folders.choices(kind) == [f"sega/{before} [output]"]
     assert "_00002_" in folders.save(kind)["filename"]
 
@@ -275,7 +294,7 @@ def test_a_save_that_fails_leaves_nothing_and_the_next_one_works(
 
 def damaged(folders: Folders, kind: str, how: str) -> bytes:
     """Return the content of a file that is not what it says."""
-    content = (folders.output / folders.save(kind, "whole")["filename"]).read_bytes()
+    content = (folders.saved / folders.save(kind, "whole")["filename"]).read_bytes()
     other = folders.save("Conditioning" if kind == "Guidance" else "Guidance", "other")["filename"]
     size = int.from_bytes(content[:8], "little")
     if how == "pickle":
@@ -288,7 +307,7 @@ def damaged(folders: Folders, kind: str, how: str) -> bytes:
         "longer": content + b"\0",
         "header of exabytes": (2**62).to_bytes(8, "little") + content[8:],
         "header of nothing": (0).to_bytes(8, "little") + content[8:],
-        "other kind": (folders.output / other).read_bytes(),
+        "other kind": (folders.saved / other).read_bytes(),
         "no metadata": b"\x02\0\0\0\0\0\0\0{}",
         "other version": content.replace(b'"version":"1"', b'"version":"9"'),
         "not a number": content[: size + 8] + b"\xff" * (len(content) - size - 8),
@@ -327,12 +346,12 @@ def test_guidance_that_is_not_finite_is_refused_when_it_is_saved(folders: Folder
 @VECTORS
 def test_guidance_of_inconsistent_shapes_is_refused(folders: Folders) -> None:
     core = folders.host.pack.sega_core
-    file = folders.output / folders.save("Guidance", "x")["filename"]
+    file = folders.saved / folders.save("Guidance", "x")["filename"]
     tensors, metadata = core.tensor_file.read(file, core.vectors.KIND)
     for name, shape in {"guidance.0": (2, 1, 4, 8, 8), "activity.0": (1, 1, 4, 4), "strength": (3, 2)}.items():
         core.tensor_file.write(file, core.vectors.KIND, {**tensors, name: torch.zeros(shape)}, metadata)
-        with pytest.raises(ValueError, match=rf"^SEGALoadGuidance: file 'x_.*{name.split('.')[0]} must be"):
-            folders.load("Guidance", f"{file.name} [output]")
+        with pytest.raises(ValueError, match=rf"^SEGALoadGuidance: file '(sega/)?x_.*{name.split('.')[0]} must be"):
+            folders.load("Guidance", f"sega/{file.name} [output]")
 
 
 # Conditionings.
@@ -340,7 +359,7 @@ def test_guidance_of_inconsistent_shapes_is_refused(folders: Folders) -> None:
 
 def through_a_file(folders: Folders, conditioning: Any) -> Any:
     result = folders.node("Save", "Conditioning").execute(conditioning, "c").ui["conditioning"][0]
-    return folders.load("Conditioning", f"{result['filename']} [output]")
+    return folders.load("Conditioning", f"sega/{result['filename']} [output]")
 
 
 def scheduled(host: Any) -> Any:
@@ -443,7 +462,7 @@ def test_where_a_text_acts_is_not_saved_and_when_it_acts_is(folders: Folders, ho
     }  # fmt: skip
     (loaded,) = through_a_file(folders, host.conditioning(5, pooled_output=torch.ones(1, 32), **positions))
     assert loaded[1].keys() == {"pooled_output", "start_percent", "end_percent"}
-    size = sum(path.stat().st_size for path in folders.output.iterdir())
+    size = sum(path.stat().st_size for path in folders.saved.iterdir())
     assert size < 77 * 32 * 4 + 2000
 
 

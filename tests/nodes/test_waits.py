@@ -1,0 +1,44 @@
+"""A GPU never waits for what our code could have made beforehand: constants are made once per run."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+REPO = Path(__file__).resolve().parents[2]
+OURS = (str(REPO / "nodes"), str(REPO / "sega_core"))
+
+
+class CopiesOfOurs(TorchFunctionMode):
+    """Counts where our code makes tensors of Python's numbers, or indexes tensors with lists of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: Counter[str] = Counter()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        caller = sys._getframe(1)
+        if caller.f_code.co_filename.startswith(OURS):
+            index = args[1] if func is Tensor.__getitem__ else ()
+            listed = any(isinstance(part, list) for part in (index if isinstance(index, tuple) else (index,)))
+            on_device = func in (torch.tensor, torch.as_tensor) and "device" in (kwargs or {})
+            if listed or on_device:
+                self.places[f"{caller.f_code.co_filename}:{caller.f_lineno}"] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_run_copies_its_constants_once_however_many_steps_it_has(host: Any) -> None:
+    words = [replace(host.concept(10 + c, attention_threshold=0.5), words=(1, 2 + c)) for c in range(2)]
+    made = []
+    for steps in (1, 4):
+        with CopiesOfOurs() as copies:
+            host.sega(*words, steps=steps)
+        made.append(copies.places.total())
+    assert made == [2, 2]
