@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import comfy.model_patcher
@@ -73,25 +74,15 @@ class GuidedSampling:
         if baseline == "negative":
             options["disable_cfg1_optimization"] = True
         guider.model_options = options
+        comfy.patcher_extension.add_wrapper_with_key(
+            WrappersMP.SAMPLER_SAMPLE,
+            self.key,
+            partial(self._begin, list(lists), baseline),
+            options,
+            is_model_options=True,
+        )
         guider.conds.update(lists)
         try:
-
-            def begin(
-                executor: WrapperExecutor,
-                model_wrap: Any,
-                sigmas: Any,
-                extra_args: Any,
-                *args: Any,
-                **kwargs: Any,
-            ) -> Tensor:
-                # Wrappers between this one and the sampler may sample several times too (FreeInit): each starts anew.
-                self.run = self._new_run(ConceptPasses(guider, list(lists), baseline))
-                self.run.enter(self.key, guider.model_options, extra_args["model_options"])
-                return executor(model_wrap, sigmas, extra_args, *args, **kwargs)
-
-            comfy.patcher_extension.add_wrapper_with_key(
-                WrappersMP.SAMPLER_SAMPLE, self.key, begin, options, is_model_options=True
-            )
             out = executor(*args, **kwargs)
         finally:
             guider.model_options = given
@@ -99,6 +90,25 @@ class GuidedSampling:
                 guider.conds.pop(key, None)
         self._check(out)
         return out
+
+    def _begin(
+        self,
+        keys: Sequence[ConceptKey],
+        baseline: Prompt,
+        executor: WrapperExecutor,
+        model_wrap: Any,
+        sigmas: Tensor,
+        extra_args: Options,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Start a run with each way through the schedule, of which there may be several (FreeInit).
+
+        A SAMPLER_SAMPLE wrapper, but for the first two arguments; the guider's conds are encoded here.
+        """
+        self.run = self._new_run(ConceptPasses(self.guider, keys, baseline))
+        self.run.enter(self.key, self.guider.model_options, extra_args["model_options"])
+        return executor(model_wrap, sigmas, extra_args, *args, **kwargs)
 
     def recorders(self) -> list[Recorder]:
         """Return what has recorded the last way through the schedule, for each part of the latents."""

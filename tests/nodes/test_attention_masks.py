@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
-import importlib.util
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,6 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from support.evaluations import Seen
+from support.host import Host, find_node, options_of, run_node
+from support.models import FLUX, WAN, controlnet, demo_clip, family_model, sdxl_model
+from support.packages import REPO, load_package
 
 pytestmark = pytest.mark.compat("Features", "attention masks (LEDITS++), beside other attention patches")
 
@@ -28,7 +29,7 @@ WORDS = (1, 2, 3)
 POSITIVE, NEGATIVE, CONCEPT = 1, 2, 10
 
 
-def attentive(host: Any, seed: int = CONCEPT, words: tuple[int, ...] | None = WORDS, **changes: Any) -> Any:
+def attentive(host: Host, seed: int = CONCEPT, words: tuple[int, ...] | None = WORDS, **changes: Any) -> Any:
     """Return a SEGA_CONCEPT that edits the half of the places that look most at its words."""
     return replace(host.concept(seed, **{"threshold": 0.0, "attention_threshold": 0.5, **changes}), words=words)
 
@@ -79,7 +80,7 @@ class Looked:
         return torch.stack(maps).mean(0).unflatten(1, size).float()
 
 
-def as_negative(host: Any, model: Any, conditioning: Any = None, **changes: Any) -> Looked:
+def as_negative(host: Host, model: Any, conditioning: Any = None, **changes: Any) -> Looked:
     """Watch a step whose negative prompt is the concept's: what patches do to the baseline they do to a concept."""
     looked = Looked(model)
     torch.manual_seed(0)
@@ -87,27 +88,23 @@ def as_negative(host: Any, model: Any, conditioning: Any = None, **changes: Any)
     return looked
 
 
-def edit(host: Any, *concepts: Any, model: Any = None, **changes: Any) -> Tensor:
+def edit(host: Host, *concepts: Any, model: Any = None, **changes: Any) -> Tensor:
     # Some patches draw from torch's own generator.
     torch.manual_seed(0)
     return host.sega(*concepts, **{"model": model, "steps": 1, **changes})
 
 
-def masked(host: Any, guidance: Tensor, attention: Tensor, threshold: float) -> Tensor:
+def masked(host: Host, guidance: Tensor, attention: Tensor, threshold: float) -> Tensor:
     return guidance * host.pack.sega_core.guidance.attention_mask(attention, threshold, guidance.shape[2:])
 
 
 # What others do to the attention.
 
 
-def options_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    return kwargs.get("transformer_options") or next(arg for arg in reversed(args) if isinstance(arg, dict))
-
-
 def ip_adapter(*places: tuple[Any, ...]) -> Callable:
     """Add the attention to an image's tokens, which each prompt has its own of."""
 
-    def add(host: Any) -> Any:
+    def add(host: Host) -> Any:
         import comfy.ldm.modules.attention
 
         def patch(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
@@ -128,7 +125,7 @@ def ip_adapter(*places: tuple[Any, ...]) -> Callable:
 def context_patch(change: Callable[[Tensor], Tensor]) -> Callable:
     """Change the text in the cross-attention."""
 
-    def add(host: Any) -> Any:
+    def add(host: Host) -> Any:
         model = host.eps.clone()
         model.set_model_attn2_patch(lambda n, k, v, options: (n, change(k), change(v)))
         return model
@@ -136,7 +133,7 @@ def context_patch(change: Callable[[Tensor], Tensor]) -> Callable:
     return add
 
 
-def output_patch(host: Any) -> Any:
+def output_patch(host: Host) -> Any:
     model = host.eps.clone()
     model.set_model_attn2_output_patch(lambda n, options: 0.8 * n)
     return model
@@ -148,21 +145,11 @@ def image_tokens(count: int) -> Callable[[Tensor], Tensor]:
     return lambda context: torch.cat([context, tokens.to(context).expand(len(context), -1, -1)], 1)
 
 
-def find(module: str, name: str) -> Any:
-    """Return a node of the host."""
-    full = f"comfy_extras.{module}"
-    found = getattr(importlib.import_module(full), name, None) if importlib.util.find_spec(full) else None
-    if found is None:
-        pytest.skip(f"ComfyUI {importlib.import_module('comfyui_version').__version__} has no {name}")
-    return found
-
-
 def node(module: str, name: str, **inputs: Any) -> Callable:
     """Patch with a node of the host."""
 
-    def add(host: Any) -> Any:
-        cls = find(module, name)
-        return (cls.execute if hasattr(cls, "execute") else getattr(cls(), cls.FUNCTION))(host.eps, **inputs)[0]
+    def add(host: Host) -> Any:
+        return run_node(find_node(module, name), model=host.eps, **inputs)
 
     return add
 
@@ -170,7 +157,7 @@ def node(module: str, name: str, **inputs: Any) -> Callable:
 def wrapped(kind: str) -> Callable:
     """Replace the attention from a wrapper, by the layer's name."""
 
-    def add(host: Any) -> Any:
+    def add(host: Host) -> Any:
         import comfy.ldm.modules.attention
         import comfy.patcher_extension
 
@@ -190,7 +177,7 @@ def wrapped(kind: str) -> Callable:
     return add
 
 
-def model_function(host: Any) -> Any:
+def model_function(host: Host) -> Any:
     model = host.eps.clone()
     model.set_model_unet_function_wrapper(
         lambda apply, params: 0.9 * apply(params["input"], params["timestep"], **params["c"])
@@ -269,7 +256,7 @@ every_patch = pytest.mark.parametrize("name", PATCHES)
 @every_patch
 @pytest.mark.parametrize("batch", [1, 3])
 def test_the_mask_is_where_the_model_looks_at_the_words(
-    host: Any, evaluations: list[Seen], name: str, batch: int
+    host: Host, evaluations: list[Seen], name: str, batch: int
 ) -> None:
     patch = PATCHES[name]
     model, latent = patch.add(host), host.latent(batch)
@@ -290,7 +277,7 @@ def test_the_mask_is_where_the_model_looks_at_the_words(
 
 
 @every_patch
-def test_the_prompts_estimates_keep_their_bits(host: Any, name: str) -> None:
+def test_the_prompts_estimates_keep_their_bits(host: Host, name: str) -> None:
     estimates = []
 
     def keep(args: dict[str, Any]) -> Tensor:
@@ -305,7 +292,7 @@ def test_the_prompts_estimates_keep_their_bits(host: Any, name: str) -> None:
     assert not torch.equal(*edited)
 
 
-def test_hooks_that_replace_the_attention_of_some_prompts_stay_in_charge(host: Any, evaluations: list[Seen]) -> None:
+def test_hooks_that_replace_the_attention_of_some_prompts_stay_in_charge(host: Host, evaluations: list[Seen]) -> None:
     import comfy.hooks
     import comfy.ldm.modules.attention
 
@@ -327,7 +314,7 @@ def test_hooks_that_replace_the_attention_of_some_prompts_stay_in_charge(host: A
 
 
 @pytest.fixture
-def attended(host: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+def attended(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The shapes of the queries, (B, places, channels), of which the attention was computed for a mask."""
     maps, log = host.pack.nodes.sampling.attention, []
     original = maps._attention_to
@@ -336,7 +323,7 @@ def attended(host: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]
 
 
 def test_the_attention_is_computed_for_the_concepts_that_ask_and_at_the_coarse_level_alone(
-    host: Any, attended: list[tuple[int, ...]]
+    host: Host, attended: list[tuple[int, ...]]
 ) -> None:
     steps = 3
     edit(
@@ -352,7 +339,7 @@ def test_the_attention_is_computed_for_the_concepts_that_ask_and_at_the_coarse_l
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5])
-def test_the_layers_are_patched_for_the_evaluation_alone(host: Any, threshold: float) -> None:
+def test_the_layers_are_patched_for_the_evaluation_alone(host: Host, threshold: float) -> None:
     import comfy.patcher_extension
 
     seen = []
@@ -372,7 +359,7 @@ def test_the_layers_are_patched_for_the_evaluation_alone(host: Any, threshold: f
 
 
 @pytest.mark.parametrize("name", ["IP-Adapter on every layer", "IP-Adapter on every block"])
-def test_a_replaced_attention_is_used_once_per_layer(host: Any, name: str) -> None:
+def test_a_replaced_attention_is_used_once_per_layer(host: Host, name: str) -> None:
     import comfy.patcher_extension
 
     calls = []
@@ -396,7 +383,7 @@ def test_a_replaced_attention_is_used_once_per_layer(host: Any, name: str) -> No
 # What cannot be seen is refused.
 
 
-def test_a_wrapper_that_evaluates_one_prompt_at_a_time_is_refused(host: Any) -> None:
+def test_a_wrapper_that_evaluates_one_prompt_at_a_time_is_refused(host: Host) -> None:
     model = host.eps.clone()
     model.set_model_unet_function_wrapper(a_call_per_prompt)
     assert edit(host, attentive(host, attention_threshold=0.0), model=model).isfinite().all()
@@ -406,7 +393,7 @@ def test_a_wrapper_that_evaluates_one_prompt_at_a_time_is_refused(host: Any) -> 
         edit(host, attentive(host), model=model)
 
 
-def test_a_patch_that_doubles_the_batch_is_refused(host: Any) -> None:
+def test_a_patch_that_doubles_the_batch_is_refused(host: Host) -> None:
     """Attention couple evaluates each region of the picture as a sample of its own."""
     model = host.eps.clone()
     model.set_model_attn2_patch(lambda n, k, v, options: tuple(x.repeat(2, 1, 1) for x in (n, k, v)))
@@ -417,13 +404,13 @@ def test_a_patch_that_doubles_the_batch_is_refused(host: Any) -> None:
         edit(host, attentive(host), model=model)
 
 
-def test_a_patch_that_shortens_the_text_is_refused(host: Any) -> None:
+def test_a_patch_that_shortens_the_text_is_refused(host: Host) -> None:
     model = context_patch(lambda context: context[:, :4])(host)
     with pytest.raises(ValueError, match=r"attention_threshold cannot act: no cross-attention to the words was seen"):
         edit(host, attentive(host), model=model)
 
 
-def test_a_wrapper_that_replaces_the_watched_blocks_themselves_is_refused(host: Any) -> None:
+def test_a_wrapper_that_replaces_the_watched_blocks_themselves_is_refused(host: Host) -> None:
     import comfy.ldm.modules.attention
     import comfy.patcher_extension
 
@@ -450,7 +437,7 @@ def test_a_wrapper_that_replaces_the_watched_blocks_themselves_is_refused(host: 
     ],
     ids=["area", "area in percent", "the bounds of a mask"],
 )
-def test_a_prompt_for_an_area_is_refused(host: Any, values: dict[str, Any]) -> None:
+def test_a_prompt_for_an_area_is_refused(host: Host, values: dict[str, Any]) -> None:
     refused = pytest.raises(ValueError, match=r"SEGASampler: concepts: concept 1 .*attention_threshold .* for an area")
     with refused:
         edit(host, attentive(host), negative=host.conditioning(NEGATIVE, **values))
@@ -458,7 +445,7 @@ def test_a_prompt_for_an_area_is_refused(host: Any, values: dict[str, Any]) -> N
     assert edit(host, attentive(host), positive=host.conditioning(POSITIVE, **values)).isfinite().all()
 
 
-def test_a_prompt_with_a_mask_is_looked_at_whole(host: Any, evaluations: list[Seen]) -> None:
+def test_a_prompt_with_a_mask_is_looked_at_whole(host: Host, evaluations: list[Seen]) -> None:
     mask = torch.zeros(1, 64, 64)
     mask[:, :, :32] = 1
     for negative in (
@@ -469,11 +456,8 @@ def test_a_prompt_with_a_mask_is_looked_at_whole(host: Any, evaluations: list[Se
     assert torch.equal(evaluations[0].attention[0], evaluations[1].attention[0])
 
 
-def model_without_text_attention(host: Any, kind: str) -> Any:
-    import comfy.latent_formats
+def model_without_text_attention(host: Host, kind: str) -> Any:
     import comfy.model_base
-    import comfy.model_patcher
-    import comfy.supported_models_base
 
     if kind == "UNetModel":
         return host.model(
@@ -482,34 +466,14 @@ def model_without_text_attention(host: Any, kind: str) -> Any:
             transformer_depth_middle=-1,
             transformer_depth_output=[0, 0, 0, 0],
         )
-    unets = {
-        "Flux": {
-            "image_model": "flux", "in_channels": 16, "out_channels": 16, "vec_in_dim": 32, "context_in_dim": 32,
-            "hidden_size": 32, "mlp_ratio": 2.0, "num_heads": 2, "depth": 1, "depth_single_blocks": 1,
-            "axes_dim": [4, 6, 6], "theta": 10000, "patch_size": 2, "qkv_bias": True, "guidance_embed": False,
-            "txt_ids_dims": [],
-        },
-        "WanModel": {
-            "image_model": "wan2.1", "model_type": "t2v", "dim": 48, "out_dim": 16, "num_heads": 4, "ffn_dim": 64,
-            "num_layers": 1, "patch_size": (1, 2, 2), "freq_dim": 32, "window_size": (-1, -1), "qk_norm": True,
-            "cross_attn_norm": True, "eps": 1e-6, "text_dim": 32, "in_dim": 16,
-        },
-    }  # fmt: skip
-    base = {"Flux": "Flux", "WanModel": "WAN21"}[kind]
-
-    class Config(comfy.supported_models_base.BASE):
-        unet_extra_config = {}  # noqa: RUF012
-        latent_format = {"Flux": comfy.latent_formats.Flux, "WanModel": comfy.latent_formats.Wan21}[kind]
-
-    config = Config(unets[kind])
-    config.sampling_settings = {"shift": 1.0}
-    config.set_inference_dtype(torch.float32, None)
-    model = getattr(comfy.model_base, base)(config)
-    return comfy.model_patcher.ModelPatcher(model, load_device=CPU, offload_device=CPU)
+    if kind == "WanModel":
+        return family_model("WAN21_T2V", WAN)
+    unet = {**FLUX, "guidance_embed": False}
+    return family_model("Flux", unet)
 
 
 @pytest.mark.parametrize("kind", ["UNetModel", "Flux", "WanModel"])
-def test_a_model_without_cross_attention_to_text_is_refused(host: Any, kind: str) -> None:
+def test_a_model_without_cross_attention_to_text_is_refused(host: Host, kind: str) -> None:
     model = model_without_text_attention(host, kind)
     spatial = (1, 8, 8) if kind == "WanModel" else (8, 8)
     latent = {"samples": torch.zeros(1, 4 if kind == "UNetModel" else 16, *spatial)}
@@ -522,7 +486,7 @@ def test_a_model_without_cross_attention_to_text_is_refused(host: Any, kind: str
 
 @pytest.mark.parametrize(("name", "warmup"), [("EasyCacheNode", 0), ("EasyCacheNode", 3), ("LazyCacheNode", 0)])
 def test_where_a_cache_leaves_out_the_network_the_last_mask_stays(
-    host: Any, evaluations: list[Seen], attended: list[Any], name: str, warmup: int
+    host: Host, evaluations: list[Seen], attended: list[Any], name: str, warmup: int
 ) -> None:
     steps = 8
     cache = node("nodes_easycache", name, reuse_threshold=1.0, start_percent=0.0, end_percent=1.0, verbose=False)
@@ -537,20 +501,10 @@ def test_where_a_cache_leaves_out_the_network_the_last_mask_stays(
         assert 0.2 < float((evaluation.guidance != 0).float().mean()) < 0.8
 
 
-def controlnet(host: Any) -> Any:
-    import comfy.cldm.cldm
-    import comfy.controlnet
-
-    config = host.model(host.eps.model.model_type).model.model_config.unet_config
-    network = comfy.cldm.cldm.ControlNet(hint_channels=3, **config)
-    host.fill(network, 3)
-    return comfy.controlnet.ControlNet(network.eval(), load_device=CPU)
-
-
-def test_a_controlnets_own_attention_is_not_looked_at(host: Any, evaluations: list[Seen], attended: Any) -> None:
+def test_a_controlnets_own_attention_is_not_looked_at(host: Host, evaluations: list[Seen], attended: Any) -> None:
     hint = torch.rand((1, 64, 64, 3), generator=torch.Generator().manual_seed(3))
     apply = host.nodes.ControlNetApplyAdvanced().apply_controlnet
-    control = controlnet(host)
+    control = controlnet(3)
     positive, negative = apply(host.conditioning(POSITIVE), host.conditioning(NEGATIVE), control, hint, 1.0, 0.0, 1.0)
     for threshold in (0.0, 0.5):
         edit(host, attentive(host, attention_threshold=threshold), positive=positive, negative=negative)
@@ -562,7 +516,7 @@ def test_a_controlnets_own_attention_is_not_looked_at(host: Any, evaluations: li
 
 
 def test_one_prompt_at_a_time_gives_the_same_mask(
-    host: Any, evaluations: list[Seen], request: pytest.FixtureRequest
+    host: Host, evaluations: list[Seen], request: pytest.FixtureRequest
 ) -> None:
     concepts = [attentive(host, 10), host.concept(11), attentive(host, 12, words=(4, 5))]
     edit(host, *concepts, latent=host.latent(2))
@@ -574,10 +528,10 @@ def test_one_prompt_at_a_time_gives_the_same_mask(
         torch.testing.assert_close(attention, alone.attention[concept], rtol=1e-5, atol=1e-7)
 
 
-def test_two_devices_give_the_same_mask(host: Any, evaluations: list[Seen], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_devices_give_the_same_mask(host: Host, evaluations: list[Seen], monkeypatch: pytest.MonkeyPatch) -> None:
     import comfy.model_management
 
-    split = find("nodes_multigpu", "MultiGPUCFGSplitNode")
+    split = find_node("nodes_multigpu", "MultiGPUCFGSplitNode")
     concepts = [attentive(host, 10), attentive(host, 11), attentive(host, 12)]
     edit(host, *concepts)
     # To the host these are two devices; to torch they are one.
@@ -598,7 +552,7 @@ def test_two_devices_give_the_same_mask(host: Any, evaluations: list[Seen], monk
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_small_number_formats_look_at_the_same_places(host: Any, evaluations: list[Seen], dtype: torch.dtype) -> None:
+def test_small_number_formats_look_at_the_same_places(host: Host, evaluations: list[Seen], dtype: torch.dtype) -> None:
     import comfy.model_base
 
     edit(host, attentive(host))
@@ -612,7 +566,7 @@ def test_small_number_formats_look_at_the_same_places(host: Any, evaluations: li
 
 @pytest.mark.parametrize("size", [(7, 9), (33, 17), (1, 8), (2, 1), (1, 1)], ids=str)
 @pytest.mark.parametrize("batch", [1, 3])
-def test_latents_of_any_size(host: Any, evaluations: list[Seen], size: tuple[int, int], batch: int) -> None:
+def test_latents_of_any_size(host: Host, evaluations: list[Seen], size: tuple[int, int], batch: int) -> None:
     latent = {"samples": torch.zeros(batch, 4, *size)}
     edit(host, attentive(host), latent=latent)
     coarse = tuple(-(-side // 2) for side in size)
@@ -623,7 +577,7 @@ def test_latents_of_any_size(host: Any, evaluations: list[Seen], size: tuple[int
     assert evaluations[0].guidance.isfinite().all()
 
 
-def test_an_images_mask_does_not_depend_on_the_others(host: Any, evaluations: list[Seen]) -> None:
+def test_an_images_mask_does_not_depend_on_the_others(host: Host, evaluations: list[Seen]) -> None:
     latents = torch.randn((3, 4, 8, 8), generator=torch.Generator().manual_seed(5))
     others = torch.cat([latents[:1], 100 * latents[1:]])
     for samples in (latents, others):
@@ -635,7 +589,7 @@ def test_an_images_mask_does_not_depend_on_the_others(host: Any, evaluations: li
 
 
 @pytest.mark.parametrize("lengths", [(77, 77, 154), (154, 77, 77), (77, 231, 154), (6, 4, 3)], ids=str)
-def test_texts_of_different_lengths(host: Any, evaluations: list[Seen], lengths: tuple[int, ...]) -> None:
+def test_texts_of_different_lengths(host: Host, evaluations: list[Seen], lengths: tuple[int, ...]) -> None:
     """The host repeats the embeddings of a call to a common length."""
     *prompts, concept = (
         [[torch.randn((1, length, 32), generator=torch.Generator().manual_seed(seed)), {}]]
@@ -650,13 +604,13 @@ def test_texts_of_different_lengths(host: Any, evaluations: list[Seen], lengths:
     torch.testing.assert_close(evaluations[0].attention[0], by_hand, rtol=1e-4, atol=1e-6)
 
 
-def test_a_concept_from_conditioning_looks_at_all_places_but_the_first(host: Any, evaluations: list[Seen]) -> None:
+def test_a_concept_from_conditioning_looks_at_all_places_but_the_first(host: Host, evaluations: list[Seen]) -> None:
     edit(host, attentive(host, words=None))
     by_hand = as_negative(host, host.eps).at(1, tuple(range(1, 77)))
     torch.testing.assert_close(evaluations[0].attention[0], by_hand, rtol=1e-4, atol=1e-6)
 
 
-def test_combined_texts_are_looked_at_together(host: Any, evaluations: list[Seen]) -> None:
+def test_combined_texts_are_looked_at_together(host: Host, evaluations: list[Seen]) -> None:
     texts = [host.conditioning(seed) for seed in (CONCEPT, CONCEPT + 1)]
     concept = replace(attentive(host, words=None), conditioning=texts[0] + texts[1])
     edit(host, concept)
@@ -664,7 +618,7 @@ def test_combined_texts_are_looked_at_together(host: Any, evaluations: list[Seen
     torch.testing.assert_close(evaluations[0].attention[0], sum(by_hand) / 2, rtol=1e-4, atol=1e-6)
 
 
-def test_each_concept_has_its_own_mask(host: Any, evaluations: list[Seen]) -> None:
+def test_each_concept_has_its_own_mask(host: Host, evaluations: list[Seen]) -> None:
     concepts = [
         attentive(host, 10),
         attentive(host, 11, words=(5,), attention_threshold=0.8),
@@ -682,7 +636,7 @@ def test_each_concept_has_its_own_mask(host: Any, evaluations: list[Seen]) -> No
     assert (together.guidance - total).norm() < 1e-4 * total.norm()
 
 
-def test_direction_and_scale_do_not_move_the_mask(host: Any, evaluations: list[Seen]) -> None:
+def test_direction_and_scale_do_not_move_the_mask(host: Host, evaluations: list[Seen]) -> None:
     for changes in ({}, {"direction": "remove"}, {"guidance_scale": 0.5}):
         edit(host, attentive(host, **changes))
     first, *others = (evaluation.guidance != 0 for evaluation in evaluations)
@@ -690,7 +644,7 @@ def test_direction_and_scale_do_not_move_the_mask(host: Any, evaluations: list[S
 
 
 @pytest.mark.parametrize("over", ["channel", "space"])
-def test_the_mask_takes_away_from_what_the_threshold_keeps(host: Any, evaluations: list[Seen], over: str) -> None:
+def test_the_mask_takes_away_from_what_the_threshold_keeps(host: Host, evaluations: list[Seen], over: str) -> None:
     for threshold in (0.0, 0.5):
         edit(host, attentive(host, threshold=0.7, threshold_over=over, attention_threshold=threshold))
     without, both = (evaluation.guidance for evaluation in evaluations)
@@ -699,24 +653,12 @@ def test_the_mask_takes_away_from_what_the_threshold_keeps(host: Any, evaluation
 
 
 @pytest.mark.parametrize("kind", ["sdxl", "v prediction"])
-def test_other_unets(host: Any, evaluations: list[Seen], kind: str) -> None:
+def test_other_unets(host: Host, evaluations: list[Seen], kind: str) -> None:
     """SDXL's with pooled outputs and deeper layers; SD2's with heads of a fixed size and linear projections."""
     import comfy.model_base
-    import comfy.model_patcher
 
     if kind == "sdxl":
-        changes = {"adm_in_channels": 32 + 6 * 256, "num_classes": "sequential"}
-        changes |= {
-            "transformer_depth": [0, 2],
-            "transformer_depth_output": [0, 0, 2, 2],
-            "transformer_depth_middle": 2,
-        }
-        config = host.model(comfy.model_base.ModelType.EPS, **changes).model.model_config
-        config.unet_config |= {key: changes[key] for key in ("transformer_depth", "transformer_depth_output")}
-        config.unet_config = copy.deepcopy(config.unet_config)
-        base = comfy.model_base.SDXL(config, comfy.model_base.ModelType.EPS)
-        host.fill(base.diffusion_model, 1)
-        model = comfy.model_patcher.ModelPatcher(base.eval(), load_device=CPU, offload_device=CPU)
+        model = sdxl_model(transformer_depth=[0, 2], transformer_depth_output=[0, 0, 2, 2], transformer_depth_middle=2)
     else:
         changes = {"num_heads": -1, "num_head_channels": 16, "use_linear_in_transformer": True}
         model = host.model(comfy.model_base.ModelType.V_PREDICTION, **changes)
@@ -757,7 +699,7 @@ REFINER = {
     ids=["SD1.5", "SDXL", "SDXL refiner"],
 )
 def test_a_quarter_of_the_size_is_looked_at_in_real_unets(
-    host: Any, config: dict[str, Any], inputs: tuple[int, ...], outputs: tuple[int, ...], depth: int
+    host: Host, config: dict[str, Any], inputs: tuple[int, ...], outputs: tuple[int, ...], depth: int
 ) -> None:
     """For a picture of 512 pixels, the 16 by 16 layers of SD1.5 that LEDITS++ looks at."""
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
@@ -769,14 +711,14 @@ def test_a_quarter_of_the_size_is_looked_at_in_real_unets(
 
 
 @pytest.mark.parametrize("baseline", ["negative", "positive"])
-def test_the_words_are_looked_at_against_either_baseline(host: Any, evaluations: list[Seen], baseline: str) -> None:
+def test_the_words_are_looked_at_against_either_baseline(host: Host, evaluations: list[Seen], baseline: str) -> None:
     edit(host, attentive(host), baseline=baseline)
     by_hand = as_negative(host, host.eps).at(1)
     torch.testing.assert_close(evaluations[0].attention[0], by_hand, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["CFGGuider", "BasicGuider", "DualCFGGuider", "PerpNegGuider"])
-def test_every_guider(host: Any, evaluations: list[Seen], name: str) -> None:
+def test_every_guider(host: Host, evaluations: list[Seen], name: str) -> None:
     from comfy_extras import nodes_perpneg
 
     first, second, third = (host.conditioning(seed) for seed in (POSITIVE, NEGATIVE, 4))
@@ -802,7 +744,7 @@ def test_every_guider(host: Any, evaluations: list[Seen], name: str) -> None:
     torch.testing.assert_close(with_mask.attention[0], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_prompt_that_begins_late_leaves_nothing_to_look_at_before(host: Any, evaluations: list[Seen]) -> None:
+def test_a_prompt_that_begins_late_leaves_nothing_to_look_at_before(host: Host, evaluations: list[Seen]) -> None:
     late = host.conditioning(NEGATIVE, start_percent=0.4, end_percent=1.0)
     edit(host, attentive(host), negative=late, steps=4)
     assert [evaluation.guidance is not None for evaluation in evaluations] == [False, False, True, True]
@@ -810,7 +752,7 @@ def test_a_prompt_that_begins_late_leaves_nothing_to_look_at_before(host: Any, e
     assert 0.2 < float(places) < 0.8
 
 
-def test_sega_on_top_of_sega(host: Any, evaluations: list[Seen]) -> None:
+def test_sega_on_top_of_sega(host: Host, evaluations: list[Seen]) -> None:
     once = host.patched(attentive(host, 11))
     edit(host, attentive(host), model=once)
     attention = [evaluation.attention[0] for evaluation in evaluations]
@@ -823,7 +765,7 @@ def test_sega_on_top_of_sega(host: Any, evaluations: list[Seen]) -> None:
         assert min((got - expected).norm() / expected.norm() for expected in alone) < 1e-4
 
 
-def test_an_error_leaves_nothing_behind(host: Any) -> None:
+def test_an_error_leaves_nothing_behind(host: Host) -> None:
     import comfy.model_management
 
     concept = attentive(host)
@@ -844,7 +786,7 @@ def test_an_error_leaves_nothing_behind(host: Any) -> None:
 
 
 def test_a_concept_that_is_the_baseline_adds_nothing(
-    host: Any, evaluations: list[Seen], one_pass_at_a_time: None
+    host: Host, evaluations: list[Seen], one_pass_at_a_time: None
 ) -> None:
     same = edit(host, attentive(host, NEGATIVE), steps=4)
     assert not any(evaluation.guidance.any() for evaluation in evaluations)
@@ -855,18 +797,10 @@ def test_a_concept_that_is_the_baseline_adds_nothing(
 
 
 @pytest.fixture(scope="module")
-def clip(host: Any, repo: Path, package_loader: Callable, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def clip(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The demo's CLIP with random weights; the embedding `both` stands for two of its words."""
-    import comfy.sd
-    import comfy.supported_models_base
-
     folder = tmp_path_factory.mktemp("embeddings")
-    package_loader("sega_demo", repo / "demo")
-    from sega_demo import model
-
-    target = comfy.supported_models_base.ClipTarget(model.FaceSD1Tokenizer, model.FaceSD1Clip)
-    clip = comfy.sd.CLIP(target, embedding_directory=[str(folder)])
-    host.fill(clip.cond_stage_model, 4)
+    clip = demo_clip([str(folder)])
     table = clip.cond_stage_model.clip_l.transformer.get_input_embeddings().weight
     save_file({"clip_l": table[2:4].detach().clone()}, folder / "both.safetensors")
     return clip
@@ -886,7 +820,7 @@ def clip(host: Any, repo: Path, package_loader: Callable, tmp_path_factory: pyte
         ("hat " * 50, [*range(1, 23), *range(25, 47), *range(49, 55)]),
     ],
 )
-def test_the_places_are_those_of_the_texts_words(host: Any, clip: Any, text: str, places: list[int]) -> None:
+def test_the_places_are_those_of_the_texts_words(host: Host, clip: Any, text: str, places: list[int]) -> None:
     """Known by what a place's token is: neither the start, nor the end, nor the padding that repeats it."""
     tokens = [token for chunk in clip.tokenize(text)["l"] for token, _ in chunk]
     by_token = [place for place, token in enumerate(tokens) if not isinstance(token, int) or token > 1]
@@ -899,7 +833,7 @@ def test_the_places_are_those_of_the_texts_words(host: Any, clip: Any, text: str
 
 @pytest.mark.parametrize("text", ["red hat", "glasses, (sunglasses:1.3)", "ünïcode 😀", "word " * 80])
 @pytest.mark.parametrize("kind", ["SD1.x", "SD2.x", "SDXL"])
-def test_the_places_are_those_of_the_real_tokenizers_words(host: Any, kind: str, text: str) -> None:
+def test_the_places_are_those_of_the_real_tokenizers_words(host: Host, kind: str, text: str) -> None:
     import comfy.sd1_clip
     import comfy.sdxl_clip
     import comfy.text_encoders.sd2_clip
@@ -925,20 +859,20 @@ def test_the_places_are_those_of_the_real_tokenizers_words(host: Any, kind: str,
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\n"])
-def test_a_text_without_words_is_refused(host: Any, clip: Any, text: str) -> None:
+def test_a_text_without_words_is_refused(host: Host, clip: Any, text: str) -> None:
     with pytest.raises(ValueError, match=r"SEGAConcept: attention_threshold needs words in text, got "):
         host.pack.nodes.SEGAConcept.execute(clip, text, attention_threshold=0.5)
     assert host.pack.nodes.SEGAConcept.execute(clip, text, attention_threshold=0.0)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0, float("nan"), True, "0.5"])
-def test_a_threshold_out_of_range_is_refused(host: Any, value: Any) -> None:
+def test_a_threshold_out_of_range_is_refused(host: Host, value: Any) -> None:
     message = rf"SEGAConceptFromConditioning: attention_threshold must be in \[0, 1\), got {value!r}"
     with pytest.raises(ValueError, match=message):
         host.concept(attention_threshold=value)
 
 
-def test_an_embedding_is_looked_at_as_the_words_it_stands_for(host: Any, clip: Any, evaluations: list[Seen]) -> None:
+def test_an_embedding_is_looked_at_as_the_words_it_stands_for(host: Host, clip: Any, evaluations: list[Seen]) -> None:
     import comfy.model_base
 
     model = host.model(comfy.model_base.ModelType.EPS, context_dim=96)
@@ -959,10 +893,10 @@ def test_an_embedding_is_looked_at_as_the_words_it_stands_for(host: Any, clip: A
 
 @pytest.mark.parametrize(("text", "rows"), [("hat", (1, 4)), ("glasses", (2, 5)), ("beard", (4, 7))])
 def test_a_trained_model_looks_where_the_word_is_drawn(
-    host: Any, repo: Path, package_loader: Callable, evaluations: list[Seen], text: str, rows: tuple[int, int]
+    host: Host, evaluations: list[Seen], text: str, rows: tuple[int, int]
 ) -> None:
     """Its coarse level has 8 by 8 places; these rows hold the attribute in every drawn face."""
-    package_loader("comfyui_sega_demo", repo / "demo")
+    load_package("comfyui_sega_demo", REPO / "demo")
     from comfyui_sega_demo import model
 
     unet, clip, _ = model.load()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+
+from support.host import Host, Passes
+from support.models import SDXL_SIZES, UNET, model_of, tiny_config
 
 REFUSED = "Refused with a clear error"
 UNUSUAL = "Unusual inputs"
@@ -20,38 +22,28 @@ def mentions(*parts: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def before(host: Any) -> torch.Tensor:
+def before(host: Host) -> torch.Tensor:
     with torch.inference_mode():
         return host.sega(host.concept(), seed=5, steps=2)
 
 
 @pytest.fixture(autouse=True)
-def nothing_stays(host: Any, before: torch.Tensor) -> Iterator[None]:
+def nothing_stays(host: Host, before: torch.Tensor) -> Iterator[None]:
     """A run after each of these tests is as one before them."""
     yield
     assert torch.equal(host.sega(host.concept(), seed=5, steps=2), before)
 
 
-def make_model(host: Any, kind: str) -> Any:
+def make_model(kind: str) -> Any:
     """Return a MODEL of one of the host's unusual families, with random weights."""
-    import comfy.latent_formats
     import comfy.model_base
-    import comfy.model_patcher
-    import comfy.supported_models_base
-
-    class Config(comfy.supported_models_base.BASE):
-        unet_extra_config = {} if kind == "cascade" else {"num_heads": 4, "num_head_channels": -1}
-        latent_format = comfy.latent_formats.SC_B if kind == "cascade" else comfy.latent_formats.SD15
-
-        def inpaint_model(self) -> bool:
-            return False
 
     class TextIgnored(comfy.model_base.BaseModel):
         def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
             return super().extra_conds(**{key: value for key, value in kwargs.items() if key != "cross_attn"})
 
     changes: dict[str, Any] = {
-        "sdxl": {"adm_in_channels": 32 + 6 * 256, "num_classes": "sequential"},
+        "sdxl": SDXL_SIZES,
         "lotus": {"adm_in_channels": 4, "num_classes": "sequential"},
         "video": {
             "in_channels": 8,
@@ -67,9 +59,9 @@ def make_model(host: Any, kind: str) -> Any:
     }.get(kind, {})
     if kind == "text ignored":
         changes |= {"transformer_depth_middle": -1, "transformer_depth_output": [0, 0, 0, 0]}
-    unet_config = copy.deepcopy(host.eps.model.model_config.unet_config) | changes
+    config = tiny_config({**UNET, **changes})
     if kind == "cascade":
-        unet_config = {
+        unet = {
             "c_cond": 32,
             "c_hidden": [32, 64],
             "nhead": [-1, 4],
@@ -78,9 +70,9 @@ def make_model(host: Any, kind: str) -> Any:
             "level_config": ["CT", "CTA"],
             "c_clip": 32,
         }
-    config = Config(unet_config)
-    config.sampling_settings = {"sigma_max": 700.0, "sigma_min": 0.002} if kind == "video" else {}
-    config.set_inference_dtype(torch.float32, None)
+        config = tiny_config(unet, "SC_B")
+    if kind == "video":
+        config.sampling_settings = {"sigma_max": 700.0, "sigma_min": 0.002}
     model = {
         "sdxl": comfy.model_base.SDXL,
         "lotus": comfy.model_base.Lotus,
@@ -88,17 +80,14 @@ def make_model(host: Any, kind: str) -> Any:
         "cascade": comfy.model_base.StableCascade_B,
         "text ignored": TextIgnored,
     }[kind](config)
-    host.fill(model.diffusion_model, 1)
-    model.eval()
-    device = torch.device("cpu")
-    return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=device)
+    return model_of(model)
 
 
 def embedding(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(3000 + seed))
 
 
-def concept(host: Any, tensor: torch.Tensor | None = None, **values: Any) -> Any:
+def concept(host: Host, tensor: torch.Tensor | None = None, **values: Any) -> Any:
     """Return a concept of any embedding, with whatever else stands in its conditioning; it edits everywhere."""
     settings = {"direction": "add", "guidance_scale": 5.0, "threshold": 0.0, "warmup_steps": 0}
     settings |= {key: values.pop(key) for key in ("threshold", "warmup_steps", "guidance_scale") if key in values}
@@ -107,11 +96,11 @@ def concept(host: Any, tensor: torch.Tensor | None = None, **values: Any) -> Any
     return node.execute([[tensor, values]], **settings, cooldown_steps=0, weight=1.0)[0]
 
 
-def prompts(host: Any, **values: Any) -> dict[str, Any]:
+def prompts(host: Host, **values: Any) -> dict[str, Any]:
     return {"positive": host.conditioning(1, **values), "negative": host.conditioning(2, **values)}
 
 
-def pooled_prompts(host: Any) -> dict[str, Any]:
+def pooled_prompts(host: Host) -> dict[str, Any]:
     prior = torch.zeros(1, 16, 4, 4)
     return prompts(host, pooled_output=embedding(1, 32, seed=1), stable_cascade_prior=prior)
 
@@ -131,9 +120,9 @@ def pooled_prompts(host: Any) -> dict[str, Any]:
     ids=["width", "no batch axis", "no tokens", "no rows", "no embedding", "nan", "inf"],
 )
 def test_an_embedding_that_does_not_fit_is_named(
-    host: Any, count_passes: Callable, tensor: torch.Tensor | None, words: tuple[Any, ...]
+    host: Host, tensor: torch.Tensor | None, words: tuple[Any, ...]
 ) -> None:
-    passes = count_passes(host.eps)
+    passes = Passes(host.eps)
     other = concept(host, tensor)
     with pytest.raises(ValueError, match=mentions("SEGASampler: concepts: concept 2", *words)):
         host.sega(host.concept(), other, model=passes.model)
@@ -145,9 +134,9 @@ def test_an_embedding_that_does_not_fit_is_named(
 @pytest.mark.compat(REFUSED, "a concept encoded for another model, empty or not finite")
 @pytest.mark.parametrize(("pooled", "words"), [(None, ()), (48, (48, 32))], ids=["none", "width"])
 @pytest.mark.parametrize("kind", ["sdxl", "cascade"])
-def test_a_pooled_output_that_does_not_fit_is_named(host: Any, kind: str, pooled: int | None, words: tuple) -> None:
+def test_a_pooled_output_that_does_not_fit_is_named(host: Host, kind: str, pooled: int | None, words: tuple) -> None:
     values = {} if pooled is None else {"pooled_output": embedding(1, pooled)}
-    other, model = concept(host, embedding(1, 77, 32), **values), make_model(host, kind)
+    other, model = concept(host, embedding(1, 77, 32), **values), make_model(kind)
     given = pooled_prompts(host)
     fitting = concept(host, embedding(1, 77, 32), pooled_output=embedding(1, 32))
     assert host.sega(fitting, model=model, **given).isfinite().all()
@@ -155,7 +144,7 @@ def test_a_pooled_output_that_does_not_fit_is_named(host: Any, kind: str, pooled
         host.sega(other, model=model, **given)
 
 
-def make_guider(host: Any, model: Any, names: tuple[str, ...], bypass: bool = False) -> Any:
+def make_guider(host: Host, model: Any, names: tuple[str, ...], bypass: bool = False) -> Any:
     """Return a guider as other packs make them: prompts of its own names, or its own way to predict."""
     import comfy.samplers
 
@@ -184,7 +173,7 @@ def make_guider(host: Any, model: Any, names: tuple[str, ...], bypass: bool = Fa
     ],
 )
 def test_a_guider_without_the_baseline_is_refused(
-    host: Any, names: tuple[str, ...], baseline: str, words: tuple[str, ...]
+    host: Host, names: tuple[str, ...], baseline: str, words: tuple[str, ...]
 ) -> None:
     assert host.guide(make_guider(host, host.eps, names)).isfinite().all()
     guider = make_guider(host, host.patched(host.concept(), baseline=baseline), names)
@@ -194,13 +183,13 @@ def test_a_guider_without_the_baseline_is_refused(
 
 
 @pytest.mark.compat(REFUSED, "a baseline that the guider has no prompt for")
-def test_prompts_that_are_empty_lists_are_refused(host: Any) -> None:
+def test_prompts_that_are_empty_lists_are_refused(host: Host) -> None:
     with pytest.raises(ValueError, match=mentions("SEGASampler: baseline 'auto'", "prompt")):
         host.sega(host.concept(), positive=[], negative=[])
 
 
 @pytest.mark.compat(REFUSED, "a guider or sampler that predicts in a way of its own")
-def test_a_guider_with_predictions_of_its_own_is_refused(host: Any) -> None:
+def test_a_guider_with_predictions_of_its_own_is_refused(host: Host) -> None:
     assert host.guide(make_guider(host, host.eps, ("positive", "negative"), bypass=True)).isfinite().all()
     guider = make_guider(host, host.patched(host.concept()), ("positive", "negative"), bypass=True)
     with pytest.raises(ValueError, match=mentions("SEGAModelPatch: concepts", "Bypass", "CFGGuider or KSampler")):
@@ -208,7 +197,7 @@ def test_a_guider_with_predictions_of_its_own_is_refused(host: Any) -> None:
 
 
 def custom(
-    host: Any, *concepts: Any, sampler: Any = None, sigmas: list[float] | None = None, **settings: Any
+    host: Host, *concepts: Any, sampler: Any = None, sigmas: list[float] | None = None, **settings: Any
 ) -> torch.Tensor:
     """Sample with SamplerCustomAdvanced over any sigmas with any sampler."""
     model = host.patched(*concepts, **settings)
@@ -220,7 +209,7 @@ def custom(
 
 
 @pytest.mark.compat(REFUSED, "a guider or sampler that predicts in a way of its own")
-def test_a_sampler_with_predictions_of_its_own_is_refused(host: Any) -> None:
+def test_a_sampler_with_predictions_of_its_own_is_refused(host: Host) -> None:
     def sample(wrap: Any, x: Any, sigmas: Any, extra_args: dict[str, Any], **kwargs: Any) -> Any:
         guider, options = wrap.inner_model, extra_args["model_options"]
         conds = guider.conds["negative"], guider.conds["positive"]
@@ -234,8 +223,8 @@ def test_a_sampler_with_predictions_of_its_own_is_refused(host: Any) -> None:
 
 @pytest.mark.compat(REFUSED, "a model that takes no text")
 @pytest.mark.parametrize("kind", ["text ignored", "cascade"])
-def test_a_model_that_takes_no_text_is_refused(host: Any, kind: str) -> None:
-    model, given = make_model(host, kind), pooled_prompts(host)
+def test_a_model_that_takes_no_text_is_refused(host: Host, kind: str) -> None:
+    model, given = make_model(kind), pooled_prompts(host)
     chosen = concept(host, embedding(1, 77, 32), pooled_output=given["negative"][0][1]["pooled_output"])
     assert host.sega(model=model, **given).isfinite().all()
     with pytest.raises(ValueError, match=mentions("SEGASampler: concepts: concept 1", "takes no text")):
@@ -243,20 +232,20 @@ def test_a_model_that_takes_no_text_is_refused(host: Any, kind: str) -> None:
 
 
 @pytest.mark.compat(REFUSED, "a model that takes no text")
-def test_a_model_that_takes_no_text_is_refused_when_the_first_concept_acts(host: Any) -> None:
-    model, given = make_model(host, "text ignored"), pooled_prompts(host)
+def test_a_model_that_takes_no_text_is_refused_when_the_first_concept_acts(host: Host) -> None:
+    model, given = make_model("text ignored"), pooled_prompts(host)
     chosen = concept(host, embedding(1, 77, 32), warmup_steps=1)
     with pytest.raises(ValueError, match=mentions("SEGASampler: concepts: concept 1", "takes no text")):
         host.sega(chosen, model=model, **given, momentum_scale=0.0)
 
 
-def test_a_text_that_differs_in_what_the_model_does_not_read_is_not_refused(host: Any) -> None:
+def test_a_text_that_differs_in_what_the_model_does_not_read_is_not_refused(host: Host) -> None:
     given = pooled_prompts(host)
     same = concept(host, given["negative"][0][0], pooled_output=embedding(1, 32, seed=9))
     assert host.sega(same, **given).isfinite().all()
 
 
-def test_flux_does_without_a_pooled_output_but_not_with_another_models(host: Any) -> None:
+def test_flux_does_without_a_pooled_output_but_not_with_another_models(host: Host) -> None:
     import comfy.model_base
 
     model = object.__new__(comfy.model_base.Flux)
@@ -283,10 +272,8 @@ def test_flux_does_without_a_pooled_output_but_not_with_another_models(host: Any
     ],
     ids=["channels", "video", "empty video", "sound", "empty sound", "no image", "nan", "inf"],
 )
-def test_a_latent_image_that_does_not_fit_is_named(
-    host: Any, count_passes: Callable, samples: torch.Tensor, words: tuple[Any, ...]
-) -> None:
-    passes = count_passes(host.eps)
+def test_a_latent_image_that_does_not_fit_is_named(host: Host, samples: torch.Tensor, words: tuple[Any, ...]) -> None:
+    passes = Passes(host.eps)
     with pytest.raises(ValueError, match=mentions("SEGASampler: latent_image", *words)):
         host.sega(host.concept(), model=passes.model, latent={"samples": samples})
     assert not passes.labels
@@ -294,7 +281,7 @@ def test_a_latent_image_that_does_not_fit_is_named(
 
 @pytest.mark.compat(REFUSED, "settings that are no number or out of range")
 @pytest.mark.parametrize("name", ["cfg", "denoise"])
-def test_the_sampler_refuses_what_is_no_number(host: Any, name: str) -> None:
+def test_the_sampler_refuses_what_is_no_number(host: Host, name: str) -> None:
     # The host's own check of a prompt's inputs lets NaN pass: it is neither below the minimum nor above the maximum.
     with pytest.raises(ValueError, match=mentions(f"SEGASampler: {name}", "nan")):
         host.sega(host.concept(), **{name: math.nan})
@@ -303,7 +290,7 @@ def test_the_sampler_refuses_what_is_no_number(host: Any, name: str) -> None:
 @pytest.mark.compat(REFUSED, "settings that are no number or out of range")
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
 @pytest.mark.parametrize("name", ["guidance_scale", "threshold", "weight"])
-def test_a_concept_refuses_what_is_no_number(host: Any, name: str, value: float) -> None:
+def test_a_concept_refuses_what_is_no_number(host: Host, name: str, value: float) -> None:
     with pytest.raises(ValueError, match=mentions("SEGAConceptFromConditioning:", name, value)):
         host.concept(**{name: value})
 
@@ -313,7 +300,7 @@ def test_a_concept_refuses_what_is_no_number(host: Any, name: str, value: float)
     [({"mask": torch.ones(2, 64, 64)}, 3), ({"area": (4, 4, 100, 100), "strength": 1.0}, 1)],
     ids=["two masks for three images", "area outside the image"],
 )
-def test_what_the_host_refuses_by_itself_stays_refused(host: Any, values: dict[str, Any], images: int) -> None:
+def test_what_the_host_refuses_by_itself_stays_refused(host: Host, values: dict[str, Any], images: int) -> None:
     given = prompts(host, **values)
     with pytest.raises(RuntimeError) as plain:
         host.sample(latent=host.latent(images), **given)
@@ -321,7 +308,7 @@ def test_what_the_host_refuses_by_itself_stays_refused(host: Any, values: dict[s
         host.sega(host.concept(), latent=host.latent(images), **given)
 
 
-def predicted(host: Any, model: Any, text: Any, latent: dict[str, Any]) -> torch.Tensor:
+def predicted(host: Host, model: Any, text: Any, latent: dict[str, Any]) -> torch.Tensor:
     """Return what the model makes of one text alone in a single step."""
     return host.sample(model, positive=text, negative=text, cfg=1.0, steps=1, latent=latent)
 
@@ -333,8 +320,8 @@ def predicted(host: Any, model: Any, text: Any, latent: dict[str, Any]) -> torch
         pytest.param("video", marks=pytest.mark.compat(UNUSUAL, "image to video with a text (SVD)")),
     ],
 )
-def test_models_that_start_from_an_image_are_edited_by_the_concept(host: Any, kind: str) -> None:
-    model, latent = make_model(host, kind), host.latent(3, fill=0.5)
+def test_models_that_start_from_an_image_are_edited_by_the_concept(host: Host, kind: str) -> None:
+    model, latent = make_model(kind), host.latent(3, fill=0.5)
     other = host.conditioning(10)
     chosen = concept(host, other[0][0], guidance_scale=2.0)
     edited = host.sega(chosen, model=model, latent=latent, steps=1)
@@ -347,7 +334,7 @@ def test_models_that_start_from_an_image_are_edited_by_the_concept(host: Any, ki
 
 @pytest.mark.compat(UNUSUAL, "cfg 0 and cfg below 1")
 @pytest.mark.parametrize("cfg", [0.0, 0.5])
-def test_an_edit_does_not_depend_on_cfg(host: Any, cfg: float) -> None:
+def test_an_edit_does_not_depend_on_cfg(host: Host, cfg: float) -> None:
     chosen = concept(host, embedding(1, 77, 32))
     edits = [host.sega(chosen, cfg=at, steps=1) - host.sega(cfg=at, steps=1) for at in (cfg, 4.0)]
     assert edits[0].norm() > 1e-3 * host.sega(cfg=cfg, steps=1).norm()
@@ -357,14 +344,14 @@ def test_an_edit_does_not_depend_on_cfg(host: Any, cfg: float) -> None:
 
 @pytest.mark.compat(UNUSUAL, "no steps, denoise 0, schedules that are empty or stand still")
 @pytest.mark.parametrize("nothing", [{"steps": 0}, {"denoise": 0.0}], ids=str)
-def test_nothing_to_sample_returns_the_latent_image(host: Any, nothing: dict[str, Any]) -> None:
+def test_nothing_to_sample_returns_the_latent_image(host: Host, nothing: dict[str, Any]) -> None:
     latent = host.latent(2, fill=0.3)
     assert torch.equal(host.sega(host.concept(), latent=latent, **nothing), latent["samples"])
 
 
 @pytest.mark.compat(UNUSUAL, "no steps, denoise 0, schedules that are empty or stand still")
 @pytest.mark.parametrize("sigmas", [[], [14.6], [0.0], [5.0, 5.0]], ids=str)
-def test_a_schedule_that_leads_nowhere_is_the_plain_one(host: Any, sigmas: list[float]) -> None:
+def test_a_schedule_that_leads_nowhere_is_the_plain_one(host: Host, sigmas: list[float]) -> None:
     edited = custom(host, host.concept(), sigmas=sigmas)
     assert edited.isfinite().all()
     assert torch.equal(edited, custom(host, sigmas=sigmas))
@@ -376,7 +363,7 @@ def test_a_schedule_that_leads_nowhere_is_the_plain_one(host: Any, sigmas: list[
     [([14.6, 14.6, 5.0, 1.0, 0.0], 1), ([14.6, 5.0, 5.0, 5.0, 1.0, 0.0], 0)],
     ids=["at the start", "in between"],
 )
-def test_a_step_that_stands_still_changes_nothing(host: Any, sigmas: list[float], warmup: int) -> None:
+def test_a_step_that_stands_still_changes_nothing(host: Host, sigmas: list[float], warmup: int) -> None:
     chosen = [concept(host, embedding(1, 77, 32), warmup_steps=at) for at in (warmup, 0)]
     still, straight = (
         custom(host, one, sigmas=schedule, momentum_scale=0.0)
@@ -389,7 +376,7 @@ def test_a_step_that_stands_still_changes_nothing(host: Any, sigmas: list[float]
 
 @pytest.mark.compat(UNUSUAL, "no steps, denoise 0, schedules that are empty or stand still")
 @pytest.mark.parametrize(("start", "end"), [(4, 4), (3, 2), (10, 12)])
-def test_an_advanced_sampler_without_steps_returns_the_latent_image(host: Any, start: int, end: int) -> None:
+def test_an_advanced_sampler_without_steps_returns_the_latent_image(host: Host, start: int, end: int) -> None:
     model, latent = host.patched(host.concept()), host.latent(fill=0.3)
     texts = host.conditioning(1), host.conditioning(2)
     advanced = host.nodes.KSamplerAdvanced()
@@ -399,7 +386,7 @@ def test_an_advanced_sampler_without_steps_returns_the_latent_image(host: Any, s
 
 @pytest.mark.compat(UNUSUAL, "latents of any size, embeddings of any batch and length")
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (7, 9)], ids=str)
-def test_latents_of_odd_sizes_are_edited(host: Any, size: tuple[int, int]) -> None:
+def test_latents_of_odd_sizes_are_edited(host: Host, size: tuple[int, int]) -> None:
     latent = {"samples": torch.zeros(1, 4, *size)}
     edited, plain = host.sega(host.concept(), latent=latent), host.sega(latent=latent)
     assert edited.shape == (1, 4, *size)
@@ -409,7 +396,7 @@ def test_latents_of_odd_sizes_are_edited(host: Any, size: tuple[int, int]) -> No
 
 @pytest.mark.compat(UNUSUAL, "latents of any size, embeddings of any batch and length")
 @pytest.mark.parametrize("tokens", [1, 13, 154])
-def test_embeddings_of_any_length_edit(host: Any, tokens: int) -> None:
+def test_embeddings_of_any_length_edit(host: Host, tokens: int) -> None:
     edited = host.sega(concept(host, embedding(1, tokens, 32)))
     assert edited.isfinite().all()
     assert (edited - host.sega()).norm() > 1e-3 * edited.norm()
@@ -417,7 +404,7 @@ def test_embeddings_of_any_length_edit(host: Any, tokens: int) -> None:
 
 @pytest.mark.compat(UNUSUAL, "latents of any size, embeddings of any batch and length")
 @pytest.mark.parametrize("images", [1, 2, 3])
-def test_each_image_takes_its_row_of_an_embedding(host: Any, images: int) -> None:
+def test_each_image_takes_its_row_of_an_embedding(host: Host, images: int) -> None:
     rows = embedding(2, 77, 32)
     edited = host.sega(concept(host, rows), latent=host.latent(images))
     plain = host.sega(latent=host.latent(images))
@@ -429,7 +416,7 @@ def test_each_image_takes_its_row_of_an_embedding(host: Any, images: int) -> Non
 
 
 @pytest.mark.compat(UNUSUAL, "latents of any size, embeddings of any batch and length")
-def test_a_mask_batch_of_another_size_is_repeated(host: Any) -> None:
+def test_a_mask_batch_of_another_size_is_repeated(host: Host) -> None:
     masks = torch.zeros(2, 64, 64)
     masks[0, :, 32:], masks[1, 32:] = 1.0, 1.0
     latent = host.latent(3, fill=1.0) | {"noise_mask": masks}
@@ -443,7 +430,7 @@ def test_a_mask_batch_of_another_size_is_repeated(host: Any) -> None:
 
 @pytest.mark.compat(UNUSUAL, "the same concept twice, SEGA on top of SEGA")
 @pytest.mark.parametrize("mode", ["reference", "independent"])
-def test_the_same_concept_twice_is_one_of_twice_the_weight(host: Any, mode: str) -> None:
+def test_the_same_concept_twice_is_one_of_twice_the_weight(host: Host, mode: str) -> None:
     once = host.concept(threshold=0.0)
     double = host.concept(threshold=0.0, weight=2.0)
     twice, expected = host.sega(once, once, mode=mode), host.sega(double, mode=mode)
@@ -453,7 +440,7 @@ def test_the_same_concept_twice_is_one_of_twice_the_weight(host: Any, mode: str)
 
 
 @pytest.mark.compat(UNUSUAL, "the same concept twice, SEGA on top of SEGA")
-def test_a_stack_that_extends_itself_holds_its_concepts_twice(host: Any) -> None:
+def test_a_stack_that_extends_itself_holds_its_concepts_twice(host: Host) -> None:
     stack = host.stack(host.concept(10), host.concept(11))
     both = host.pack.nodes.SEGAConceptStack.execute({"concept_0": stack[0], "concept_1": stack[1]}, stack=stack)[0]
     assert both == stack + stack
@@ -462,7 +449,7 @@ def test_a_stack_that_extends_itself_holds_its_concepts_twice(host: Any) -> None
 
 @pytest.mark.compat(UNUSUAL, "the same concept twice, SEGA on top of SEGA")
 @pytest.mark.parametrize("second", ["SEGASampler", "SEGAModelPatch"])
-def test_sega_on_a_patched_model_makes_both_edits(host: Any, second: str) -> None:
+def test_sega_on_a_patched_model_makes_both_edits(host: Host, second: str) -> None:
     first, other = (concept(host, embedding(1, 77, 32, seed=seed)) for seed in (1, 2))
 
     def edited(inner: list[Any], outer: list[Any], steps: int) -> torch.Tensor:

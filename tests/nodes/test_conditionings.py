@@ -12,6 +12,12 @@ from typing import Any
 import pytest
 import torch
 
+from support import models
+from support.core import noise
+from support.host import Host
+from support.packages import COMFYUI
+from support.pipeline import fill_with_noise
+
 STEPS = 3
 POSITIVE, NEGATIVE, OTHER = 1, 2, 10
 WORDS = {POSITIVE: "a portrait of a woman", NEGATIVE: "blurry, bad", OTHER: "smiling"}
@@ -48,10 +54,6 @@ def forget() -> Iterator[None]:
     MADE.clear()
 
 
-def noise(seed: int, *shape: int) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
 def picture(seed: int) -> torch.Tensor:
     """Return an IMAGE for latents of 8x8."""
     return torch.rand((1, 64, 64, 3), generator=torch.Generator().manual_seed(seed))
@@ -62,65 +64,46 @@ def half() -> torch.Tensor:
     return torch.cat([torch.ones(1, 64, 32), torch.zeros(1, 64, 32)], dim=2)
 
 
-def plain_text(host: Any, seed: int) -> Prompt:
+def plain_text(host: Host, seed: int) -> Prompt:
     return host.conditioning(seed)
 
 
-def plain_model(host: Any) -> Any:
+def plain_model(host: Host) -> Any:
     return host.eps
 
 
-def patcher(host: Any, base: Any, seed: int) -> Any:
-    import comfy.model_patcher
-
-    host.fill(base, seed)
-    base.eval()
-    device = torch.device("cpu")
-    return comfy.model_patcher.ModelPatcher(base, load_device=device, offload_device=device)
-
-
-def unet_config(host: Any, **changes: Any) -> Any:
-    """Return the host's configuration of the tests' UNet with `changes`."""
-    return host.model(host.eps.model.model_type, **changes).model.model_config
+@once
+def controlnet(seed: int) -> Any:
+    return models.controlnet(seed)
 
 
 @once
-def controlnet(host: Any, seed: int) -> Any:
-    import comfy.cldm.cldm
-    import comfy.controlnet
-
-    network = comfy.cldm.cldm.ControlNet(hint_channels=3, **unet_config(host).unet_config)
-    host.fill(network, seed)
-    return comfy.controlnet.ControlNet(network.eval(), load_device=torch.device("cpu"))
-
-
-@once
-def adapter(host: Any) -> Any:
+def adapter(host: Host) -> Any:
     import comfy.controlnet
     import comfy.t2i_adapter.adapter
 
     network = comfy.t2i_adapter.adapter.Adapter([32, 64, 64, 64], nums_rb=2, cin=192, ksize=1, sk=True, xl=False)
-    host.fill(network, 5)
+    fill_with_noise(network, 5)
     network = network.requires_grad_(False).eval()
     return comfy.controlnet.T2IAdapter(network, network.input_channels, 8, "nearest-exact", torch.device("cpu"))
 
 
 @once
-def adapted_model(host: Any) -> Any:
+def adapted_model(host: Host) -> Any:
     """Return a UNet with the two residual blocks per level that an adapter's features are made for."""
     depths = {"transformer_depth": [1] * 4, "transformer_depth_output": [1] * 6}
     return host.model(host.eps.model.model_type, num_res_blocks=[2, 2], **depths)
 
 
 @once
-def inpaint_model(host: Any) -> Any:
+def inpaint_model(host: Host) -> Any:
     model = host.model(host.eps.model.model_type, in_channels=9, out_channels=4)
     model.model.set_inpaint()
     return model
 
 
 @once
-def vae(host: Any) -> Any:
+def vae(host: Host) -> Any:
     import comfy.sd
 
     encoder = {
@@ -128,91 +111,76 @@ def vae(host: Any) -> Any:
         "ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0,
     }  # fmt: skip
     made = comfy.sd.VAE(sd={}, config={"params": {"ddconfig": encoder, "embed_dim": 4}}, dtype=torch.float32)
-    host.fill(made.first_stage_model, 6)
+    fill_with_noise(made.first_stage_model, 6)
     return made
 
 
-def make_clip(host: Any, tokenizer: Any, model: Any) -> Any:
+def make_clip(host: Host, tokenizer: Any, model: Any) -> Any:
     import comfy.sd
     import comfy.supported_models_base
 
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
     options = {"dtype": torch.float32, "clip_l_model_config": sizes, "clip_g_model_config": sizes}
     clip = comfy.sd.CLIP(comfy.supported_models_base.ClipTarget(tokenizer, model), model_options=options)
-    host.fill(clip.cond_stage_model, 7)
+    fill_with_noise(clip.cond_stage_model, 7)
     return clip
 
 
 @once
-def clip(host: Any) -> Any:
+def clip(host: Host) -> Any:
     import comfy.sd1_clip
 
     return make_clip(host, comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel)
 
 
 @once
-def sdxl_clip(host: Any) -> Any:
+def sdxl_clip(host: Host) -> Any:
     import comfy.sdxl_clip
 
     return make_clip(host, comfy.sdxl_clip.SDXLTokenizer, comfy.sdxl_clip.SDXLClipModel)
 
 
 @once
-def sdxl_model(host: Any) -> Any:
-    import comfy.model_base
-
-    # The pooled text and six embedded sizes of 256 each.
-    config = unet_config(host, context_dim=64, num_classes="sequential", adm_in_channels=32 + 6 * 256)
-    return patcher(host, comfy.model_base.SDXL(config), 8)
+def sdxl_model(host: Host) -> Any:
+    return models.sdxl_model(8, context_dim=64)
 
 
 @once
-def unclip_model(host: Any) -> Any:
+def unclip_model(host: Host) -> Any:
     import comfy.model_base
 
     schedule = {"timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
-    config = unet_config(host, num_classes="sequential", adm_in_channels=64)
-    config.sampling_settings = {}
-    return patcher(
-        host, comfy.model_base.SD21UNCLIP(config, {"noise_schedule_config": schedule, "timestep_dim": 32}), 9
+    config = models.tiny_config({**models.UNET, "num_classes": "sequential", "adm_in_channels": 64})
+    return models.model_of(
+        comfy.model_base.SD21UNCLIP(config, {"noise_schedule_config": schedule, "timestep_dim": 32}), 9
     )
 
 
 @once
-def flux_model(host: Any) -> Any:
-    import comfy.supported_models
-
-    config = comfy.supported_models.Flux(
-        {
-            "image_model": "flux", "in_channels": 16, "out_channels": 16, "patch_size": 2, "vec_in_dim": 32,
-            "context_in_dim": 32, "hidden_size": 64, "mlp_ratio": 2.0, "num_heads": 2, "depth": 1,
-            "depth_single_blocks": 1, "axes_dim": [8, 12, 12], "theta": 10000, "qkv_bias": True,
-            "guidance_embed": True, "txt_ids_dims": [],
-        }
-    )  # fmt: skip
-    config.set_inference_dtype(torch.float32, None)
-    return patcher(host, config.get_model({}), 11)
+def flux_model(host: Host) -> Any:
+    wide = {"hidden_size": 64, "axes_dim": [8, 12, 12], "guidance_embed": True}
+    return models.family_model("Flux", {**models.FLUX, **wide}, seed=11)
 
 
 @once
-def gligen(host: Any) -> Any:
+def gligen(host: Host) -> Any:
     import comfy.gligen
     from comfy.ldm.modules.attention import BasicTransformerBlock
 
     blocks = [block for block in host.eps.model.diffusion_model.modules() if isinstance(block, BasicTransformerBlock)]
     widths = [block.norm1.normalized_shape[0] for block in blocks]
     gates = [comfy.gligen.GatedSelfAttentionDense(width, 32, 4, width // 4) for width in widths]
-    return patcher(host, comfy.gligen.Gligen(gates, comfy.gligen.PositionNet(32, 32), 32).requires_grad_(False), 12)
+    return models.model_of(comfy.gligen.Gligen(gates, comfy.gligen.PositionNet(32, 32), 32).requires_grad_(False), 12)
 
 
 @once
-def hooked_model(host: Any) -> Any:
+def hooked_model(host: Host) -> Any:
     # Of its own: the host swaps a hooked model's weights while it samples.
     return host.model(host.eps.model.model_type, seed=13)
 
 
 @once
-def lora_hooks(host: Any, seed: int, schedule: tuple[tuple[float, float], ...] = ()) -> Any:
+def lora_hooks(host: Host, seed: int, schedule: tuple[tuple[float, float], ...] = ()) -> Any:
     """Return the HOOKS of a LoRA for UNet and CLIP; `schedule` has pairs of start percent and strength."""
     import folder_paths
     import safetensors.torch
@@ -227,8 +195,8 @@ def lora_hooks(host: Any, seed: int, schedule: tuple[tuple[float, float], ...] =
         ]
     ):
         out = 32 if "_te_" in name else 64
-        weights[f"{name}.lora_up.weight"] = noise(seed + i, out, 4)
-        weights[f"{name}.lora_down.weight"] = noise(seed + 10 + i, 4, 32)
+        weights[f"{name}.lora_up.weight"] = noise(out, 4, seed=seed + i)
+        weights[f"{name}.lora_down.weight"] = noise(4, 32, seed=seed + 10 + i)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         safetensors.torch.save_file(weights, Path(folder, "style.safetensors"))
         patch.setitem(folder_paths.folder_names_and_paths, "loras", ([folder], {".safetensors"}))
@@ -249,17 +217,17 @@ class Kind:
     size: int = 8
     channels: int = 4
 
-    def texts(self, host: Any) -> dict[str, Prompt]:
+    def texts(self, host: Host) -> dict[str, Prompt]:
         return {"positive": self.text(host, POSITIVE), "negative": self.text(host, NEGATIVE)}
 
-    def prompts(self, host: Any, carrier: str) -> dict[str, Prompt]:
+    def prompts(self, host: Host, carrier: str) -> dict[str, Prompt]:
         """Return the prompts with what the kind gives them, on both or on one."""
         texts = self.texts(host)
         positive, negative = self.apply(host, texts["positive"], texts["negative"])
         applied = {"positive": positive, "negative": negative}
         return applied if carrier == "both" else {**texts, carrier: applied[carrier]}
 
-    def arguments(self, host: Any) -> dict[str, Any]:
+    def arguments(self, host: Host) -> dict[str, Any]:
         return {"model": self.model(host), "steps": STEPS, "latent": self.latent()}
 
     def latent(self) -> dict[str, Any]:
@@ -273,30 +241,30 @@ def on_each(function: Callable[[Any, Prompt], Prompt]) -> Callable[[Any, Prompt,
 def control(*networks: int, start: float = 0.0, end: float = 1.0) -> Callable:
     """Apply ControlNets, one after the other."""
 
-    def apply(host: Any, positive: Prompt, negative: Prompt) -> tuple[Prompt, Prompt]:
+    def apply(host: Host, positive: Prompt, negative: Prompt) -> tuple[Prompt, Prompt]:
         node = host.nodes.ControlNetApplyAdvanced()
         for seed in networks:
-            network = controlnet(host, seed) if seed else adapter(host)
+            network = controlnet(seed) if seed else adapter(host)
             positive, negative = node.apply_controlnet(positive, negative, network, picture(seed), 1.0, start, end)
         return positive, negative
 
     return apply
 
 
-def legacy_control(host: Any, prompt: Prompt) -> Prompt:
-    return host.nodes.ControlNetApply().apply_controlnet(prompt, controlnet(host, 3), picture(3), 1.0)[0]
+def legacy_control(host: Host, prompt: Prompt) -> Prompt:
+    return host.nodes.ControlNetApply().apply_controlnet(prompt, controlnet(3), picture(3), 1.0)[0]
 
 
-def area(host: Any, prompt: Prompt) -> Prompt:
+def area(host: Host, prompt: Prompt) -> Prompt:
     return host.nodes.ConditioningSetArea().append(prompt, width=64, height=96, x=32, y=0, strength=0.7)[0]
 
 
-def area_percentage(host: Any, prompt: Prompt) -> Prompt:
+def area_percentage(host: Host, prompt: Prompt) -> Prompt:
     node = host.nodes.ConditioningSetAreaPercentage()
     return node.append(prompt, width=0.5, height=1.0, x=0.5, y=0.0, strength=1.0)[0]
 
 
-def area_strength(host: Any, prompt: Prompt) -> Prompt:
+def area_strength(host: Host, prompt: Prompt) -> Prompt:
     return host.nodes.ConditioningSetAreaStrength().append(area(host, prompt), 0.3)[0]
 
 
@@ -313,34 +281,34 @@ def time_range(start: float, end: float) -> Callable:
     return lambda host, prompt: host.nodes.ConditioningSetTimestepRange().set_range(prompt, start, end)[0]
 
 
-def gligen_box(host: Any, prompt: Prompt) -> Prompt:
+def gligen_box(host: Host, prompt: Prompt) -> Prompt:
     node = host.nodes.GLIGENTextBoxApply()
     return node.append(prompt, clip(host), gligen(host), "a hat", width=32, height=24, x=16, y=8)[0]
 
 
 def unclip(*seeds: int) -> Callable:
-    def apply(host: Any, prompt: Prompt) -> Prompt:
+    def apply(host: Host, prompt: Prompt) -> Prompt:
         import comfy.clip_vision
 
         for seed in seeds:
             seen = comfy.clip_vision.Output()
-            seen.image_embeds = noise(seed, 1, 32)
+            seen.image_embeds = noise(1, 32, seed=seed)
             prompt = host.nodes.unCLIPConditioning().apply_adm(prompt, seen, 0.8, 0.3)[0]
         return prompt
 
     return apply
 
 
-def sdxl_text(host: Any, seed: int) -> Prompt:
+def sdxl_text(host: Host, seed: int) -> Prompt:
     return host.nodes.CLIPTextEncode().encode(sdxl_clip(host), WORDS[seed])[0]
 
 
-def sdxl_prompts(host: Any, positive: Prompt, negative: Prompt) -> tuple[Prompt, Prompt]:
+def sdxl_prompts(host: Host, positive: Prompt, negative: Prompt) -> tuple[Prompt, Prompt]:
     """Encode the prompts anew for sizes, another one for each."""
     return sdxl_sizes(host, POSITIVE), sdxl_sizes(host, NEGATIVE)
 
 
-def sdxl_sizes(host: Any, seed: int) -> Prompt:
+def sdxl_sizes(host: Host, seed: int) -> Prompt:
     from comfy_extras.nodes_clip_sdxl import CLIPTextEncodeSDXL
 
     size = 512 + 64 * seed
@@ -349,7 +317,7 @@ def sdxl_sizes(host: Any, seed: int) -> Prompt:
 
 
 def with_hooks(*schedule: tuple[float, float]) -> Callable:
-    def apply(host: Any, prompt: Prompt) -> Prompt:
+    def apply(host: Host, prompt: Prompt) -> Prompt:
         from comfy_extras import nodes_hooks
 
         node = nodes_hooks.ConditioningSetProperties()
@@ -358,7 +326,7 @@ def with_hooks(*schedule: tuple[float, float]) -> Callable:
     return apply
 
 
-def all_properties(host: Any, positive: Prompt, negative: Prompt) -> tuple[Prompt, Prompt]:
+def all_properties(host: Host, positive: Prompt, negative: Prompt) -> tuple[Prompt, Prompt]:
     from comfy_extras import nodes_hooks
 
     node = nodes_hooks.PairConditioningSetProperties()
@@ -366,12 +334,12 @@ def all_properties(host: Any, positive: Prompt, negative: Prompt) -> tuple[Promp
     return node.set_properties(positive, negative, 0.9, "default", mask=half(), hooks=hooks, timesteps=(0.0, 0.7))
 
 
-def hooked_for_a_time(host: Any, prompt: Prompt) -> Prompt:
+def hooked_for_a_time(host: Host, prompt: Prompt) -> Prompt:
     first = with_hooks()(host, time_range(0.0, 0.5)(host, prompt))
     return host.nodes.ConditioningCombine().combine(first, time_range(0.5, 1.0)(host, prompt))[0]
 
 
-def by_default(host: Any, prompt: Prompt) -> Prompt:
+def by_default(host: Host, prompt: Prompt) -> Prompt:
     """Let the prompt with a LoRA stand in wherever the same prompt for a mask does not reach."""
     from comfy_extras import nodes_hooks
 
@@ -379,25 +347,25 @@ def by_default(host: Any, prompt: Prompt) -> Prompt:
     return node.set_default_and_combine(mask("default")(host, prompt), prompt, lora_hooks(host, 20))[0]
 
 
-def flux_text(host: Any, seed: int) -> Prompt:
-    return host.conditioning(seed, pooled_output=noise(100 + seed, 1, 32))
+def flux_text(host: Host, seed: int) -> Prompt:
+    return host.conditioning(seed, pooled_output=noise(1, 32, seed=100 + seed))
 
 
-def flux_guidance(host: Any, prompt: Prompt) -> Prompt:
+def flux_guidance(host: Host, prompt: Prompt) -> Prompt:
     from comfy_extras.nodes_flux import FluxGuidance
 
     return FluxGuidance.execute(prompt, 30.0)[0]
 
 
-def reference_latents(host: Any, prompt: Prompt) -> Prompt:
+def reference_latents(host: Host, prompt: Prompt) -> Prompt:
     from comfy_extras.nodes_edit_model import ReferenceLatent
 
     for seed in (40, 41):
-        prompt = ReferenceLatent.execute(prompt, {"samples": noise(seed, 1, 16, 8, 8)})[0]
+        prompt = ReferenceLatent.execute(prompt, {"samples": noise(1, 16, 8, 8, seed=seed)})[0]
     return prompt
 
 
-def inpaint(host: Any, positive: Prompt, negative: Prompt) -> tuple[Prompt, Prompt]:
+def inpaint(host: Host, positive: Prompt, negative: Prompt) -> tuple[Prompt, Prompt]:
     node = host.nodes.InpaintModelConditioning()
     return node.encode(positive, negative, picture(30), vae(host), half())[:2]
 
@@ -435,7 +403,7 @@ def kinds(*names: str) -> list[Any]:
     return [pytest.param(KINDS[name][0], id=name, marks=KINDS[name][1]) for name in names or KINDS]
 
 
-def concept(host: Any, conditioning: Prompt, **changes: Any) -> Any:
+def concept(host: Host, conditioning: Prompt, **changes: Any) -> Any:
     settings = {
         "direction": "add", "guidance_scale": 5.0, "threshold": 0.5,
         "warmup_steps": 0, "cooldown_steps": 0, "weight": 1.0, **changes,
@@ -444,7 +412,7 @@ def concept(host: Any, conditioning: Prompt, **changes: Any) -> Any:
 
 
 @pytest.fixture
-def guidance_of(host: Any, one_pass_at_a_time: None, guidance_log: list[Any]) -> Callable[..., list[torch.Tensor]]:
+def guidance_of(host: Host, one_pass_at_a_time: None, guidance_log: list[Any]) -> Callable[..., list[torch.Tensor]]:
     """Sample with the conditioning as concept; return the guidance of each evaluation."""
 
     def sample(conditioning: Prompt, **arguments: Any) -> list[torch.Tensor]:
@@ -467,7 +435,7 @@ def is_zero(guidance: list[torch.Tensor | None]) -> bool:
 )
 @pytest.mark.parametrize("kind", kinds())
 def test_a_concept_that_says_what_its_baseline_says_guides_nothing(
-    host: Any, guidance_of: Callable, kind: Kind, carrier: str, baseline: str
+    host: Host, guidance_of: Callable, kind: Kind, carrier: str, baseline: str
 ) -> None:
     arguments = {**kind.arguments(host), **kind.prompts(host, carrier), "baseline": baseline}
     assert is_zero(guidance_of(kind.texts(host)[baseline], **arguments))
@@ -476,7 +444,7 @@ def test_a_concept_that_says_what_its_baseline_says_guides_nothing(
 
 @pytest.mark.parametrize("kind", kinds())
 def test_what_a_prompt_carries_acts_and_what_a_concept_carries_does_not(
-    host: Any, one_pass_at_a_time: None, kind: Kind
+    host: Host, one_pass_at_a_time: None, kind: Kind
 ) -> None:
     text = kind.text(host, OTHER)
     carrying = sdxl_sizes(host, OTHER) if kind.text is sdxl_text else kind.apply(host, text, text)[0]
@@ -496,17 +464,17 @@ def test_what_a_prompt_carries_acts_and_what_a_concept_carries_does_not(
 
 
 @CONTROL
-def test_a_controlnet_on_both_prompts_is_evaluated_for_the_concept_too(host: Any) -> None:
+def test_a_controlnet_on_both_prompts_is_evaluated_for_the_concept_too(host: Host) -> None:
     kind = KINDS["ControlNet"][0]
     seen = []
-    original = controlnet(host, 3).control_model.forward
+    original = controlnet(3).control_model.forward
 
     def forward(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         seen.append(x.shape[0])
         return original(x, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(controlnet(host, 3).control_model, "forward", forward)
+        patch.setattr(controlnet(3).control_model, "forward", forward)
         host.sega(host.concept(), **kind.arguments(host), **kind.prompts(host, "both"))
         host.sega(host.concept(), **kind.arguments(host), **kind.prompts(host, "positive"))
     assert seen == [3] * STEPS + [1] * STEPS
@@ -516,7 +484,7 @@ def test_a_controlnet_on_both_prompts_is_evaluated_for_the_concept_too(host: Any
 @pytest.mark.parametrize("differential", [False, True], ids=["noise mask", "differential diffusion"])
 @pytest.mark.parametrize("inpaints", [False, True], ids=["any model", "inpaint model"])
 def test_a_noise_mask_keeps_its_part_and_a_concept_the_rest(
-    host: Any, guidance_of: Callable, inpaints: bool, differential: bool
+    host: Host, guidance_of: Callable, inpaints: bool, differential: bool
 ) -> None:
     from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
 
@@ -528,7 +496,7 @@ def test_a_noise_mask_keeps_its_part_and_a_concept_the_rest(
         positive, negative, latent = node.encode(texts["positive"], texts["negative"], picture(30), vae(host), half())
     else:
         positive, negative = texts["positive"], texts["negative"]
-        latent = host.nodes.SetLatentNoiseMask().set_mask({"samples": noise(31, 1, 4, 8, 8)}, half())[0]
+        latent = host.nodes.SetLatentNoiseMask().set_mask({"samples": noise(1, 4, 8, 8, seed=31)}, half())[0]
     if differential:
         model = DifferentialDiffusion.execute(model)[0]
     arguments = {"model": model, "latent": latent, "positive": positive, "negative": negative}
@@ -541,7 +509,7 @@ def test_a_noise_mask_keeps_its_part_and_a_concept_the_rest(
 
 
 @AREA
-def test_a_concept_that_says_what_one_of_two_areas_says_guides_in_the_other(host: Any, guidance_of: Callable) -> None:
+def test_a_concept_that_says_what_one_of_two_areas_says_guides_in_the_other(host: Host, guidance_of: Callable) -> None:
     texts = [host.conditioning(seed) for seed in (5, 6)]
     node = host.nodes.ConditioningSetArea()
     left, right = (node.append(text, 32, 64, x, 0, 1.0)[0] for text, x in zip(texts, (0, 32), strict=True))
@@ -552,7 +520,7 @@ def test_a_concept_that_says_what_one_of_two_areas_says_guides_in_the_other(host
 
 
 @AREA
-def test_a_baseline_for_an_area_compares_in_that_area_alone(host: Any) -> None:
+def test_a_baseline_for_an_area_compares_in_that_area_alone(host: Host) -> None:
     negative = host.nodes.ConditioningSetArea().append(host.conditioning(2), 32, 64, 0, 0, 1.0)[0]
     edit = concept(host, host.conditioning(OTHER), threshold=0.0)
     change = host.sega(edit, negative=negative, steps=1) - host.sample(negative=negative, steps=1)
@@ -563,7 +531,7 @@ def test_a_baseline_for_an_area_compares_in_that_area_alone(host: Any) -> None:
 @TIME
 @pytest.mark.parametrize("baseline", ["negative", "positive"])
 def test_while_the_baseline_has_no_prompt_a_concept_guides_nothing(
-    host: Any, guidance_of: Callable, baseline: str
+    host: Host, guidance_of: Callable, baseline: str
 ) -> None:
     texts = KINDS["time"][0].texts(host)
     arguments = {**texts, baseline: time_range(0.5, 1.0)(host, texts[baseline]), "baseline": baseline}
@@ -577,7 +545,7 @@ def test_while_the_baseline_has_no_prompt_a_concept_guides_nothing(
 @pytest.mark.parametrize("apply_to_conds", [True, False], ids=["UNet and CLIP", "CLIP alone"])
 @pytest.mark.parametrize("schedule_clip", [True, False], ids=["in turns", "at once"])
 def test_prompts_and_concept_of_a_hooked_clip_guide_nothing_when_equal(
-    host: Any, guidance_of: Callable, schedule_clip: bool, apply_to_conds: bool, baseline: str
+    host: Host, guidance_of: Callable, schedule_clip: bool, apply_to_conds: bool, baseline: str
 ) -> None:
     encode = hooked_encoder(host, schedule_clip, apply_to_conds)
     texts = {"positive": encode(POSITIVE), "negative": encode(NEGATIVE)}
@@ -588,7 +556,7 @@ def test_prompts_and_concept_of_a_hooked_clip_guide_nothing_when_equal(
     assert not is_zero(guidance_of(host.conditioning(OTHER), **arguments))
 
 
-def hooked_encoder(host: Any, schedule_clip: bool, apply_to_conds: bool) -> Callable[[int], Prompt]:
+def hooked_encoder(host: Host, schedule_clip: bool, apply_to_conds: bool) -> Callable[[int], Prompt]:
     from comfy_extras import nodes_hooks
 
     hooks = lora_hooks(host, 20, ((0.0, 1.0), (0.4, 0.1)))
@@ -597,7 +565,7 @@ def hooked_encoder(host: Any, schedule_clip: bool, apply_to_conds: bool) -> Call
 
 
 @HOOKS
-def test_a_concept_of_a_scheduled_clip_takes_its_texts_in_turns(host: Any, guidance_of: Callable) -> None:
+def test_a_concept_of_a_scheduled_clip_takes_its_texts_in_turns(host: Host, guidance_of: Callable) -> None:
     scheduled = hooked_encoder(host, True, True)(OTHER)
     first, last = ([[entry[0], {}]] for entry in scheduled)
     assert not torch.equal(first[0][0], last[0][0])
@@ -611,7 +579,7 @@ def test_a_concept_of_a_scheduled_clip_takes_its_texts_in_turns(host: Any, guida
 
 
 @HOOKS
-def test_a_concepts_own_lora_changes_its_text_alone(host: Any) -> None:
+def test_a_concepts_own_lora_changes_its_text_alone(host: Host) -> None:
     hooked = hooked_encoder(host, False, True)(OTHER)
     assert "hooks" in hooked[0][1]
     without = [[hooked[0][0], {key: value for key, value in hooked[0][1].items() if key != "hooks"}]]
@@ -623,20 +591,20 @@ def test_a_concepts_own_lora_changes_its_text_alone(host: Any) -> None:
     assert not torch.allclose(actual, other)
 
 
-def concatenated(host: Any, first: Prompt, second: Prompt) -> Prompt:
+def concatenated(host: Host, first: Prompt, second: Prompt) -> Prompt:
     return host.nodes.ConditioningConcat().concat(first, second)[0]
 
 
-def combined(host: Any, first: Prompt, second: Prompt) -> Prompt:
+def combined(host: Host, first: Prompt, second: Prompt) -> Prompt:
     """Combine a text with a longer one."""
     return host.nodes.ConditioningCombine().combine(first, concatenated(host, second, first))[0]
 
 
-def averaged(host: Any, first: Prompt, second: Prompt) -> Prompt:
+def averaged(host: Host, first: Prompt, second: Prompt) -> Prompt:
     return host.nodes.ConditioningAverage().addWeighted(concatenated(host, first, first), second, 0.3)[0]
 
 
-def zeroed(host: Any, first: Prompt, second: Prompt) -> Prompt:
+def zeroed(host: Host, first: Prompt, second: Prompt) -> Prompt:
     return host.nodes.ConditioningZeroOut().zero_out(first)[0]
 
 
@@ -644,7 +612,7 @@ def zeroed(host: Any, first: Prompt, second: Prompt) -> Prompt:
 @pytest.mark.parametrize("baseline", ["negative", "positive"])
 @pytest.mark.parametrize("mix", [concatenated, combined, averaged, zeroed])
 def test_mixed_prompts_are_baseline_and_concept_as_other_prompts_are(
-    host: Any, guidance_of: Callable, mix: Callable, baseline: str
+    host: Host, guidance_of: Callable, mix: Callable, baseline: str
 ) -> None:
     mixed = mix(host, host.conditioning(5), host.conditioning(6))
     arguments = {"baseline": baseline}
@@ -654,7 +622,7 @@ def test_mixed_prompts_are_baseline_and_concept_as_other_prompts_are(
 
 
 @TEXTS
-def test_the_concept_of_combined_texts_is_their_mean(host: Any, guidance_of: Callable) -> None:
+def test_the_concept_of_combined_texts_is_their_mean(host: Host, guidance_of: Callable) -> None:
     first, second = host.conditioning(5), host.conditioning(6)
 
     def guidance(conditioning: Prompt) -> torch.Tensor:
@@ -667,14 +635,14 @@ def test_the_concept_of_combined_texts_is_their_mean(host: Any, guidance_of: Cal
 
 
 @FLUX
-def test_at_cfg_1_a_concept_of_flux_is_compared_with_the_positive_prompt(host: Any, guidance_of: Callable) -> None:
+def test_at_cfg_1_a_concept_of_flux_is_compared_with_the_positive_prompt(host: Host, guidance_of: Callable) -> None:
     kind = replace(KINDS["Flux guidance"][0], apply=on_each(lambda h, p: reference_latents(h, flux_guidance(h, p))))
     arguments = {**kind.arguments(host), **kind.prompts(host, "both"), "cfg": 1.0}
     assert is_zero(guidance_of(kind.text(host, POSITIVE), **arguments))
     assert not is_zero(guidance_of(kind.text(host, NEGATIVE), **arguments))
 
 
-def test_what_other_nodes_give_the_model_with_a_prompt_reaches_the_concepts(host: Any) -> None:
+def test_what_other_nodes_give_the_model_with_a_prompt_reaches_the_concepts(host: Host) -> None:
     import comfy.conds
     import comfy.patcher_extension
 
@@ -752,8 +720,8 @@ def keys_set_by_nodes(*files: Path) -> set[str]:
     return found
 
 
-def test_every_key_of_a_conditioning_is_known_to_be_text_or_not(host: Any, comfyui_path: Path) -> None:
-    comfy = comfyui_path / "comfy"
+def test_every_key_of_a_conditioning_is_known_to_be_text_or_not(host: Host) -> None:
+    comfy = COMFYUI / "comfy"
     sampling = ast.parse((comfy / "samplers.py").read_text(encoding="utf-8"))
     entries = {"get_area_and_mult": "conds", "calculate_start_end_timesteps": "x", "pre_run_control": "x"}
     entries |= {"resolve_areas_and_cond_masks_multidim": "c", "create_cond_with_same_area_if_none": "c"}
@@ -761,9 +729,7 @@ def test_every_key_of_a_conditioning_is_known_to_be_text_or_not(host: Any, comfy
     for function in ast.walk(sampling):
         if isinstance(function, ast.FunctionDef) and function.name in entries:
             keys |= keys_read(function, {entries[function.name]})
-    keys |= keys_set_by_nodes(
-        comfyui_path / "nodes.py", comfy / "hooks.py", *(comfyui_path / "comfy_extras").glob("*.py")
-    )
+    keys |= keys_set_by_nodes(COMFYUI / "nodes.py", comfy / "hooks.py", *(COMFYUI / "comfy_extras").glob("*.py"))
     assert {"cross_attn", "pooled_output", "timestep_start", "area", "hooks", "guidance", "time_dim_concat"} <= keys
     # What the host's sampling hands to the model beside each prompt.
     of_the_sampling = {"noise", "device", "latent_image", "latent_shapes", "seed"}
@@ -772,8 +738,8 @@ def test_every_key_of_a_conditioning_is_known_to_be_text_or_not(host: Any, comfy
     assert sorted(keys - conditioning.TEXT - conditioning.NOT_TEXT - of_the_sampling) == []
 
 
-def test_what_text_encoders_write_is_text(host: Any, comfyui_path: Path) -> None:
-    comfy = comfyui_path / "comfy"
+def test_what_text_encoders_write_is_text(host: Host) -> None:
+    comfy = COMFYUI / "comfy"
     files = [comfy / "sd.py", comfy / "sd1_clip.py", comfy / "sdxl_clip.py", *(comfy / "text_encoders").glob("*.py")]
     keys: set[str] = set()
     for function in functions(*files):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+
+from support.host import Host
+from support.packages import REPO, load_package
 
 FACES = 24
 CFG = 3.5
@@ -19,7 +20,7 @@ CFG = 3.5
 class Studio:
     """The demo model, its judge, and a way to draw with both."""
 
-    def __init__(self, host: Any, demo: ModuleType) -> None:
+    def __init__(self, host: Host, demo: ModuleType) -> None:
         from comfyui_sega_demo import classifier, model, run
 
         self.host = host
@@ -57,9 +58,9 @@ class Studio:
 
 
 @pytest.fixture(scope="module")
-def studio(host: Any, repo: Path, package_loader: Callable) -> Studio:
+def studio(host: Host) -> Studio:
     with torch.inference_mode():
-        return Studio(host, package_loader("comfyui_sega_demo", repo / "demo"))
+        return Studio(host, load_package("comfyui_sega_demo", REPO / "demo"))
 
 
 def test_the_judge_knows_fresh_drawings(studio: Studio) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
+from support.host import Host, Passes
+
 STEPS = 4
 
 
-def test_the_plain_sampler_runs_two_passes_per_step(host: Any, count_passes: Callable) -> None:
-    passes = count_passes(host.eps)
+def test_the_plain_sampler_runs_two_passes_per_step(host: Host) -> None:
+    passes = Passes(host.eps)
     host.sample(passes.model)
     assert passes.sizes == [2] * STEPS
 
@@ -45,21 +46,21 @@ def test_the_plain_sampler_runs_two_passes_per_step(host: Any, count_passes: Cal
     ids=str,
 )
 def test_each_step_is_one_call_with_the_passes_it_needs(
-    host: Any, count_passes: Callable, concepts: list[dict], settings: dict, sizes: list[int]
+    host: Host, concepts: list[dict], settings: dict, sizes: list[int]
 ) -> None:
-    passes = count_passes(host.eps)
+    passes = Passes(host.eps)
     host.sega(*(host.concept(10 + i, **concept) for i, concept in enumerate(concepts)), model=passes.model, **settings)
     assert passes.sizes == sizes
 
 
-def test_a_batch_of_images_shares_the_call(host: Any, count_passes: Callable) -> None:
-    passes = count_passes(host.eps)
+def test_a_batch_of_images_shares_the_call(host: Host) -> None:
+    passes = Passes(host.eps)
     host.sega(host.concept(), model=passes.model, latent=host.latent(3))
     assert passes.sizes == [9] * STEPS
 
 
-def test_guiders_with_a_cfg_of_their_own_evaluate_the_concepts_in_their_call(host: Any, count_passes: Callable) -> None:
-    passes = count_passes(host.patched(host.concept(10), host.concept(11)))
+def test_guiders_with_a_cfg_of_their_own_evaluate_the_concepts_in_their_call(host: Host) -> None:
+    passes = Passes(host.patched(host.concept(10), host.concept(11)))
     guider = host.custom.DualCFGGuider.execute(
         passes.model, host.conditioning(1), host.conditioning(4), host.conditioning(2), 4.0, 3.0, "regular"
     )[0]
@@ -69,7 +70,7 @@ def test_guiders_with_a_cfg_of_their_own_evaluate_the_concepts_in_their_call(hos
 
 
 @pytest.mark.parametrize("settings", [{"reuse_steps": 2}, {"warmup_tolerance": 0.2}], ids=str)
-def test_an_approximation_is_near_the_full_edit_and_the_same_on_every_run(host: Any, settings: dict[str, Any]) -> None:
+def test_an_approximation_is_near_the_full_edit_and_the_same_on_every_run(host: Host, settings: dict[str, Any]) -> None:
     concept = host.concept(10, warmup_steps=4, threshold=0.0, guidance_scale=2.0)
     plain, full = host.sega(steps=12), host.sega(concept, steps=12)
     first, second = (host.sega(concept, steps=12, **settings) for _ in range(2))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+
+from support.host import Passes
+from support.packages import REPO, load_package
+from support.pipeline import fill_with_noise
 
 BAD_CONCEPTS = [
     ("threshold", 1.0),
@@ -47,17 +49,17 @@ def mentions(*parts: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def clip(host: Any, repo: Path, package_loader: Callable, noise_filler: Callable) -> Any:
+def clip(host: Any) -> Any:
     """A CLIP of the demo's classes with random weights; its embeddings are 96 wide."""
     import comfy.sd
     import comfy.supported_models_base
 
-    package_loader("sega_demo", repo / "demo")
+    load_package("sega_demo", REPO / "demo")
     from sega_demo import model
 
     target = comfy.supported_models_base.ClipTarget(model.FaceSD1Tokenizer, model.FaceSD1Clip)
     clip = comfy.sd.CLIP(target)
-    noise_filler(clip.cond_stage_model, 4)
+    fill_with_noise(clip.cond_stage_model, 4)
     return clip
 
 
@@ -130,8 +132,8 @@ def test_a_hundred_concepts_are_allowed_and_one_more_is_not(host: Any) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), BAD_SETTINGS)
-def test_the_sampling_nodes_name_their_bad_input(host: Any, count_passes: Callable, name: str, value: Any) -> None:
-    passes = count_passes(host.eps)
+def test_the_sampling_nodes_name_their_bad_input(host: Any, name: str, value: Any) -> None:
+    passes = Passes(host.eps)
     with pytest.raises(ValueError, match=mentions("SEGASampler", name, repr(value))):
         host.sega(host.concept(), model=passes.model, **{name: value})
     with pytest.raises(ValueError, match=mentions("SEGAModelPatch", name, repr(value))):
@@ -139,23 +141,23 @@ def test_the_sampling_nodes_name_their_bad_input(host: Any, count_passes: Callab
     assert not passes.labels
 
 
-def test_a_concept_of_another_model_family_is_named(host: Any, count_passes: Callable) -> None:
-    passes = count_passes(host.eps)
+def test_a_concept_of_another_model_family_is_named(host: Any) -> None:
+    passes = Passes(host.eps)
     other = host.pack.nodes.SEGAConceptFromConditioning.execute(host.conditioning(1, width=48), **CONCEPT)[0]
     with pytest.raises(ValueError, match=mentions("SEGASampler: concepts: concept 2", 48, 32)):
         host.sega(host.concept(), other, model=passes.model)
     assert not passes.labels
 
 
-def test_a_latent_of_another_model_family_is_named(host: Any, count_passes: Callable) -> None:
-    passes = count_passes(host.eps)
+def test_a_latent_of_another_model_family_is_named(host: Any) -> None:
+    passes = Passes(host.eps)
     with pytest.raises(ValueError, match=mentions("SEGASampler: latent_image", 4, 16)):
         host.sega(host.concept(), model=passes.model, latent={"samples": torch.ones(1, 16, 8, 8)})
     assert not passes.labels
 
 
-def test_a_negative_baseline_needs_a_negative_prompt(host: Any, count_passes: Callable) -> None:
-    passes = count_passes(host.patched(host.concept(), baseline="negative"))
+def test_a_negative_baseline_needs_a_negative_prompt(host: Any) -> None:
+    passes = Passes(host.patched(host.concept(), baseline="negative"))
     guider = host.custom.BasicGuider.execute(passes.model, host.conditioning(1))[0]
     with pytest.raises(ValueError, match=mentions("SEGAModelPatch: baseline", "'negative'", "'auto' or 'positive'")):
         host.guide(guider)

@@ -14,6 +14,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from support.host import Host
+
 STEPS = 10
 CALL = {
     "prompt": "a dog",
@@ -73,7 +75,7 @@ class Clip:
 
 
 @pytest.fixture(scope="module")
-def loaded(host: Any, pipeline: Any) -> tuple[Any, Any, None]:
+def loaded(host: Host, pipeline: Any) -> tuple[Any, Any, None]:
     """What a checkpoint loader gives: the host's MODEL with the pipeline's weights, its text encoder, no VAE."""
     import comfy.model_base
     import comfy.utils
@@ -91,7 +93,7 @@ def loaded(host: Any, pipeline: Any) -> tuple[Any, Any, None]:
 class Workflow:
     """Runs a workflow's nodes in process, each once."""
 
-    def __init__(self, host: Any, nodes: dict[str, Any], loaded: tuple[Any, ...]) -> None:
+    def __init__(self, host: Host, nodes: dict[str, Any], loaded: tuple[Any, ...]) -> None:
         self.nodes, self.done = (
             nodes,
             {key: loaded for key in nodes if nodes[key]["class_type"] == "CheckpointLoaderSimple"},
@@ -132,7 +134,7 @@ class Workflow:
 
 
 @pytest.fixture
-def run_call(host: Any, tool: ModuleType, loaded: Any) -> Callable[..., torch.Tensor]:
+def run_call(host: Host, tool: ModuleType, loaded: Any) -> Callable[..., torch.Tensor]:
     """Convert a call and run the workflow; return its latents in the pipeline's scale."""
 
     def run(call: dict[str, Any]) -> torch.Tensor:
@@ -178,7 +180,7 @@ def test_the_workflow_gives_the_pipelines_latents(name: str, run_call: Any, pipe
 
 
 @pytest.fixture
-def input_folder(host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def input_folder(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that is the host's input folder."""
     import folder_paths
 
@@ -193,7 +195,7 @@ def save_latents(noise: torch.Tensor, file: Path) -> None:
 
 @pytest.mark.parametrize("steps", [1, STEPS, 12])
 def test_latents_are_the_noise_that_the_model_sees_first(
-    steps: int, host: Any, tool: ModuleType, loaded: Any, input_folder: Path
+    steps: int, host: Host, tool: ModuleType, loaded: Any, input_folder: Path
 ) -> None:
     import comfy.patcher_extension
 
@@ -247,7 +249,7 @@ def test_eta_adds_as_much_noise_as_in_the_pipeline(
 
 
 def test_embeddings_from_files_are_the_concepts(
-    host: Any, run_call: Any, pipeline: Any, loaded: Any, input_folder: Path
+    host: Host, run_call: Any, pipeline: Any, loaded: Any, input_folder: Path
 ) -> None:
     clip, files, texts = loaded[1], [], TWO["editing_prompt"]
     for text in texts:
@@ -262,7 +264,7 @@ def test_embeddings_from_files_are_the_concepts(
 @pytest.mark.parametrize("edit", [{}, {**TWO, "editing_prompt": ["hat", "beard"]}])
 @pytest.mark.parametrize("steps", [STEPS, 12])
 def test_the_pipelines_own_sem_guidance_acts_as_in_the_pipeline(
-    edit: dict[str, Any], steps: int, host: Any, run_call: Any, pipeline: Any, loaded: Any, input_folder: Path
+    edit: dict[str, Any], steps: int, host: Host, run_call: Any, pipeline: Any, loaded: Any, input_folder: Path
 ) -> None:
     call = {**CALL, "num_inference_steps": steps}
     sigma = start_sigma(loaded[0], pipeline, steps)

@@ -15,6 +15,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.host import Host
+
 # What is fuzzed is the pack's own: one host is enough.
 pytestmark = pytest.mark.slow
 
@@ -42,7 +44,7 @@ presets = st.dictionaries(st.sampled_from(fields), values | likely, max_size=8)
 class Folders:
     """ComfyUI's folders with a file in each, and one outside of them."""
 
-    def __init__(self, host: Any, root: Path) -> None:
+    def __init__(self, host: Host, root: Path) -> None:
         self.host, self.root = host, root
         self.output, self.input = root / "output", root / "input"
         for folder in (self.output, self.input):
@@ -65,7 +67,7 @@ class Folders:
 
 
 @pytest.fixture
-def folders(host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
+def folders(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
     import folder_paths
 
     made = Folders(host, tmp_path)

@@ -11,6 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.host import Host
+
 # What is fuzzed is the pack's own: one host is enough.
 pytestmark = pytest.mark.slow
 
@@ -79,7 +81,7 @@ def refused(error: ValueError, node: str, names: Any) -> None:
 
 @FUZZ
 @given(changes(list(CONCEPT), anything | words), st.none() | masks)
-def test_a_concept_takes_what_it_can_mean_and_names_the_rest(host: Any, given: dict[str, Any], mask: Any) -> None:
+def test_a_concept_takes_what_it_can_mean_and_names_the_rest(host: Host, given: dict[str, Any], mask: Any) -> None:
     node, conditioning = host.pack.nodes.SEGAConceptFromConditioning, host.conditioning(1)
     try:
         made = node.execute(conditioning, **{**CONCEPT, **given}, mask=mask)[0]
@@ -92,7 +94,7 @@ def test_a_concept_takes_what_it_can_mean_and_names_the_rest(host: Any, given: d
 
 @FUZZ
 @given(changes([*CONCEPT, "text", "preset"], anything | words | st.sampled_from(["glasses", "none"])))
-def test_a_concept_from_text_takes_what_it_can_mean_and_names_the_rest(host: Any, given: dict[str, Any]) -> None:
+def test_a_concept_from_text_takes_what_it_can_mean_and_names_the_rest(host: Host, given: dict[str, Any]) -> None:
     node, inputs = host.pack.nodes.SEGAConcept, {**CONCEPT, "text": "hat", "attention_threshold": 0.5, **given}
     try:
         made = node.execute(Clip(), **inputs)[0]
@@ -115,7 +117,7 @@ class Clip:
 @SAMPLED
 @given(st.lists(fitting, max_size=3), st.lists(st.none() | masks, min_size=3, max_size=3), st.data())
 def test_concepts_in_range_give_a_finite_latent(
-    host: Any, concepts: list[dict[str, Any]], masks: list[Any], data: st.DataObject
+    host: Host, concepts: list[dict[str, Any]], masks: list[Any], data: st.DataObject
 ) -> None:
     settings_ = data.draw(
         st.fixed_dictionaries(
@@ -152,7 +154,7 @@ sampling = st.fixed_dictionaries(
     {},
     optional={
         "seed": st.integers(-(2**63), 2**64 - 1),
-        "steps": st.integers(0, 3),
+        "steps": st.integers(1, 3),
         "cfg": st.floats(-1000, 1000) | st.sampled_from([math.nan, math.inf, -math.inf]),
         "denoise": st.sampled_from([-1.0, 0.0, 0.5, 2.0, math.nan, math.inf]),
         "sampler_name": st.sampled_from(["euler", "heun", "dpm_fast", "lcm", "res_multistep"]),
@@ -168,7 +170,7 @@ sampling = st.fixed_dictionaries(
 
 @SAMPLED
 @given(sampling)
-def test_a_sampler_names_the_setting_that_it_cannot_use(host: Any, given: dict[str, Any]) -> None:
+def test_a_sampler_names_the_setting_that_it_cannot_use(host: Host, given: dict[str, Any]) -> None:
     try:
         latent = host.sega(host.concept(), **{**SAMPLING, **given})
     except ValueError as error:
@@ -179,7 +181,7 @@ def test_a_sampler_names_the_setting_that_it_cannot_use(host: Any, given: dict[s
 
 @SAMPLED
 @given(changes(GUIDANCE, anything | words))
-def test_a_model_patch_names_the_setting_that_it_cannot_use(host: Any, given: dict[str, Any]) -> None:
+def test_a_model_patch_names_the_setting_that_it_cannot_use(host: Host, given: dict[str, Any]) -> None:
     try:
         model = host.patched(host.concept(), **given)
     except ValueError as error:
@@ -190,7 +192,7 @@ def test_a_model_patch_names_the_setting_that_it_cannot_use(host: Any, given: di
 
 @SAMPLED
 @given(embeddings, st.dictionaries(st.sampled_from(["pooled_output", "attention_mask", "strength"]), embeddings))
-def test_any_embedding_is_used_or_named(host: Any, embedding: torch.Tensor, extras: dict[str, Any]) -> None:
+def test_any_embedding_is_used_or_named(host: Host, embedding: torch.Tensor, extras: dict[str, Any]) -> None:
     node = host.pack.nodes.SEGAConceptFromConditioning
     try:
         made = node.execute([[embedding, extras]], **CONCEPT)[0]
@@ -203,7 +205,7 @@ def test_any_embedding_is_used_or_named(host: Any, embedding: torch.Tensor, extr
 
 @SAMPLED
 @given(latents)
-def test_any_latent_is_sampled_or_named(host: Any, samples: torch.Tensor) -> None:
+def test_any_latent_is_sampled_or_named(host: Host, samples: torch.Tensor) -> None:
     try:
         latent = host.sega(host.concept(), steps=2, latent={"samples": samples})
     except ValueError as error:
@@ -217,7 +219,7 @@ def test_any_latent_is_sampled_or_named(host: Any, samples: torch.Tensor) -> Non
     [{"steps": 60, "momentum_scale": 10.0, "momentum_beta": 0.0}, {"cfg": 1e20}, {"guidance_scale": 1e30}],
     ids=str,
 )
-def test_a_latent_that_is_not_finite_is_an_error(host: Any, given: dict[str, Any]) -> None:
+def test_a_latent_that_is_not_finite_is_an_error(host: Host, given: dict[str, Any]) -> None:
     of_concept = {name: value for name, value in given.items() if name in CONCEPT}
     of_sampler = {name: value for name, value in given.items() if name in SAMPLING}
     with pytest.raises(ValueError, match=r"^SEGASampler: the latent has become NaN or infinite"):
@@ -225,7 +227,7 @@ def test_a_latent_that_is_not_finite_is_an_error(host: Any, given: dict[str, Any
 
 
 @pytest.mark.parametrize(("name", "value"), [("seed", -1), ("seed", 2**64), ("steps", -3)])
-def test_a_linked_number_that_no_field_takes_is_refused_by_name(host: Any, name: str, value: int) -> None:
+def test_a_linked_number_that_no_field_takes_is_refused_by_name(host: Host, name: str, value: int) -> None:
     with pytest.raises(ValueError, match=rf"^SEGASampler: {name} must be in .*, got {value}$"):
         host.sega(host.concept(), **{name: value})
 
@@ -233,7 +235,7 @@ def test_a_linked_number_that_no_field_takes_is_refused_by_name(host: Any, name:
 @FUZZ
 @given(st.lists(st.none() | st.integers(0, 2), max_size=8), st.lists(st.integers(0, 2), max_size=100))
 def test_a_stack_holds_its_concepts_in_order_or_is_refused(
-    host: Any, wired: list[int | None], before: list[int]
+    host: Host, wired: list[int | None], before: list[int]
 ) -> None:
     concepts = [host.concept(10 + i) for i in range(3)]
     inputs = {f"concept_{i}": None if c is None else concepts[c] for i, c in enumerate(wired)}
@@ -268,7 +270,7 @@ def recorded(draw: Any) -> Any:
 
 @settings(FUZZ, max_examples=25)
 @given(recorded(), tensors(st.tuples(st.integers(0, 4), st.integers(1, 40), st.integers(1, 40), st.just(3))))
-def test_a_preview_shows_or_names_what_it_is_given(host: Any, guidance: dict[str, Any], image: torch.Tensor) -> None:
+def test_a_preview_shows_or_names_what_it_is_given(host: Host, guidance: dict[str, Any], image: torch.Tensor) -> None:
     core = host.pack.sega_core
     guidance["concepts"] = tuple(core.Concept(**concept) for concept in guidance["concepts"])
     made = core.GuidanceVectors(**guidance, settings=core.Settings())

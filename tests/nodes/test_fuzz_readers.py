@@ -10,18 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from support.packages import COMFYUI, REPO
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is made for Linux and macOS alone"),
 ]
 
 
-def test_no_input_of_the_fuzzer_crashes_a_reader(comfyui_path: Path, repo: Path, tmp_path: Path) -> None:
-    path = os.pathsep.join([str(comfyui_path), str(repo)])
+def test_no_input_of_the_fuzzer_crashes_a_reader(tmp_path: Path) -> None:
+    path = os.pathsep.join([str(COMFYUI), str(REPO)])
     done = subprocess.run(
         [sys.executable, "-m", "tools.fuzz_readers", "--folder", str(tmp_path), "-runs=3000", "-seed=1"],
         env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
-        cwd=repo,
+        cwd=REPO,
         capture_output=True,
         text=True,
         errors="replace",

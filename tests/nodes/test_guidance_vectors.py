@@ -7,17 +7,20 @@ the steps (Heun, DPM-2) gets the step's one vector there, and comes near.
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import itertools
 import sys
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+
+from support.host import Host, Passes
+from support.packages import load_file
+from support.pipeline import pipeline_arguments, random_edit
+from support.tensors import relative
 
 pytestmark = pytest.mark.compat(
     "Features", "guidance vectors: kept, saved, loaded, applied to another prompt or number of steps"
@@ -29,30 +32,23 @@ EXACT = ["euler", "euler_ancestral", "ddim", "lcm", "dpmpp_2m", "dpmpp_2m_sde", 
 NEAR = ["heun", "dpm_2", "dpmpp_sde"]
 
 
-def sibling(name: str) -> ModuleType:
-    """Return another test file of this folder, for the models that it makes."""
-    full = f"for_guidance_vectors_{name}"
-    spec = importlib.util.spec_from_file_location(full, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[full] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-parity, families = sibling("test_parity_reference"), sibling("test_model_families")
+# Other test files of this folder, for the models that they make.
+parity, families = (
+    load_file(f"for_guidance_vectors_{name}", Path(__file__).with_name(f"{name}.py"))
+    for name in ("test_parity_reference", "test_model_families")
+)
 twin, sampled = parity.twin, families.sampled
 
 
 @pytest.fixture(scope="module")
-def models(host: Any) -> dict[str, Any]:
+def models(host: Host) -> dict[str, Any]:
     import comfy.model_base
 
     return {kind: host.model(comfy.model_base.ModelType[kind]) for kind in KINDS}
 
 
 @pytest.fixture(scope="module")
-def silent(host: Any) -> dict[str, Any]:
+def silent(host: Host) -> dict[str, Any]:
     """Models that predict nothing: what is added to their estimates is all that happens."""
     import comfy.model_base
 
@@ -64,7 +60,7 @@ def silent(host: Any) -> dict[str, Any]:
 
 
 def record(
-    host: Any, sample: Callable[[Any], Any], *concepts: Any, model: Any = None, guidance: Any = None, **settings: Any
+    host: Host, sample: Callable[[Any], Any], *concepts: Any, model: Any = None, guidance: Any = None, **settings: Any
 ) -> tuple[Any, Any]:
     """Sample with a model that records; return what `sample` did and the vectors."""
     baseline = settings.pop("baseline", "auto")
@@ -83,7 +79,7 @@ def record(
     return out, runs[0]
 
 
-def custom(host: Any, model: Any, sampler: str, sigmas: Sequence[float], seed: int = 3) -> torch.Tensor:
+def custom(host: Host, model: Any, sampler: str, sigmas: Sequence[float], seed: int = 3) -> torch.Tensor:
     """Sample a schedule with SamplerCustom."""
     return host.custom.SamplerCustom.execute(
         model,
@@ -98,14 +94,10 @@ def custom(host: Any, model: Any, sampler: str, sigmas: Sequence[float], seed: i
     )[0]["samples"]
 
 
-def relative(difference: torch.Tensor, to: torch.Tensor) -> float:
-    return float(difference.norm() / to.norm())
-
-
 # Parity.
 
 
-def concepts_of(host: Any, pipe: Any, edit: dict[str, Any]) -> list[Any]:
+def concepts_of(host: Host, pipe: Any, edit: dict[str, Any]) -> list[Any]:
     node = host.pack.nodes.SEGAConceptFromConditioning
     return [
         node.execute(parity.embedding(pipe, text), **{**concept, "cooldown_steps": concept["cooldown_steps"] or 0})[0]
@@ -114,12 +106,10 @@ def concepts_of(host: Any, pipe: Any, edit: dict[str, Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("seed", [0, 3, 7])
-def test_the_recorded_guidance_is_the_pipelines_sem_guidance(
-    seed: int, host: Any, twin: Any, pipeline: Any, edit_drawer: Any, as_pipeline_arguments: Any
-) -> None:
-    edit = edit_drawer(seed, parity.STEPS)
+def test_the_recorded_guidance_is_the_pipelines_sem_guidance(seed: int, host: Host, twin: Any, pipeline: Any) -> None:
+    edit = random_edit(seed, parity.STEPS)
     noise = parity.starting_noise(seed, edit["batch"])
-    parity.sample_pipeline(pipeline, noise, **as_pipeline_arguments(edit))
+    parity.sample_pipeline(pipeline, noise, **pipeline_arguments(edit))
     want = pipeline.sem_guidance[:-1]
     _, kept = record(
         host,
@@ -140,18 +130,11 @@ def test_the_recorded_guidance_is_the_pipelines_sem_guidance(
 @pytest.mark.parametrize("own", [False, True], ids=["alone", "with own concepts"])
 @pytest.mark.parametrize("seed", [1, 11])
 def test_guidance_of_one_prompt_edits_another_as_the_pipelines_sem_guidance_does(
-    seed: int,
-    own: bool,
-    host: Any,
-    twin: Any,
-    pipeline: Any,
-    edit_drawer: Any,
-    as_pipeline_arguments: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    seed: int, own: bool, host: Host, twin: Any, pipeline: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    edit, other = edit_drawer(seed, parity.STEPS), edit_drawer(seed + 100, parity.STEPS)
+    edit, other = random_edit(seed, parity.STEPS), random_edit(seed + 100, parity.STEPS)
     noise = parity.starting_noise(seed, edit["batch"])
-    parity.sample_pipeline(pipeline, noise, **as_pipeline_arguments(edit))
+    parity.sample_pipeline(pipeline, noise, **pipeline_arguments(edit))
     theirs = pipeline.sem_guidance.clone()
     _, ours = record(
         host,
@@ -161,7 +144,7 @@ def test_guidance_of_one_prompt_edits_another_as_the_pipelines_sem_guidance_does
         **edit["settings"],
     )
     monkeypatch.setattr(parity, "PROMPT", "old face")
-    arguments = as_pipeline_arguments(other) if own else {}
+    arguments = pipeline_arguments(other) if own else {}
     concepts, settings = (concepts_of(host, pipeline, other), other["settings"]) if own else ([], {})
     plain = parity.sample_pipeline(pipeline, noise, **arguments)
     want = parity.sample_pipeline(pipeline, noise, sem_guidance=theirs, **arguments)
@@ -181,7 +164,7 @@ def test_guidance_of_one_prompt_edits_another_as_the_pipelines_sem_guidance_does
     [*[(sampler, "EPS") for sampler in EXACT], ("euler_ancestral", "V_PREDICTION"), ("euler_ancestral", "FLOW")],
 )
 def test_a_runs_own_guidance_makes_its_bits_again(
-    host: Any, models: dict[str, Any], sampler: str, kind: str, one_pass_at_a_time: None
+    host: Host, models: dict[str, Any], sampler: str, kind: str, one_pass_at_a_time: None
 ) -> None:
     concepts = [host.concept(warmup_steps=1), host.concept(11, direction="remove", cooldown_steps=3)]
     arguments = {"sampler_name": sampler, "steps": 5, "latent": host.latent(2)}
@@ -193,7 +176,7 @@ def test_a_runs_own_guidance_makes_its_bits_again(
 
 
 @pytest.mark.parametrize("sampler", NEAR)
-def test_samplers_that_evaluate_between_the_steps_come_near(host: Any, models: dict[str, Any], sampler: str) -> None:
+def test_samplers_that_evaluate_between_the_steps_come_near(host: Host, models: dict[str, Any], sampler: str) -> None:
     model, arguments = models["V_PREDICTION"], {"sampler_name": sampler, "steps": 12}
     concept = host.concept(guidance_scale=2.0, threshold=0.0)
     edited, kept = record(host, lambda model: host.sample(model, **arguments), concept, model=model)
@@ -205,7 +188,7 @@ def test_samplers_that_evaluate_between_the_steps_come_near(host: Any, models: d
 
 @pytest.mark.parametrize("mode", ["reference", "independent"])
 def test_the_samplers_output_goes_into_its_own_input_and_that_of_the_model_patch(
-    host: Any, one_pass_at_a_time: None, mode: str
+    host: Host, one_pass_at_a_time: None, mode: str
 ) -> None:
     arguments = {
         "model": host.eps, "seed": 3, "steps": 4, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal",
@@ -228,14 +211,14 @@ def test_the_samplers_output_goes_into_its_own_input_and_that_of_the_model_patch
     assert all((activity > 0).any() for activity in kept.activity[0])
 
 
-def test_the_guidance_of_a_restarted_schedule_makes_its_bits_again(host: Any, one_pass_at_a_time: None) -> None:
+def test_the_guidance_of_a_restarted_schedule_makes_its_bits_again(host: Host, one_pass_at_a_time: None) -> None:
     sigmas = [14.6, 7.0, 3.0, 1.0, 5.0, 2.0, 0.5, 0.0]
     edited, kept = record(host, lambda model: custom(host, model, "euler", sigmas), host.concept(warmup_steps=2))
     assert torch.equal(custom(host, host.patched(guidance=kept), "euler", sigmas), edited)
     assert not torch.equal(custom(host, host.eps, "euler", sigmas), edited)
 
 
-def test_a_file_serves_as_the_object_does(host: Any, tmp_path: Path) -> None:
+def test_a_file_serves_as_the_object_does(host: Host, tmp_path: Path) -> None:
     _, kept = record(host, lambda model: host.sample(model, latent=host.latent(2)), host.concept())
     host.pack.sega_core.vectors.save(kept, tmp_path / "x.safetensors")
     loaded = host.pack.sega_core.vectors.load(tmp_path / "x.safetensors")
@@ -245,7 +228,7 @@ def test_a_file_serves_as_the_object_does(host: Any, tmp_path: Path) -> None:
     assert not torch.equal(both[0], host.sample(host.patched(host.concept(12)), **arguments))
 
 
-def test_supplied_guidance_is_not_recorded_again(host: Any) -> None:
+def test_supplied_guidance_is_not_recorded_again(host: Host) -> None:
     _, first = record(host, host.sample, host.concept())
     _, second = record(host, host.sample, guidance=first)
     assert second.concepts == ()
@@ -257,22 +240,22 @@ def test_supplied_guidance_is_not_recorded_again(host: Any) -> None:
     assert torch.equal(third.guidance[0], alone.guidance[0])
 
 
-def test_supplied_guidance_costs_no_pass(host: Any, count_passes: Callable) -> None:
+def test_supplied_guidance_costs_no_pass(host: Host) -> None:
     _, kept = record(host, host.sample, host.concept())
-    plain, guided = count_passes(host.eps), count_passes(host.eps)
+    plain, guided = Passes(host.eps), Passes(host.eps)
     host.sample(plain.model)
     host.sample(host.patched(model=guided.model, guidance=kept))
     assert guided.sizes == plain.sizes
     assert guided.labels == plain.labels
 
 
-def test_guidance_of_zero_steps_of_strength_is_the_plain_sampler(host: Any) -> None:
+def test_guidance_of_zero_steps_of_strength_is_the_plain_sampler(host: Host) -> None:
     _, kept = record(host, host.sample, host.concept(guidance_scale=0.0))
     assert not kept.guidance[0].any()
     assert torch.equal(host.sample(host.patched(guidance=kept)), host.sample())
 
 
-def test_guidance_acts_at_cfg_1_and_without_a_negative_prompt(host: Any) -> None:
+def test_guidance_acts_at_cfg_1_and_without_a_negative_prompt(host: Host) -> None:
     _, kept = record(host, lambda model: host.sample(model, cfg=1.0), host.concept())
     assert not torch.equal(host.sample(host.patched(guidance=kept), cfg=1.0), host.sample(cfg=1.0))
     guider = host.custom.BasicGuider.execute
@@ -280,7 +263,7 @@ def test_guidance_acts_at_cfg_1_and_without_a_negative_prompt(host: Any) -> None
     assert not torch.equal(guided, plain)
 
 
-def test_guidance_of_one_image_serves_any_number(host: Any) -> None:
+def test_guidance_of_one_image_serves_any_number(host: Host) -> None:
     _, kept = record(host, host.sample, host.concept())
     wide = dataclasses.replace(
         kept,
@@ -294,7 +277,7 @@ def test_guidance_of_one_image_serves_any_number(host: Any) -> None:
     assert (change.flatten(1).norm(dim=1) > 1e-2).all()
 
 
-def test_each_image_of_a_batch_has_guidance_of_its_own(host: Any) -> None:
+def test_each_image_of_a_batch_has_guidance_of_its_own(host: Host) -> None:
     _, kept = record(host, lambda model: host.sample(model, latent=host.latent(3)), host.concept())
     (guidance,) = kept.guidance
     only_second = dataclasses.replace(kept, guidance=(guidance * torch.tensor([0, 1, 0]).view(1, 3, 1, 1, 1),))
@@ -305,7 +288,7 @@ def test_each_image_of_a_batch_has_guidance_of_its_own(host: Any) -> None:
 
 @pytest.mark.parametrize("name", ["LTXAV", "WAN21_T2V", "StableAudio", "Flux"])
 def test_every_shape_of_latents_is_kept_and_edited_again(
-    host: Any, sampled: Callable, name: str, one_pass_at_a_time: None, tmp_path: Path
+    host: Host, sampled: Callable, name: str, one_pass_at_a_time: None, tmp_path: Path
 ) -> None:
     model = sampled(next(family for family in families.FAMILIES if family.config == name))
     arguments = {"latent": model.latent(0.5), "denoise": 0.8, "steps": 3}
@@ -325,7 +308,7 @@ def test_every_shape_of_latents_is_kept_and_edited_again(
 # Another schedule.
 
 
-def marked(host: Any, sigmas: Sequence[float], space: str) -> Any:
+def marked(host: Host, sigmas: Sequence[float], space: str) -> Any:
     """Return vectors whose step i adds 1 to element i of the latents and nothing else."""
     steps = len(sigmas) - 1
     guidance = torch.zeros(steps, 1, 4, 8, 8)
@@ -343,7 +326,7 @@ def covering(sigma: float, recorded: Sequence[float]) -> int:
 
 
 def assert_each_step_gets_what_covers_it(
-    host: Any, models: dict[str, Any], kind: str, recorded: Sequence[float], applied: Sequence[float]
+    host: Host, models: dict[str, Any], kind: str, recorded: Sequence[float], applied: Sequence[float]
 ) -> None:
     model, space = models[kind], "velocity" if kind == "FLOW" else "noise"
     guided = host.patched(model=model, guidance=marked(host, recorded, space))
@@ -357,7 +340,7 @@ def assert_each_step_gets_what_covers_it(
     assert torch.allclose(change, expected, atol=1e-4)
 
 
-def schedule(host: Any, model: Any, steps: int, scheduler: str = "normal", denoise: float = 1.0) -> list[float]:
+def schedule(host: Host, model: Any, steps: int, scheduler: str = "normal", denoise: float = 1.0) -> list[float]:
     made = host.samplers.KSampler(model, steps, "cpu", "euler", scheduler, denoise=denoise)
     return made.sigmas.tolist()
 
@@ -365,7 +348,7 @@ def schedule(host: Any, model: Any, steps: int, scheduler: str = "normal", denoi
 @pytest.mark.parametrize("kind", ["EPS", "FLOW"])
 @pytest.mark.parametrize("steps", [7, 10, 20])
 def test_another_number_of_steps_is_matched_by_noise_level(
-    host: Any, silent: dict[str, Any], steps: int, kind: str
+    host: Host, silent: dict[str, Any], steps: int, kind: str
 ) -> None:
     recorded, applied = (schedule(host, silent[kind], count) for count in (10, steps))
     assert_each_step_gets_what_covers_it(host, silent, kind, recorded, applied)
@@ -374,19 +357,19 @@ def test_another_number_of_steps_is_matched_by_noise_level(
 @pytest.mark.parametrize("kind", ["EPS", "FLOW"])
 @pytest.mark.parametrize(("scheduler", "denoise"), [("karras", 1.0), ("normal", 0.5), ("beta", 0.7)])
 def test_another_schedule_is_matched_by_noise_level(
-    host: Any, silent: dict[str, Any], scheduler: str, denoise: float, kind: str
+    host: Host, silent: dict[str, Any], scheduler: str, denoise: float, kind: str
 ) -> None:
     recorded = schedule(host, silent[kind], 10)
     applied = schedule(host, silent[kind], 8, scheduler, denoise)
     assert_each_step_gets_what_covers_it(host, silent, kind, recorded, applied)
 
 
-def test_a_rising_schedule_is_matched_by_noise_level(host: Any, silent: dict[str, Any]) -> None:
+def test_a_rising_schedule_is_matched_by_noise_level(host: Host, silent: dict[str, Any]) -> None:
     falling = [14.0, 6.0, 2.0, 0.5, 0.1, 0.0]
     assert_each_step_gets_what_covers_it(host, silent, "EPS", falling, [0.1, 0.5, 2.0, 6.0, 14.0])
 
 
-def test_other_steps_make_nearly_the_same_edit(host: Any) -> None:
+def test_other_steps_make_nearly_the_same_edit(host: Host) -> None:
     concept = host.concept(guidance_scale=2.0, threshold=0.0)
     _, kept = record(host, lambda model: host.sample(model, steps=10), concept)
     for steps in (20, 7):
@@ -399,7 +382,7 @@ def test_other_steps_make_nearly_the_same_edit(host: Any) -> None:
 # What does not fit.
 
 
-def expect_refusal(host: Any, kept: Any, *reasons: str, **arguments: Any) -> None:
+def expect_refusal(host: Host, kept: Any, *reasons: str, **arguments: Any) -> None:
     """Check that sampler and model patch refuse the vectors, each under its own name."""
     model = arguments.pop("model", host.eps)
     for name, sample in (
@@ -412,32 +395,32 @@ def expect_refusal(host: Any, kept: Any, *reasons: str, **arguments: Any) -> Non
             assert reason in str(failure.value)
 
 
-def test_another_size_is_refused_with_both_shapes(host: Any) -> None:
+def test_another_size_is_refused_with_both_shapes(host: Host) -> None:
     _, kept = record(host, host.sample, host.concept())
     latent = host.latent(1, 16)
     expect_refusal(host, kept, "(1, 4, 16, 16)", "(1, 4, 8, 8)", latent=latent)
 
 
-def test_another_number_of_images_is_refused_with_both_shapes(host: Any) -> None:
+def test_another_number_of_images_is_refused_with_both_shapes(host: Host) -> None:
     _, kept = record(host, lambda model: host.sample(model, latent=host.latent(2)), host.concept())
     expect_refusal(host, kept, "(3, 4, 8, 8)", "(2, 4, 8, 8)", "number of images", latent=host.latent(3))
     expect_refusal(host, kept, "(1, 4, 8, 8)", "(2, 4, 8, 8)", latent=host.latent(1))
 
 
 @pytest.mark.parametrize(("first", "second"), [("EPS", "FLOW"), ("FLOW", "V_PREDICTION")])
-def test_another_space_is_refused_with_both_names(host: Any, models: dict[str, Any], first: str, second: str) -> None:
+def test_another_space_is_refused_with_both_names(host: Host, models: dict[str, Any], first: str, second: str) -> None:
     _, kept = record(host, host.sample, host.concept(), model=models[first])
     expect_refusal(host, kept, "predicts noise", "predicts velocity", model=models[second])
 
 
-def test_noise_and_v_models_share_their_guidance(host: Any, models: dict[str, Any]) -> None:
+def test_noise_and_v_models_share_their_guidance(host: Host, models: dict[str, Any]) -> None:
     _, kept = record(host, host.sample, host.concept(), model=models["V_PREDICTION"])
     change = host.sample(host.patched(guidance=kept)) - host.sample()
     assert change.isfinite().all()
     assert change.norm() > 1e-2
 
 
-def test_another_number_of_parts_is_refused_with_all_shapes(host: Any, sampled: Callable) -> None:
+def test_another_number_of_parts_is_refused_with_all_shapes(host: Host, sampled: Callable) -> None:
     packed, sound = (
         sampled(next(family for family in families.FAMILIES if family.config == name))
         for name in ("LTXAV", "StableAudio")
@@ -450,7 +433,7 @@ def test_another_number_of_parts_is_refused_with_all_shapes(host: Any, sampled: 
         assert all(str((family.batch, *shape)) in str(failure.value) for shape in family.shapes)
 
 
-def test_a_sampler_that_enlarges_the_latents_is_refused(host: Any) -> None:
+def test_a_sampler_that_enlarges_the_latents_is_refused(host: Host) -> None:
     from comfy_extras import nodes_advanced_samplers
 
     sampler = nodes_advanced_samplers.SamplerLCMUpscale.execute(2.0, -1, "bicubic")[0]
@@ -471,7 +454,7 @@ def test_a_sampler_that_enlarges_the_latents_is_refused(host: Any) -> None:
 
 
 @pytest.mark.parametrize("sigmas", [pytest.param([], id="no number"), pytest.param([5.0], id="one number")])
-def test_a_schedule_of_no_steps_changes_nothing(host: Any, sigmas: list[float]) -> None:
+def test_a_schedule_of_no_steps_changes_nothing(host: Host, sigmas: list[float]) -> None:
     _, kept = record(host, host.sample, host.concept())
     latents = custom(host, host.eps, "euler", sigmas)
     assert torch.equal(custom(host, host.patched(host.concept(), guidance=kept), "euler", sigmas), latents)
@@ -537,7 +520,7 @@ class Expand:
 class Workplace:
     """The host's executor with the test's nodes beside the pack's, and the queue of a server."""
 
-    def __init__(self, host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         import execution
 
         self.running: list[Any] = []
@@ -587,12 +570,12 @@ def take(node: str, output: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def workplace(host: Any, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+def workplace(host: Host, monkeypatch: pytest.MonkeyPatch) -> Workplace:
     return Workplace(host, monkeypatch)
 
 
 @pytest.fixture
-def recorders(host: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def recorders(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What records from now on."""
     found: list[Any] = []
     recorder = host.pack.sega_core.Recorder
@@ -657,12 +640,12 @@ def test_samplers_of_subgraphs_record_as_others_do(workplace: Workplace, recorde
     assert torch.equal(deep["image"]["samples"], alone["image"]["samples"])
 
 
-def test_guidance_that_was_not_recorded_is_named_when_it_is_saved(host: Any) -> None:
+def test_guidance_that_was_not_recorded_is_named_when_it_is_saved(host: Host) -> None:
     with pytest.raises(ValueError, match=r"SEGASaveGuidance: guidance must come from a SEGA Sampler .* got None"):
-        host.pack.nodes.SEGASaveGuidance.execute(None, "sega/guidance")
+        host.pack.nodes.SEGASaveGuidance.execute(None, "guidance")
 
 
-def test_outside_of_the_noise_levels_that_were_recorded_nothing_is_added(host: Any) -> None:
+def test_outside_of_the_noise_levels_that_were_recorded_nothing_is_added(host: Host) -> None:
     _, kept = record(host, lambda model: custom(host, model, "euler", [4.0, 2.0, 1.0]), host.concept())
     plain, supplied = host.patched(), host.patched(guidance=kept)
     for sigmas in ([9.0, 6.0, 4.5], [0.9, 0.5, 0.0]):

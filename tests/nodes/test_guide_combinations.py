@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import importlib
-import importlib.util
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +12,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+
+from support.host import Host, Passes, find_node, run_node
+from support.models import FLUX, FLUX2, SDXL_SIZES, UNET, WAN, demo_clip, family_model
+from support.tensors import differ
 
 GROUP = "Guidance and model nodes"
 STEPS = 3
@@ -27,75 +28,21 @@ SETTINGS = {
     "cooldown_steps": 0,
     "weight": 1.0,
 }
-FLUX = {
-    "image_model": "flux",
-    "in_channels": 16,
-    "out_channels": 16,
-    "vec_in_dim": 32,
-    "context_in_dim": 32,
-    "hidden_size": 32,
-    "mlp_ratio": 2.0,
-    "num_heads": 2,
-    "depth": 2,
-    "depth_single_blocks": 1,
-    "axes_dim": [4, 6, 6],
-    "theta": 10000,
-    "patch_size": 2,
-    "qkv_bias": True,
-    "guidance_embed": False,
-    "txt_ids_dims": [],
-}
-FLUX2 = {
-    **FLUX,
-    "image_model": "flux2",
-    "in_channels": 128,
-    "out_channels": 128,
-    "patch_size": 1,
-    "vec_in_dim": None,
-    "axes_dim": [4, 4, 4, 4],
-    "theta": 2000,
-    "qkv_bias": False,
-    "global_modulation": True,
-    "mlp_silu_act": True,
-    "ops_bias": False,
-    "default_ref_method": "index",
-    "txt_ids_dims": [3],
-}
-WAN = {
-    "image_model": "wan2.1",
-    "model_type": "t2v",
-    "dim": 48,
-    "out_dim": 16,
-    "num_heads": 4,
-    "ffn_dim": 64,
-    "num_layers": 1,
-    "patch_size": (1, 2, 2),
-    "freq_dim": 32,
-    "window_size": (-1, -1),
-    "qk_norm": True,
-    "cross_attn_norm": True,
-    "eps": 1e-6,
-    "text_dim": 32,
-    "in_dim": 16,
-}
-
-
+FLUX_DEEP = {**FLUX, "depth": 2, "guidance_embed": False}
 CONCAT = {"in_channels": 8}
 
 
 class Scene:
     """A tiny model of one of the host's families, with prompts and latents of its own."""
 
-    def __init__(self, host: Any, model: Any, latent: dict[str, Any], **values: Any) -> None:
+    def __init__(self, host: Host, model: Any, latent: dict[str, Any], **values: Any) -> None:
         self.host = host
         self.model = model
         self.latent = latent
         self.values = values
 
     def prompt(self, seed: int, **values: Any) -> list[Any]:
-        generator = torch.Generator().manual_seed(2000 + seed)
-        pooled = torch.randn((1, 32), generator=generator)
-        return self.host.conditioning(seed, pooled_output=pooled, **self.values, **values)
+        return self.host.pooled(seed, **self.values, **values)
 
     def prompts(self) -> dict[str, Any]:
         return {"positive": self.prompt(POSITIVE), "negative": self.prompt(NEGATIVE)}
@@ -129,41 +76,17 @@ class Scene:
         return SETTINGS["guidance_scale"] * (concept - negative)
 
 
-def build(host: Any, config: Any, base: Any, unet_config: dict[str, Any]) -> Any:
-    """Return a MODEL of the host's class `base` with random weights."""
-    import comfy.model_patcher
-
-    config = config(copy.deepcopy(unet_config))
-    config.set_inference_dtype(torch.float32, None)
-    model = base(config)
-    host.fill(model.diffusion_model, 1)
-    model.eval()
-    device = torch.device("cpu")
-    return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=device)
-
-
 @pytest.fixture(scope="module")
-def scenes(host: Any) -> dict[str, Scene]:
-    import comfy.model_base
-    import comfy.supported_models
-
+def scenes(host: Host) -> dict[str, Scene]:
     # It and nodes_latent import each other, and only this order works.
     import comfy_extras.nodes_post_processing  # noqa: F401
 
-    unet = host.eps.model.model_config.unet_config
-    flux = build(host, comfy.supported_models.Flux, comfy.model_base.Flux, FLUX)
-    flux2 = build(host, comfy.supported_models.Flux2, comfy.model_base.Flux2, FLUX2)
-    wan = build(host, comfy.supported_models.WAN21_T2V, comfy.model_base.WAN21, WAN)
-    pix2pix = build(
-        host, comfy.supported_models.SD15_instructpix2pix, comfy.model_base.SD15_instructpix2pix, {**unet, **CONCAT}
-    )
-    pix2pix_xl = build(
-        host,
-        comfy.supported_models.SDXL_instructpix2pix,
-        comfy.model_base.SDXL_instructpix2pix,
-        {**unet, **CONCAT, "model_channels": 64, "adm_in_channels": 6 * 256 + 32, "num_classes": "sequential"},
-    )
-    depth = build(host, comfy.supported_models.Flux, comfy.model_base.Flux, {**FLUX, "in_channels": 32})
+    flux = family_model("Flux", FLUX_DEEP)
+    flux2 = family_model("Flux2", {**FLUX2, "depth": 2, "guidance_embed": False})
+    wan = family_model("WAN21_T2V", WAN)
+    pix2pix = family_model("SD15_instructpix2pix", {**UNET, **CONCAT})
+    pix2pix_xl = family_model("SDXL_instructpix2pix", {**UNET, **CONCAT, "model_channels": 64, **SDXL_SIZES})
+    depth = family_model("Flux", {**FLUX_DEEP, "in_channels": 32})
     image = {"samples": torch.zeros(1, 16, 8, 8)}
     return {
         "unet": Scene(host, host.eps, host.latent()),
@@ -216,17 +139,12 @@ class Node:
     def patch(self, scene: Scene, model: Any = None) -> Any:
         cls = self.find()
         inputs = {key: value(scene) if callable(value) else value for key, value in self.inputs.items()}
-        inputs["model"] = model or scene.model
-        return cls.execute(**inputs)[0] if hasattr(cls, "execute") else getattr(cls(), cls.FUNCTION)(**inputs)[0]
+        return run_node(cls, model=model or scene.model, **inputs)
 
     def find(self) -> Any:
         from comfyui_version import __version__
 
-        name = self.module if self.module == "nodes" else f"comfy_extras.{self.module}"
-        module = importlib.import_module(name) if importlib.util.find_spec(name) else None
-        if not hasattr(module, self.name):
-            pytest.skip(f"ComfyUI {__version__} has no {self.name}")
-        cls = getattr(module, self.name)
+        cls = find_node(self.module, self.name)
         known = inspect.signature(cls.execute if hasattr(cls, "execute") else getattr(cls, cls.FUNCTION)).parameters
         for key in self.inputs:
             if key not in known:
@@ -429,7 +347,7 @@ every_node = pytest.mark.parametrize("node", node_params(NODES))
 
 
 @pytest.fixture(scope="module")
-def folder(host: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder in which the host finds LoRAs, hypernetworks and embeddings."""
     import folder_paths
 
@@ -454,7 +372,7 @@ def files(folder: Path) -> Path:
 LORA_KEY = "middle_block.1.transformer_blocks.0.attn2.to_k"
 
 
-def small_lora(host: Any) -> dict[str, torch.Tensor]:
+def small_lora(host: Host) -> dict[str, torch.Tensor]:
     """A LoRA for one layer of the UNet and one of the text model."""
     generator = torch.Generator().manual_seed(6)
     weight = host.eps.model.diffusion_model.get_submodule(LORA_KEY).weight
@@ -474,10 +392,6 @@ def small_hypernetwork() -> dict[Any, Any]:
         "linear.0.bias": torch.zeros(32),
     }
     return {32: [layer, {key: -value for key, value in layer.items()}], "activation_func": "relu"}
-
-
-def differ(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return bool(one.isfinite().all() and (one - other).norm() > 1e-3 * other.norm())
 
 
 @every_node
@@ -550,7 +464,7 @@ def test_differential_diffusion_edits_where_the_mask_lets_the_image_change(scene
 
 @pytest.mark.compat(GROUP, "Load LoRA")
 def test_a_lora_changes_a_concepts_estimates_as_it_changes_the_weights(
-    host: Any, scenes: dict[str, Scene], folder: Path
+    host: Host, scenes: dict[str, Scene], folder: Path
 ) -> None:
     import comfy.model_base
     import nodes
@@ -567,18 +481,11 @@ def test_a_lora_changes_a_concepts_estimates_as_it_changes_the_weights(
 
 
 @pytest.fixture(scope="module")
-def clip(host: Any, repo: Path, package_loader: Any, folder: Path) -> Any:
+def clip(host: Host, folder: Path) -> Any:
     """A CLIP of the demo's classes with random weights, that finds the folder's embeddings."""
-    import comfy.sd
-    import comfy.supported_models_base
     import folder_paths
 
-    package_loader("sega_demo", repo / "demo")
-    from sega_demo import model
-
-    target = comfy.supported_models_base.ClipTarget(model.FaceSD1Tokenizer, model.FaceSD1Clip)
-    clip = comfy.sd.CLIP(target, embedding_directory=folder_paths.get_folder_paths("embeddings"))
-    host.fill(clip.cond_stage_model, 4)
+    clip = demo_clip(folder_paths.get_folder_paths("embeddings"))
     table = clip.cond_stage_model.clip_l.transformer.get_input_embeddings().weight
     tokens = [token for token, _ in clip.tokenize("hat glasses")["l"][0][1:3]]
     save_file({"clip_l": table[tokens].detach().clone()}, folder / "both.safetensors")
@@ -586,7 +493,7 @@ def clip(host: Any, repo: Path, package_loader: Any, folder: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def text_scene(host: Any, clip: Any) -> Scene:
+def text_scene(host: Host, clip: Any) -> Scene:
     import comfy.model_base
 
     return Scene(host, host.model(comfy.model_base.ModelType.EPS, context_dim=96), host.latent())
@@ -803,9 +710,9 @@ def test_windows_without_overlap_are_edited_as_videos_of_their_own(scenes: dict[
 
 
 @pytest.mark.compat(GROUP, WINDOWS)
-def test_concepts_are_evaluated_in_each_window(scenes: dict[str, Scene], count_passes: Any) -> None:
+def test_concepts_are_evaluated_in_each_window(scenes: dict[str, Scene]) -> None:
     scene = scenes["video"]
     model = windowed(scene, context_length=3, context_overlap=1, context_schedule="standard_static", dim=2)
-    passes = count_passes(model)
+    passes = Passes(model)
     scene.edit(scene.concept(), scene.concept(11), model=passes.model)
     assert passes.sizes == [4, 4] * STEPS

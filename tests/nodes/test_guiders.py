@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from support.evaluations import Seen
+from support.host import Host
 
 POSITIVE, NEGATIVE, THIRD = 1, 2, 4
 STEPS = 4
@@ -41,12 +42,12 @@ def cfg(scale: float) -> Callable[[Any, Any], Any]:
     )[0]
 
 
-def basic(host: Any, model: Any) -> Any:
+def basic(host: Host, model: Any) -> Any:
     return host.custom.BasicGuider.execute(model, host.conditioning(POSITIVE))[0]
 
 
 def dual(style: str, first: float = 4.0, second: float = 3.0) -> Callable[[Any, Any], Any]:
-    def make(host: Any, model: Any) -> Any:
+    def make(host: Host, model: Any) -> Any:
         prompts = [host.conditioning(seed) for seed in (POSITIVE, THIRD, NEGATIVE)]
         return host.custom.DualCFGGuider.execute(model, *prompts, first, second, style)[0]
 
@@ -54,7 +55,7 @@ def dual(style: str, first: float = 4.0, second: float = 3.0) -> Callable[[Any, 
 
 
 def perp_neg(scale: float, negative: float) -> Callable[[Any, Any], Any]:
-    def make(host: Any, model: Any) -> Any:
+    def make(host: Host, model: Any) -> Any:
         from comfy_extras import nodes_perpneg
 
         prompts = [host.conditioning(seed) for seed in (POSITIVE, NEGATIVE, THIRD)]
@@ -64,7 +65,7 @@ def perp_neg(scale: float, negative: float) -> Callable[[Any, Any], Any]:
 
 
 def two_models(scale: float, negative: int | None = NEGATIVE, second: bool = True) -> Callable[[Any, Any], Any]:
-    def make(host: Any, model: Any) -> Any:
+    def make(host: Host, model: Any) -> Any:
         if not hasattr(host.custom, "DualModelGuider"):
             import comfyui_version
 
@@ -108,37 +109,37 @@ def every_case(*names: str) -> pytest.MarkDecorator:
 
 
 @pytest.fixture(scope="module")
-def models(host: Any) -> dict[str, Any]:
+def models(host: Host) -> dict[str, Any]:
     import comfy.model_base
 
     return {kind: host.model(comfy.model_base.ModelType[kind], **SMALL) for kind in MIDDLE}
 
 
-def guide(host: Any, guider: Any, sigmas: Any, sampler: str = "euler", batch: int = 1) -> torch.Tensor:
+def guide(host: Host, guider: Any, sigmas: Any, sampler: str = "euler", batch: int = 1) -> torch.Tensor:
     noise, chosen = host.custom.RandomNoise.execute(3)[0], host.samplers.sampler_object(sampler)
     out = host.custom.SamplerCustomAdvanced.execute(noise, guider, chosen, torch.as_tensor(sigmas), host.latent(batch))
     return out[0]["samples"]
 
 
-def whole(host: Any, guider: Any, batch: int = 2) -> torch.Tensor:
+def whole(host: Host, guider: Any, batch: int = 2) -> torch.Tensor:
     sampling = guider.model_patcher.get_model_object("model_sampling")
     return guide(host, guider, host.samplers.calculate_sigmas(sampling, "normal", STEPS), batch=batch)
 
 
-def estimate(host: Any, model: Any, prompt: int | None, sigma: float) -> torch.Tensor:
+def estimate(host: Host, model: Any, prompt: int | None, sigma: float) -> torch.Tensor:
     """Return the host's own prediction for one prompt."""
     text = [[None, {}]] if prompt is None else host.conditioning(prompt)
     return guide(host, host.custom.BasicGuider.execute(model, text)[0], [sigma, 0.0])
 
 
-def two_concepts(host: Any, model: Any, **settings: Any) -> Any:
+def two_concepts(host: Host, model: Any, **settings: Any) -> Any:
     """Return the model with two concepts that leave no part of the latents out."""
     added = host.concept(10, guidance_scale=3.0, threshold=0.0)
     removed = host.concept(11, guidance_scale=2.0, threshold=0.0, direction="remove", weight=0.5)
     return host.patched(added, removed, model=model, **settings)
 
 
-def edit(host: Any, model: Any, compared: int | None, sigma: float) -> torch.Tensor:
+def edit(host: Host, model: Any, compared: int | None, sigma: float) -> torch.Tensor:
     """Return what `two_concepts` must add, from the host's own predictions: - sigma * guidance at the first step."""
     baseline, added, removed = (estimate(host, model, prompt, sigma) for prompt in (compared, 10, 11))
     return 3.0 * (added - baseline) - 0.5 * 2.0 * (removed - baseline)
@@ -151,7 +152,7 @@ def assert_close(got: torch.Tensor, expected: torch.Tensor) -> None:
 @every_case()
 @pytest.mark.parametrize("kind", MIDDLE)
 def test_a_steps_edit_is_what_the_predictions_say_whatever_the_guiders_scale(
-    host: Any, models: dict[str, Any], kind: str, name: str
+    host: Host, models: dict[str, Any], kind: str, name: str
 ) -> None:
     case, model, sigma = CASES[name], models[kind], MIDDLE[kind]
     plain = guide(host, case.guider(host, model), [sigma, 0.0])
@@ -160,7 +161,7 @@ def test_a_steps_edit_is_what_the_predictions_say_whatever_the_guiders_scale(
 
 
 @every_case()
-def test_every_guider_is_edited_and_repeatable(host: Any, models: dict[str, Any], name: str) -> None:
+def test_every_guider_is_edited_and_repeatable(host: Host, models: dict[str, Any], name: str) -> None:
     case = CASES[name]
     plain = whole(host, case.guider(host, models["EPS"]))
     model = host.patched(
@@ -176,7 +177,7 @@ def test_every_guider_is_edited_and_repeatable(host: Any, models: dict[str, Any]
 
 @every_case("basic", "cfg", "dual regular", "dual nested", "perp neg", "two models")
 def test_every_guider_keeps_the_concepts_times(
-    host: Any, models: dict[str, Any], name: str, evaluations: list[Seen]
+    host: Host, models: dict[str, Any], name: str, evaluations: list[Seen]
 ) -> None:
     concepts = [host.concept(warmup_steps=1, cooldown_steps=3), host.concept(11, warmup_steps=2)]
     model = host.patched(*concepts, model=models["EPS"], momentum_scale=0.0)
@@ -186,7 +187,7 @@ def test_every_guider_keeps_the_concepts_times(
 
 
 @every_case()
-def test_no_guider_changes_without_concepts(host: Any, models: dict[str, Any], name: str) -> None:
+def test_no_guider_changes_without_concepts(host: Host, models: dict[str, Any], name: str) -> None:
     plain = whole(host, CASES[name].guider(host, models["EPS"]))
     assert torch.equal(whole(host, CASES[name].guider(host, host.patched(model=models["EPS"]))), plain)
     off = host.patched(host.concept(guidance_scale=0.0), model=models["EPS"])
@@ -194,7 +195,7 @@ def test_no_guider_changes_without_concepts(host: Any, models: dict[str, Any], n
 
 
 @every_case()
-def test_a_guider_gets_its_own_conditionings_back(host: Any, models: dict[str, Any], name: str) -> None:
+def test_a_guider_gets_its_own_conditionings_back(host: Host, models: dict[str, Any], name: str) -> None:
     model = host.patched(host.concept(), model=models["EPS"], baseline=CASES[name].baseline)
     guider = CASES[name].guider(host, model)
     names, options = set(guider.original_conds), guider.model_options
@@ -209,7 +210,7 @@ def test_a_guider_gets_its_own_conditionings_back(host: Any, models: dict[str, A
 @pytest.mark.parametrize("order", ["override first", "SEGA first"])
 @pytest.mark.parametrize(("scale", "override"), [(4.0, 1.0), (4.0, 7.0), (1.0, 4.0)])
 def test_a_cfg_that_is_overridden_leaves_the_edit_alone(
-    host: Any, models: dict[str, Any], scale: float, override: float, order: str, kind: str
+    host: Host, models: dict[str, Any], scale: float, override: float, order: str, kind: str
 ) -> None:
     if not hasattr(host.custom, "CFGOverride"):
         import comfyui_version
@@ -232,7 +233,9 @@ def test_a_cfg_that_is_overridden_leaves_the_edit_alone(
 
 @pytest.mark.compat("Samplers", "CFG++ samplers")
 @pytest.mark.parametrize("scale", [1.0, 4.0])
-def test_cfg_pp_samplers_add_the_edit_to_their_prediction_only(host: Any, models: dict[str, Any], scale: float) -> None:
+def test_cfg_pp_samplers_add_the_edit_to_their_prediction_only(
+    host: Host, models: dict[str, Any], scale: float
+) -> None:
     model, sigma, after = models["EPS"], 6.0, 4.0
     edits = {
         sampler: guide(host, cfg(scale)(host, two_concepts(host, model, baseline="negative")), [sigma, after], sampler)
@@ -247,7 +250,7 @@ def test_cfg_pp_samplers_add_the_edit_to_their_prediction_only(host: Any, models
 
 @REFUSED
 @pytest.mark.parametrize("shortcut", ["evaluates its prompts itself", "calls the host's sampling function"])
-def test_a_guider_that_goes_past_the_hosts_wrappers_is_named(host: Any, models: dict[str, Any], shortcut: str) -> None:
+def test_a_guider_that_goes_past_the_hosts_wrappers_is_named(host: Host, models: dict[str, Any], shortcut: str) -> None:
     import comfy.samplers
 
     class Bypass(comfy.samplers.CFGGuider):

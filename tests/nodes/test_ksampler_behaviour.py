@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from support.host import Host
+
 
 def random_latent(batch: int = 2) -> torch.Tensor:
     return torch.randn((batch, 4, 8, 8), generator=torch.Generator().manual_seed(8))
@@ -29,7 +31,7 @@ LATENTS = {
 
 @pytest.mark.parametrize("denoise", [1.0, 0.5])
 @pytest.mark.parametrize("name", LATENTS)
-def test_without_concepts_it_is_the_ksampler(host: Any, name: str, denoise: float) -> None:
+def test_without_concepts_it_is_the_ksampler(host: Host, name: str, denoise: float) -> None:
     latent = dict(LATENTS[name])
     arguments = {
         "seed": 7,
@@ -50,37 +52,37 @@ def test_without_concepts_it_is_the_ksampler(host: Any, name: str, denoise: floa
         assert torch.equal(got[key], value) if isinstance(value, torch.Tensor) else got[key] == value
 
 
-def test_the_seed_changes_the_image(host: Any) -> None:
+def test_the_seed_changes_the_image(host: Host) -> None:
     one, two = (host.sega(host.concept(), seed=seed) for seed in (1, 2))
     assert not torch.allclose(one, two)
 
 
-def test_denoise_0_returns_the_latent(host: Any) -> None:
+def test_denoise_0_returns_the_latent(host: Host) -> None:
     latent = {"samples": random_latent()}
     assert torch.equal(host.sega(host.concept(), latent=latent, denoise=0.0), latent["samples"])
 
 
-def test_denoise_keeps_the_structure_of_an_edited_latent(host: Any) -> None:
+def test_denoise_keeps_the_structure_of_an_edited_latent(host: Host) -> None:
     latent = {"samples": random_latent()}
     near, far = (host.sega(host.concept(), latent=latent, denoise=value) for value in (0.1, 1.0))
     assert (near - latent["samples"]).norm() < (far - latent["samples"]).norm()
 
 
-def test_warm_up_counts_the_steps_that_are_sampled(host: Any) -> None:
+def test_warm_up_counts_the_steps_that_are_sampled(host: Host) -> None:
     latent = {"samples": random_latent()}
     plain = host.sample(latent=latent, denoise=0.5)
     assert torch.equal(host.sega(host.concept(warmup_steps=4), latent=latent, denoise=0.5), plain)
     assert not torch.equal(host.sega(host.concept(warmup_steps=3), latent=latent, denoise=0.5), plain)
 
 
-def test_an_edit_stays_inside_the_noise_mask(host: Any) -> None:
+def test_an_edit_stays_inside_the_noise_mask(host: Host) -> None:
     latent = {"samples": random_latent(), "noise_mask": half_mask()}
     edited = host.sega(host.concept(), latent=latent)
     torch.testing.assert_close(edited[..., :4], latent["samples"][..., :4], rtol=1e-4, atol=1e-4)
     assert not torch.allclose(edited[..., 4:], host.sample(latent=latent)[..., 4:])
 
 
-def test_the_latents_other_entries_pass_through(host: Any) -> None:
+def test_the_latents_other_entries_pass_through(host: Host) -> None:
     latent = {**host.latent(2), "batch_index": [3, 1], "noise_mask": half_mask()}
     out = host.pack.nodes.SEGASampler.execute(
         host.eps,
@@ -105,7 +107,7 @@ def test_the_latents_other_entries_pass_through(host: Any) -> None:
 
 @pytest.mark.parametrize("sampler", ["euler", "heun"])
 def test_progress_and_previews_arrive_as_the_ksamplers(
-    host: Any, sampler: str, monkeypatch: pytest.MonkeyPatch
+    host: Host, sampler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import comfy.utils
     import latent_preview

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+
+from support.host import Host
+from support.models import LTXAV, STABLE_AUDIO, WAN, chroma_radiance, family_model
+from support.pipeline import fill_with_noise
 
 pytestmark = pytest.mark.compat("Features", "masks per concept")
 SPACE_ROW = "threshold over space (LEDITS++)"
@@ -27,11 +30,11 @@ def right(height: int = 64, width: int = 64) -> Tensor:
     return 1 - left(height, width)
 
 
-def edit(host: Any, *concepts: Any, **changes: Any) -> Tensor:
+def edit(host: Host, *concepts: Any, **changes: Any) -> Tensor:
     return host.sega(*concepts, **{"steps": 3, **changes})
 
 
-def guided(log: list[Tensor], host: Any, *concepts: Any, **changes: Any) -> list[Tensor]:
+def guided(log: list[Tensor], host: Host, *concepts: Any, **changes: Any) -> list[Tensor]:
     """Sample and return the guidance of each evaluation."""
     log.clear()
     edit(host, *concepts, **changes)
@@ -44,7 +47,7 @@ def guided(log: list[Tensor], host: Any, *concepts: Any, **changes: Any) -> list
 
 @pytest.mark.parametrize("over", ["channel", "space"])
 @pytest.mark.parametrize("mode", ["reference", "independent"])
-def test_nothing_is_added_outside_of_the_mask(host: Any, guidance_log: list[Tensor], mode: str, over: str) -> None:
+def test_nothing_is_added_outside_of_the_mask(host: Host, guidance_log: list[Tensor], mode: str, over: str) -> None:
     """Also through the momentum."""
     concept = host.concept(mask=left(), threshold=0.3, threshold_over=over, warmup_steps=1)
     guidance = guided(guidance_log, host, concept, mode=mode, momentum_scale=0.7, latent=host.latent(2), steps=5)
@@ -57,7 +60,7 @@ SIZES = [(64, 64), (8, 8), (1, 1), (1000, 3), (3, 1000), (17, 33), (2, 2)]
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_a_white_mask_is_no_mask_to_the_bit(host: Any, size: tuple[int, int]) -> None:
+def test_a_white_mask_is_no_mask_to_the_bit(host: Host, size: tuple[int, int]) -> None:
     concepts = [host.concept(threshold=0.6, mask=mask) for mask in (torch.ones(1, *size), None)]
     white, none = (edit(host, concept, latent=host.latent(2)) for concept in concepts)
     assert torch.equal(white, none)
@@ -67,7 +70,7 @@ def test_a_white_mask_is_no_mask_to_the_bit(host: Any, size: tuple[int, int]) ->
 @pytest.mark.parametrize("latent", [(7, 9), (33, 17)], ids=str)
 @pytest.mark.parametrize("size", [(64, 64), (1, 1), (5, 1000)], ids=str)
 def test_a_white_mask_is_no_mask_on_odd_latents(
-    host: Any, guidance_log: list[Tensor], latent: tuple[int, int], size: tuple[int, int]
+    host: Host, guidance_log: list[Tensor], latent: tuple[int, int], size: tuple[int, int]
 ) -> None:
     """Up to how the host rounds when it resizes."""
     settings = {"latent": {"samples": torch.zeros(1, 4, *latent)}, "steps": 1}
@@ -77,7 +80,7 @@ def test_a_white_mask_is_no_mask_on_odd_latents(
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_a_black_mask_gives_the_plain_picture(host: Any, guidance_log: list[Tensor], size: tuple[int, int]) -> None:
+def test_a_black_mask_gives_the_plain_picture(host: Host, guidance_log: list[Tensor], size: tuple[int, int]) -> None:
     concept = host.concept(mask=torch.zeros(1, *size))
     guidance = guided(guidance_log, host, concept, latent=host.latent(2))
     assert not any(step.count_nonzero() for step in guidance)
@@ -87,7 +90,7 @@ def test_a_black_mask_gives_the_plain_picture(host: Any, guidance_log: list[Tens
 
 
 @pytest.mark.parametrize("grey", [0.25, 0.5])
-def test_a_grey_mask_scales_the_guidance(host: Any, guidance_log: list[Tensor], grey: float) -> None:
+def test_a_grey_mask_scales_the_guidance(host: Host, guidance_log: list[Tensor], grey: float) -> None:
     concepts = [host.concept(threshold=0.6, mask=mask) for mask in (None, torch.full((1, 30, 30), grey))]
     (whole,), (scaled,) = (guided(guidance_log, host, concept, steps=1) for concept in concepts)
     assert whole.any()
@@ -96,7 +99,7 @@ def test_a_grey_mask_scales_the_guidance(host: Any, guidance_log: list[Tensor], 
 
 @pytest.mark.parametrize("size", [(64, 64), (2, 2), (3, 1000), (1000, 4), (65, 63)], ids=str)
 def test_a_mask_of_another_size_is_stretched_over_the_picture(
-    host: Any, guidance_log: list[Tensor], size: tuple[int, int]
+    host: Host, guidance_log: list[Tensor], size: tuple[int, int]
 ) -> None:
     concepts = [host.concept(threshold=0.0, mask=mask) for mask in (None, left(*size))]
     (whole,), (masked,) = (guided(guidance_log, host, concept, steps=1) for concept in concepts)
@@ -108,7 +111,7 @@ def test_a_mask_of_another_size_is_stretched_over_the_picture(
 
 
 @pytest.mark.parametrize("latent", [(7, 9), (33, 17), (1, 8), (6, 2)], ids=str)
-def test_latents_of_any_size(host: Any, guidance_log: list[Tensor], latent: tuple[int, int]) -> None:
+def test_latents_of_any_size(host: Host, guidance_log: list[Tensor], latent: tuple[int, int]) -> None:
     samples = {"samples": torch.zeros(2, 4, *latent)}
     (guidance,) = guided(guidance_log, host, host.concept(threshold=0.0, mask=left()), latent=samples, steps=1)
     assert guidance.isfinite().all()
@@ -116,7 +119,7 @@ def test_latents_of_any_size(host: Any, guidance_log: list[Tensor], latent: tupl
     assert not guidance[..., -1].any()
 
 
-def test_a_mask_without_a_batch_is_one_mask(host: Any) -> None:
+def test_a_mask_without_a_batch_is_one_mask(host: Host) -> None:
     masked, flat = (edit(host, host.concept(mask=mask)) for mask in (left(), left()[0]))
     assert torch.equal(masked, flat)
     assert not torch.equal(masked, edit(host, host.concept()))
@@ -130,13 +133,13 @@ def test_a_mask_without_a_batch_is_one_mask(host: Any) -> None:
     [([1], [1, 1, 1]), ([0, 1], [0, 1, 0]), ([0, 0, 1], [0, 0, 1]), ([0, 1, 0, 1, 1], [0, 1, 0])],
     ids=str,
 )
-def test_several_masks_go_to_the_images_in_turn(host: Any, white: list[int], edited: list[int]) -> None:
+def test_several_masks_go_to_the_images_in_turn(host: Host, white: list[int], edited: list[int]) -> None:
     mask = torch.tensor(white, dtype=torch.float32).view(-1, 1, 1).expand(-1, 20, 20)
     plain, masked = (edit(host, *concepts, latent=host.latent(3)) for concepts in ([], [host.concept(mask=mask)]))
     assert [int(not torch.equal(*pair)) for pair in zip(plain, masked, strict=True)] == edited
 
 
-def test_an_image_is_edited_by_its_own_mask_as_alone(host: Any, guidance_log: list[Tensor]) -> None:
+def test_an_image_is_edited_by_its_own_mask_as_alone(host: Host, guidance_log: list[Tensor]) -> None:
     masks = torch.cat([left(), right(), torch.ones(1, 64, 64)])
     (together,) = guided(guidance_log, host, host.concept(mask=masks), latent=host.latent(3), steps=1)
     for i in range(3):
@@ -145,7 +148,7 @@ def test_an_image_is_edited_by_its_own_mask_as_alone(host: Any, guidance_log: li
         assert torch.equal(alone[i], together[i])
 
 
-def test_each_concept_acts_in_its_own_mask(host: Any, guidance_log: list[Tensor]) -> None:
+def test_each_concept_acts_in_its_own_mask(host: Host, guidance_log: list[Tensor]) -> None:
     concepts = [host.concept(10, mask=left()), host.concept(11, mask=right(), direction="remove"), host.concept(12)]
     settings = {"mode": "independent", "momentum_scale": 0.0, "steps": 1}
     (together,) = guided(guidance_log, host, *concepts, **settings)
@@ -156,7 +159,7 @@ def test_each_concept_acts_in_its_own_mask(host: Any, guidance_log: list[Tensor]
 
 
 @pytest.mark.parametrize("mode", ["reference", "independent"])
-def test_two_masks_leave_what_lies_between_them(host: Any, guidance_log: list[Tensor], mode: str) -> None:
+def test_two_masks_leave_what_lies_between_them(host: Host, guidance_log: list[Tensor], mode: str) -> None:
     top, bottom = torch.zeros(1, 64, 64), torch.zeros(1, 64, 64)
     top[:, :16], bottom[:, 48:] = 1, 1
     concepts = [host.concept(10, mask=top), host.concept(11, mask=bottom, warmup_steps=2)]
@@ -171,49 +174,35 @@ def test_two_masks_leave_what_lies_between_them(host: Any, guidance_log: list[Te
 # Other latents.
 
 
-def family(host: Any, name: str, unet: dict[str, Any], weights: dict[str, Tensor] | None = None) -> Any:
+def family(name: str, unet: dict[str, Any], weights: dict[str, Tensor] | None = None) -> Any:
     """Return a tiny MODEL of one of the host's families."""
-    import comfy.model_patcher
-    import comfy.supported_models
-
-    config = getattr(comfy.supported_models, name)(copy.deepcopy(unet))
-    config.set_inference_dtype(torch.float32, None)
-    base = config.get_model(weights or {}, "")
-    host.fill(base.diffusion_model, 1)
-    for buffer in base.diffusion_model.buffers():
+    model = family_model(name, unet, weights=weights)
+    for buffer in model.model.diffusion_model.buffers():
         if buffer.is_floating_point():
             buffer.nan_to_num_(0.0, 0.0, 0.0)
-    return comfy.model_patcher.ModelPatcher(base.eval(), load_device=CPU, offload_device=CPU)
+    return model
 
 
-def texts(host: Any, width: int = 32, **values: Any) -> dict[str, Any]:
+def texts(host: Host, width: int = 32, **values: Any) -> dict[str, Any]:
     values = {"pooled_output": None, **values}
     return {name: host.conditioning(seed, width, **values) for name, seed in (("positive", 1), ("negative", 2))}
 
 
-def of_width(host: Any, width: int, **changes: Any) -> Any:
+def of_width(host: Host, width: int, **changes: Any) -> Any:
     concept = host.concept(**{"threshold": 0.0, **changes})
     return replace(concept, conditioning=host.conditioning(10, width))
 
 
 @pytest.fixture(scope="module")
-def wan(host: Any) -> Any:
-    return family(
-        host,
-        "WAN21_T2V",
-        {
-            "image_model": "wan2.1", "model_type": "t2v", "dim": 48, "out_dim": 16, "num_heads": 4, "ffn_dim": 64,
-            "num_layers": 1, "patch_size": (1, 2, 2), "freq_dim": 32, "window_size": (-1, -1), "qk_norm": True,
-            "cross_attn_norm": True, "eps": 1e-6, "text_dim": 32, "in_dim": 16,
-        },
-    )  # fmt: skip
+def wan(host: Host) -> Any:
+    return family("WAN21_T2V", WAN)
 
 
 @pytest.mark.parametrize(
     ("white", "edited"), [([1], [1] * 5), ([0], [0] * 5), ([1, 1, 0, 0, 1], [1, 1, 0, 0, 1])], ids=str
 )
 def test_masks_of_a_video_go_to_its_frames(
-    host: Any, wan: Any, guidance_log: list[Tensor], white: list[int], edited: list[int]
+    host: Host, wan: Any, guidance_log: list[Tensor], white: list[int], edited: list[int]
 ) -> None:
     mask = left(count=len(white)) * torch.tensor(white).view(-1, 1, 1)
     video = {"samples": torch.zeros(2, 16, 5, 8, 8)}
@@ -225,7 +214,7 @@ def test_masks_of_a_video_go_to_its_frames(
 
 
 def test_masks_of_the_pictures_of_a_video_fade_over_its_latent_frames(
-    host: Any, wan: Any, guidance_log: list[Tensor]
+    host: Host, wan: Any, guidance_log: list[Tensor]
 ) -> None:
     """17 pictures are 5 latent frames; the second of these lies at the pictures 5 and 6."""
     mask = torch.zeros(17, 64, 64)
@@ -241,19 +230,10 @@ def test_masks_of_the_pictures_of_a_video_fade_over_its_latent_frames(
     assert share[2:].tolist() == [1, 1, 1]
 
 
-def test_of_packed_latents_the_picture_is_masked_and_the_sound_is_not(host: Any, guidance_log: list[Tensor]) -> None:
+def test_of_packed_latents_the_picture_is_masked_and_the_sound_is_not(host: Host, guidance_log: list[Tensor]) -> None:
     import comfy.nested_tensor
 
-    model = family(
-        host,
-        "LTXAV",
-        {
-            "image_model": "ltxav", "cross_attention_dim": 32, "audio_cross_attention_dim": 32,
-            "attention_head_dim": 16, "audio_attention_head_dim": 16, "num_attention_heads": 2,
-            "audio_num_attention_heads": 2, "caption_channels": 32, "num_layers": 1,
-            "connector_attention_head_dim": 16, "connector_num_attention_heads": 2,
-        },
-    )  # fmt: skip
+    model = family("LTXAV", LTXAV)
     parts = [torch.zeros(1, 128, 3, 6, 6), torch.zeros(1, 8, 10, 16)]
     settings = {"model": model, "latent": {"samples": comfy.nested_tensor.NestedTensor(parts)}, "steps": 1}
     settings |= texts(host, 64, frame_rate=12)
@@ -265,20 +245,8 @@ def test_of_packed_latents_the_picture_is_masked_and_the_sound_is_not(host: Any,
     assert whole[1].any()
 
 
-def test_a_model_of_pixels_is_masked_in_pixels(host: Any, guidance_log: list[Tensor]) -> None:
-    from comfy.ldm.chroma_radiance.model import ChromaRadianceParams
-
-    unet = {
-        "image_model": "chroma_radiance", "in_channels": 3, "out_channels": 3, "context_in_dim": 32,
-        "hidden_size": 32, "mlp_ratio": 2.0, "num_heads": 2, "depth": 1, "depth_single_blocks": 1,
-        "axes_dim": [4, 6, 6], "theta": 10000, "patch_size": 4, "qkv_bias": True, "in_dim": 64, "out_dim": 32,
-        "hidden_dim": 32, "n_layers": 1, "vec_in_dim": 32, "guidance_embed": True, "txt_ids_dims": [],
-        "nerf_hidden_size": 16, "nerf_mlp_ratio": 2, "nerf_depth": 1, "nerf_max_freqs": 4, "nerf_tile_size": 512,
-        "nerf_final_head_type": "conv", "nerf_embedder_dtype": torch.float32, "use_x0": False,
-        "use_sequential_txt_ids": False,
-    }  # fmt: skip
-    known = {"image_model", *ChromaRadianceParams.__dataclass_fields__}
-    model = family(host, "ChromaRadiance", {key: value for key, value in unet.items() if key in known})
+def test_a_model_of_pixels_is_masked_in_pixels(host: Host, guidance_log: list[Tensor]) -> None:
+    model = family("ChromaRadiance", chroma_radiance())
     picture = {"samples": torch.zeros(1, 3, 32, 32)}
     concept = of_width(host, 32, mask=left(32, 32))
     (guidance,) = guided(guidance_log, host, concept, model=model, latent=picture, steps=1, **texts(host))
@@ -287,21 +255,17 @@ def test_a_model_of_pixels_is_masked_in_pixels(host: Any, guidance_log: list[Ten
     assert not guidance[..., 16:].any()
 
 
-def test_sound_takes_no_mask(host: Any) -> None:
+def test_sound_takes_no_mask(host: Host) -> None:
     from comfy.ldm.audio.embedders import NumberConditioner
 
     numbers = NumberConditioner(768, min_val=0, max_val=512)
-    host.fill(numbers, 7)
+    fill_with_noise(numbers, 7)
     weights = {
         f"conditioner.conditioners.{name}.{key}": value
         for name in ("seconds_start", "seconds_total")
         for key, value in numbers.state_dict().items()
     }
-    unet = {
-        "audio_model": "dit1.0", "embed_dim": 64, "global_cond_dim": 1536, "depth": 1, "num_heads": 1,
-        "project_cond_tokens": True,
-    }  # fmt: skip
-    model = family(host, "StableAudio", unet, weights)
+    model = family("StableAudio", STABLE_AUDIO, weights)
     settings = {"model": model, "latent": {"samples": torch.zeros(1, 64, 40)}, **texts(host, 768)}
     assert edit(host, of_width(host, 768), **settings).isfinite().all()
     message = r"SEGASampler: concepts: concept 1 \('conditioning'\): mask must not be connected: .* no picture"
@@ -313,7 +277,7 @@ def test_sound_takes_no_mask(host: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["KSampler", "CFGGuider", "BasicGuider", "DualCFGGuider", "PerpNegGuider"])
-def test_every_guider(host: Any, guidance_log: list[Tensor], name: str) -> None:
+def test_every_guider(host: Host, guidance_log: list[Tensor], name: str) -> None:
     from comfy_extras import nodes_perpneg
 
     first, second, third = (host.conditioning(seed) for seed in (1, 2, 4))
@@ -336,13 +300,13 @@ def test_every_guider(host: Any, guidance_log: list[Tensor], name: str) -> None:
 
 
 @pytest.mark.parametrize("sampler", ["euler_ancestral", "heun", "dpmpp_2m_sde", "uni_pc", "lcm"])
-def test_every_kind_of_sampler(host: Any, guidance_log: list[Tensor], sampler: str) -> None:
+def test_every_kind_of_sampler(host: Host, guidance_log: list[Tensor], sampler: str) -> None:
     for guidance in guided(guidance_log, host, host.concept(mask=left()), sampler_name=sampler, steps=4):
         assert not guidance[..., 4:].any()
         assert guidance[..., :4].any()
 
 
-def test_inpainting_keeps_what_it_does_not_paint(host: Any) -> None:
+def test_inpainting_keeps_what_it_does_not_paint(host: Host) -> None:
     """The host's noise mask says what is sampled at all, the concept's mask where of it the edit acts."""
     start = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(6))
     latent = {"samples": start, "noise_mask": left()}
@@ -362,7 +326,7 @@ def test_inpainting_keeps_what_it_does_not_paint(host: Any) -> None:
     ids=["area", "mask"],
 )
 def test_prompts_for_an_area_or_with_a_mask(
-    host: Any, guidance_log: list[Tensor], which: str, values: dict[str, Any]
+    host: Host, guidance_log: list[Tensor], which: str, values: dict[str, Any]
 ) -> None:
     prompts = {which: host.conditioning(5, **values)}
     guidance = guided(guidance_log, host, host.concept(mask=left(), threshold=0.2), **prompts)
@@ -371,7 +335,7 @@ def test_prompts_for_an_area_or_with_a_mask(
         assert not step[..., 4:].any()
 
 
-def test_a_mask_holds_together_with_an_attention_mask(host: Any, guidance_log: list[Tensor]) -> None:
+def test_a_mask_holds_together_with_an_attention_mask(host: Host, guidance_log: list[Tensor]) -> None:
     settings = {"threshold": 0.4, "threshold_over": "space"}
     concepts = [
         host.concept(**settings, mask=left()),
@@ -383,7 +347,7 @@ def test_a_mask_holds_together_with_an_attention_mask(host: Any, guidance_log: l
     assert 0 < both.count_nonzero() < masked.count_nonzero()
 
 
-def test_the_recorded_guidance_shows_no_activity_outside_of_the_mask(host: Any) -> None:
+def test_the_recorded_guidance_shows_no_activity_outside_of_the_mask(host: Host) -> None:
     arguments = {
         "seed": 3, "steps": 4, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal",
         "positive": host.conditioning(1), "negative": host.conditioning(2), "latent_image": host.latent(2),
@@ -398,7 +362,7 @@ def test_the_recorded_guidance_shows_no_activity_outside_of_the_mask(host: Any) 
     assert not second[..., :4].any()
 
 
-def test_a_concept_serves_latents_of_several_sizes_one_after_the_other(host: Any) -> None:
+def test_a_concept_serves_latents_of_several_sizes_one_after_the_other(host: Host) -> None:
     concept = host.concept(mask=left())
     first = edit(host, concept)
     for size in (16, 7):
@@ -407,7 +371,7 @@ def test_a_concept_serves_latents_of_several_sizes_one_after_the_other(host: Any
 
 
 def test_a_sampler_that_changes_the_size_of_the_latents_is_masked_at_each_size(
-    host: Any, guidance_log: list[Tensor]
+    host: Host, guidance_log: list[Tensor]
 ) -> None:
     def growing(model: Callable, x: Tensor, sigmas: Tensor, **kwargs: Any) -> Tensor:
         for sigma in sigmas[:2]:
@@ -425,7 +389,7 @@ def test_a_sampler_that_changes_the_size_of_the_latents_is_masked_at_each_size(
         assert not step[..., half:].any()
 
 
-def test_a_mask_is_not_changed(host: Any) -> None:
+def test_a_mask_is_not_changed(host: Host) -> None:
     mask = left(30, 30)
     before = mask.clone()
     edit(host, host.concept(mask=mask))
@@ -435,7 +399,7 @@ def test_a_mask_is_not_changed(host: Any) -> None:
 @pytest.mark.compat("Features", SPACE_ROW)
 @pytest.mark.parametrize("mode", ["reference", "independent"])
 def test_over_space_a_place_is_edited_in_all_channels_or_in_none(
-    host: Any, guidance_log: list[Tensor], mode: str
+    host: Host, guidance_log: list[Tensor], mode: str
 ) -> None:
     concept = host.concept(threshold=0.75, threshold_over="space")
     guidance = guided(guidance_log, host, concept, mode=mode, momentum_scale=0.0, latent=host.latent(2))
@@ -448,7 +412,7 @@ def test_over_space_a_place_is_edited_in_all_channels_or_in_none(
 
 
 @pytest.mark.compat("Features", SPACE_ROW)
-def test_over_space_differs_from_over_channels_and_channels_are_the_default(host: Any) -> None:
+def test_over_space_differs_from_over_channels_and_channels_are_the_default(host: Host) -> None:
     default, channel, space = (
         edit(host, host.concept(threshold=0.75, **over))
         for over in ({}, {"threshold_over": "channel"}, {"threshold_over": "space"})
@@ -459,7 +423,9 @@ def test_over_space_differs_from_over_channels_and_channels_are_the_default(host
 
 @pytest.mark.compat("Features", SPACE_ROW)
 @pytest.mark.parametrize("over", ["channel", "space"])
-def test_a_video_is_thresholded_over_all_its_frames(host: Any, wan: Any, guidance_log: list[Tensor], over: str) -> None:
+def test_a_video_is_thresholded_over_all_its_frames(
+    host: Host, wan: Any, guidance_log: list[Tensor], over: str
+) -> None:
     video = {"samples": torch.zeros(1, 16, 5, 8, 8)}
     concept = of_width(host, 32, threshold=0.75, threshold_over=over)
     (guidance,) = guided(guidance_log, host, concept, model=wan, latent=video, steps=1, **texts(host))
@@ -486,7 +452,7 @@ def test_a_video_is_thresholded_over_all_its_frames(host: Any, wan: Any, guidanc
     ],
     ids=["NaN", "infinite", "above 1", "below 0", "no masks", "no rows", "an image", "a row"],
 )
-def test_what_is_no_mask_is_refused(host: Any, node: str, mask: Tensor, message: str) -> None:
+def test_what_is_no_mask_is_refused(host: Host, node: str, mask: Tensor, message: str) -> None:
     cls = getattr(host.pack.nodes, node)
     if node == "SEGAConcept":
 
@@ -506,6 +472,6 @@ def test_what_is_no_mask_is_refused(host: Any, node: str, mask: Tensor, message:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.bool, torch.int64])
-def test_masks_of_any_type(host: Any, dtype: torch.dtype) -> None:
+def test_masks_of_any_type(host: Host, dtype: torch.dtype) -> None:
     expected = edit(host, host.concept(mask=left()))
     assert torch.equal(edit(host, host.concept(mask=left().to(dtype))), expected)

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from support.host import Passes
+
 GROUP = "Other packs' patches"
 STEPS = 4
 NEGATIVE, CONCEPT, OTHER = 2, 10, 11
@@ -109,11 +111,11 @@ def another_sampling_function(host: Any, monkeypatch: pytest.MonkeyPatch) -> Any
 
 @SAMPLING
 def test_the_concepts_join_the_calls_of_another_packs_sampling_function(
-    host: Any, another_sampling_function: Any, count_passes: Callable[[Any], Any], request: pytest.FixtureRequest
+    host: Any, another_sampling_function: Any, request: pytest.FixtureRequest
 ) -> None:
     """AnimateDiff-Evolved replaces the host's sampling function and slides windows over the frames, here the batch."""
     latent = host.latent(4)
-    passes = count_passes(another_sampling_function)
+    passes = Passes(another_sampling_function)
     edited = edit(host, host.concept(threshold=0.0), model=passes.model, latent=latent)
     unedited = plain(host, another_sampling_function, latent=latent)
     assert differ(edited, unedited)
@@ -278,9 +280,7 @@ def test_a_sampling_that_starts_again_starts_without_momentum(host: Any, mode: s
 
 
 @pytest.mark.compat("Refused with a clear error", "a guider or sampler that predicts in a way of its own")
-def test_a_guider_that_goes_past_the_predictions_is_refused_before_the_model_runs(
-    host: Any, count_passes: Callable[[Any], Any]
-) -> None:
+def test_a_guider_that_goes_past_the_predictions_is_refused_before_the_model_runs(host: Any) -> None:
     """The guider of ComfyUI-NAG calls its own prediction, past the wrappers."""
     import comfy.samplers
 
@@ -294,7 +294,7 @@ def test_a_guider_that_goes_past_the_predictions_is_refused_before_the_model_run
         made.set_cfg(4.0)
         return made
 
-    passes = count_passes(host.eps)
+    passes = Passes(host.eps)
     host.guide(guider(passes.model))
     assert passes.sizes
     passes.sizes.clear()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import importlib
-import importlib.util
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,6 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+
+from support.host import Host, find_node, options_of
+from support.models import FLUX, SDXL_SIZES, UNET, tiny_config
+from support.pipeline import fill_with_noise
 
 STEPS = 3
 KINDS = ["eps", "sdxl", "flow"]
@@ -21,7 +22,6 @@ SECOND = torch.device("cpu", 0)
 
 
 def make_model(
-    host: Any,
     kind: str,
     *,
     seed: int = 1,
@@ -31,45 +31,13 @@ def make_model(
     weights: dict[str, torch.Tensor] | None = None,
 ) -> Any:
     """Return a MODEL of a family with random weights, or with `weights`, in any number format."""
-    import comfy.latent_formats
     import comfy.model_base
     import comfy.model_patcher
-    import comfy.supported_models_base
 
-    is_flow = kind == "flow"
-
-    class Config(comfy.supported_models_base.BASE):
-        unet_extra_config = {} if is_flow else {"num_heads": 4, "num_head_channels": -1}
-        latent_format = comfy.latent_formats.Flux if is_flow else comfy.latent_formats.SD15
-
-        def inpaint_model(self) -> bool:
-            return False
-
-    if is_flow:
-        unet_config: dict[str, Any] = {
-            "image_model": "flux",
-            "in_channels": 16,
-            "out_channels": 16,
-            "vec_in_dim": 32,
-            "context_in_dim": 32,
-            "hidden_size": 32,
-            "mlp_ratio": 2.0,
-            "num_heads": 2,
-            "depth": 1,
-            "depth_single_blocks": 1,
-            "axes_dim": [4, 6, 6],
-            "theta": 10000,
-            "patch_size": 2,
-            "qkv_bias": True,
-            "guidance_embed": True,
-            "txt_ids_dims": [],
-        }
+    if kind == "flow":
+        config = tiny_config({**FLUX, "guidance_embed": True}, "Flux", shift=1.15)
     else:
-        unet_config = copy.deepcopy(host.eps.model.model_config.unet_config)
-    if kind == "sdxl":
-        unet_config |= {"adm_in_channels": 32 + 6 * 256, "num_classes": "sequential"}
-    config = Config(unet_config)
-    config.sampling_settings = {"shift": 1.15} if is_flow else {}
+        config = tiny_config({**UNET, **SDXL_SIZES} if kind == "sdxl" else UNET)
     config.set_inference_dtype(dtype, manual_cast)
     cls, model_type = {
         "eps": (comfy.model_base.BaseModel, comfy.model_base.ModelType.EPS),
@@ -78,38 +46,33 @@ def make_model(
     }[kind]
     base = cls(config, model_type)
     if weights is None:
-        host.fill(base.diffusion_model, seed)
+        fill_with_noise(base.diffusion_model, seed)
     else:
         base.diffusion_model.load_state_dict(weights)
     base.diffusion_model.to(dtype)
     base.eval()
     model = comfy.model_patcher.ModelPatcher(base, load_device=device, offload_device=CPU)
     if hasattr(model, "cached_patcher_init"):
-        model.cached_patcher_init = (remake, (host, kind, seed, device))
+        model.cached_patcher_init = (remake, (kind, seed, device))
     return model
 
 
-def remake(host: Any, kind: str, seed: int, device: torch.device, disable_dynamic: bool = False) -> Any:
+def remake(kind: str, seed: int, device: torch.device, disable_dynamic: bool = False) -> Any:
     """Load the model once more, as a loader of the host does for each further device."""
-    return make_model(host, kind, seed=seed, device=device)
+    return make_model(kind, seed=seed, device=device)
 
 
-def prompt(host: Any, seed: int, **values: Any) -> list[Any]:
-    generator = torch.Generator().manual_seed(2000 + seed)
-    return host.conditioning(seed, pooled_output=torch.randn((1, 32), generator=generator), **values)
-
-
-def concepts(host: Any, count: int, **changes: Any) -> list[Any]:
+def concepts(host: Host, count: int, **changes: Any) -> list[Any]:
     """Return concepts that edit everywhere: at a threshold single elements may fall to either side of it."""
     node, settings = host.pack.nodes.SEGAConceptFromConditioning, {"direction": "add", "guidance_scale": 4.0}
     settings |= {"threshold": 0.0, "warmup_steps": 0, "cooldown_steps": 0, "weight": 1.0 / count, **changes}
-    return [node.execute(prompt(host, 10 + i), **settings)[0] for i in range(count)]
+    return [node.execute(host.pooled(10 + i), **settings)[0] for i in range(count)]
 
 
-def edit(host: Any, model: Any, *chosen: Any, batch: int = 1, **changes: Any) -> torch.Tensor:
+def edit(host: Host, model: Any, *chosen: Any, batch: int = 1, **changes: Any) -> torch.Tensor:
     channels = model.get_model_object("latent_format").latent_channels
     latent = {"samples": torch.zeros(batch, channels, 8, 8)}
-    prompts = {"positive": prompt(host, 1), "negative": prompt(host, 2)}
+    prompts = {"positive": host.pooled(1), "negative": host.pooled(2)}
     return host.sega(*chosen, model=model, latent=latent, **{"steps": STEPS, **prompts, **changes})
 
 
@@ -129,13 +92,6 @@ def near_edit(edited: torch.Tensor, plain: torch.Tensor, expected: torch.Tensor,
     return bool(error < 4 * (plain - expected_plain).norm() and error < 0.5 * size)
 
 
-def require(module: str, thing: str) -> Any:
-    if importlib.util.find_spec(module) is None:
-        version = importlib.import_module("comfyui_version").__version__
-        pytest.skip(f"ComfyUI {version} has no {thing}")
-    return importlib.import_module(module)
-
-
 class Card:
     """A MODEL on cards with room for so many samples per call: it fails as torch does when one more comes."""
 
@@ -151,8 +107,7 @@ class Card:
         self.model.add_wrapper_with_key(kind, "card", self._call)
 
     def _call(self, executor: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
-        # The host passes the options by position, and each network takes other arguments before them.
-        options = next(arg for arg in (kwargs.get("transformer_options"), *args) if isinstance(arg, dict))
+        options = options_of(args, kwargs)
         self.sizes.append(x.shape[0])
         self.labels.extend(options["cond_or_uncond"])
         self.passes_on[options.get("multigpu_thread_device", CPU)] += len(options["cond_or_uncond"])
@@ -162,7 +117,7 @@ class Card:
 
 
 @pytest.fixture
-def report_room(host: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, int, int], None]:
+def report_room(host: Host, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, int, int], None]:
     """Let the host find free memory for so many passes of so many images."""
     import comfy.model_management
 
@@ -185,9 +140,9 @@ def report_room(host: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, in
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_small_card_gives_the_same_edit(
-    host: Any, report_room: Callable, kind: str, count: int, batch: int, passes: int
+    host: Host, report_room: Callable, kind: str, count: int, batch: int, passes: int
 ) -> None:
-    model, chosen = make_model(host, kind), concepts(host, count)
+    model, chosen = make_model(kind), concepts(host, count)
     whole = edit(host, model, *chosen, batch=batch)
     plain = edit(host, model, batch=batch)
     report_room(model, passes, batch)
@@ -202,8 +157,8 @@ def test_a_small_card_gives_the_same_edit(
 
 @pytest.mark.compat("Memory and devices", "memory for one to three prompts at a time; 1, 3 and 8 concepts")
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_threshold_and_momentum_keep_their_bits_on_a_small_card(host: Any, report_room: Callable, kind: str) -> None:
-    model = make_model(host, kind)
+def test_a_threshold_and_momentum_keep_their_bits_on_a_small_card(host: Host, report_room: Callable, kind: str) -> None:
+    model = make_model(kind)
     chosen = concepts(host, 3, threshold=0.8, warmup_steps=1)
     report_room(model, 1, 1)
     card = Card(model, 1)
@@ -215,7 +170,7 @@ def test_a_threshold_and_momentum_keep_their_bits_on_a_small_card(host: Any, rep
 
 @pytest.mark.compat("Memory and devices", "memory for one to three prompts at a time; 1, 3 and 8 concepts")
 @pytest.mark.parametrize("guider", ["perp neg", "dual"])
-def test_concepts_in_a_call_of_their_own_fit_a_small_card(host: Any, report_room: Callable, guider: str) -> None:
+def test_concepts_in_a_call_of_their_own_fit_a_small_card(host: Host, report_room: Callable, guider: str) -> None:
     from comfy_extras import nodes_perpneg
 
     def guide(model: Any) -> torch.Tensor:
@@ -233,7 +188,7 @@ def test_concepts_in_a_call_of_their_own_fit_a_small_card(host: Any, report_room
 
 
 @pytest.mark.compat("Memory and devices", "memory for one to three prompts at a time; 1, 3 and 8 concepts")
-def test_a_card_that_runs_out_of_memory_leaves_nothing_behind(host: Any) -> None:
+def test_a_card_that_runs_out_of_memory_leaves_nothing_behind(host: Host) -> None:
     chosen = concepts(host, 3)
     expected = edit(host, host.eps, *chosen)
     card = Card(host.eps, 4)
@@ -244,7 +199,7 @@ def test_a_card_that_runs_out_of_memory_leaves_nothing_behind(host: Any) -> None
 
 
 @pytest.fixture
-def plans(host: Any, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def plans(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the host plans for each sampling: the prompts it knows of and the memory it asks for."""
     import comfy.model_management
     import comfy.sampler_helpers
@@ -267,8 +222,8 @@ def plans(host: Any, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 @pytest.mark.compat("Memory and devices", "the host plans its memory with the concepts in view")
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_host_plans_with_every_concept(host: Any, plans: list[dict[str, Any]], kind: str) -> None:
-    model = make_model(host, kind)
+def test_the_host_plans_with_every_concept(host: Host, plans: list[dict[str, Any]], kind: str) -> None:
+    model = make_model(kind)
     chosen = concepts(host, 8)
     for count in (0, 1, 8):
         edit(host, model, *chosen[:count])
@@ -283,10 +238,10 @@ def test_the_host_plans_with_every_concept(host: Any, plans: list[dict[str, Any]
 
 
 @pytest.mark.compat("Memory and devices", "the host plans its memory with the concepts in view")
-def test_reference_images_of_concepts_are_planned_for(host: Any, plans: list[dict[str, Any]]) -> None:
-    model = make_model(host, "flow")
+def test_reference_images_of_concepts_are_planned_for(host: Host, plans: list[dict[str, Any]]) -> None:
+    model = make_model("flow")
     reference = {"reference_latents": [torch.ones(1, 16, 8, 8)]}
-    prompts = {"positive": prompt(host, 1, **reference), "negative": prompt(host, 2, **reference)}
+    prompts = {"positive": host.pooled(1, **reference), "negative": host.pooled(2, **reference)}
     for count in (0, 1, 8):
         edit(host, model, *concepts(host, 8)[:count], **prompts)
     plain, one, eight = (plan["most"] for plan in plans)
@@ -304,11 +259,11 @@ def use_devices(monkeypatch: pytest.MonkeyPatch, *devices: torch.device) -> None
 
 
 @pytest.fixture
-def split(host: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], Any]]:
+def split(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], Any]]:
     """The host's node that spreads a model over the devices, here two names of the CPU."""
     import comfy.model_management
 
-    node = require("comfy_extras.nodes_multigpu", "split over several GPUs").MultiGPUCFGSplitNode
+    node = find_node("nodes_multigpu", "MultiGPUCFGSplitNode")
     use_devices(monkeypatch, CPU, SECOND)
     yield lambda model: node.execute(model, 2)[0]
     comfy.model_management.unload_all_models()
@@ -317,8 +272,8 @@ def split(host: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any]
 @pytest.mark.compat("Memory and devices", "several GPUs: the host spreads the concepts over them")
 @pytest.mark.parametrize(("count", "batch"), [(1, 1), (3, 1), (8, 3)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_devices_share_the_concepts(host: Any, split: Callable, kind: str, count: int, batch: int) -> None:
-    model, chosen = make_model(host, kind), concepts(host, count)
+def test_two_devices_share_the_concepts(host: Host, split: Callable, kind: str, count: int, batch: int) -> None:
+    model, chosen = make_model(kind), concepts(host, count)
     plain, expected = edit(host, model, batch=batch), edit(host, model, *chosen, batch=batch)
     cards = Card(split(model))
     first, second = (edit(host, cards.model, *chosen, batch=batch) for _ in range(2))
@@ -331,8 +286,8 @@ def test_two_devices_share_the_concepts(host: Any, split: Callable, kind: str, c
 
 @pytest.mark.compat("Memory and devices", "several GPUs: the host spreads the concepts over them")
 @pytest.mark.parametrize("split_first", [True, False], ids=["split then patch", "patch then split"])
-def test_the_order_of_split_and_patch_is_free(host: Any, split: Callable, split_first: bool) -> None:
-    model, chosen = make_model(host, "eps"), concepts(host, 3)
+def test_the_order_of_split_and_patch_is_free(host: Host, split: Callable, split_first: bool) -> None:
+    model, chosen = make_model("eps"), concepts(host, 3)
     guided = host.patched(*chosen, model=split(model)) if split_first else split(host.patched(*chosen, model=model))
     cards = Card(guided)
     expected, plain = host.sample(host.patched(*chosen, model=model)), host.sample(model)
@@ -341,8 +296,8 @@ def test_the_order_of_split_and_patch_is_free(host: Any, split: Callable, split_
 
 
 @pytest.mark.compat("Memory and devices", "several GPUs: the host spreads the concepts over them")
-def test_two_small_devices_take_one_pass_at_a_time(host: Any, split: Callable, report_room: Callable) -> None:
-    model, chosen = make_model(host, "eps"), concepts(host, 3)
+def test_two_small_devices_take_one_pass_at_a_time(host: Host, split: Callable, report_room: Callable) -> None:
+    model, chosen = make_model("eps"), concepts(host, 3)
     plain, expected = edit(host, model), edit(host, model, *chosen)
     cards = Card(split(model), 1)
     report_room(model, 1, 1)
@@ -351,8 +306,8 @@ def test_two_small_devices_take_one_pass_at_a_time(host: Any, split: Callable, r
 
 
 @pytest.mark.compat("Memory and devices", "several GPUs: the host spreads the concepts over them")
-def test_concepts_in_a_call_of_their_own_are_spread_too(host: Any, split: Callable) -> None:
-    model, chosen = make_model(host, "eps"), concepts(host, 4)
+def test_concepts_in_a_call_of_their_own_are_spread_too(host: Host, split: Callable) -> None:
+    model, chosen = make_model("eps"), concepts(host, 4)
     prompts = [host.conditioning(seed) for seed in (1, 4, 2)]
 
     def guide(guided: Any) -> torch.Tensor:
@@ -366,8 +321,8 @@ def test_concepts_in_a_call_of_their_own_are_spread_too(host: Any, split: Callab
 
 
 @pytest.mark.compat("Memory and devices", "several GPUs: the host spreads the concepts over them")
-def test_an_error_on_one_device_ends_the_run_and_leaves_nothing(host: Any, split: Callable) -> None:
-    model, chosen = make_model(host, "eps"), concepts(host, 3)
+def test_an_error_on_one_device_ends_the_run_and_leaves_nothing(host: Host, split: Callable) -> None:
+    model, chosen = make_model("eps"), concepts(host, 3)
     cards = Card(split(model), 3)
     expected = edit(host, cards.model, *chosen)
     cards.room = 2
@@ -395,15 +350,15 @@ def weights_of(model: Any) -> dict[str, torch.Tensor]:
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_small_weights_edit_as_the_same_numbers_in_fp32(
-    host: Any, guidance_log: list[Any], kind: str, dtype: torch.dtype
+    host: Host, guidance_log: list[Any], kind: str, dtype: torch.dtype
 ) -> None:
     import comfy.model_management
 
     cast = comfy.model_management.unet_manual_cast(dtype, CPU, [torch.float32])
-    small, chosen = make_model(host, kind, dtype=dtype, manual_cast=cast), concepts(host, 2)
+    small, chosen = make_model(kind, dtype=dtype, manual_cast=cast), concepts(host, 2)
     assert {p.dtype for p in small.model.diffusion_model.parameters()} == {dtype}
     rounded = {key: value.float() for key, value in weights_of(small).items()}
-    same_numbers = make_model(host, kind, weights=rounded)
+    same_numbers = make_model(kind, weights=rounded)
     edited = edit(host, small, *chosen)
     assert [guidance.dtype for guidance in guidance_log] == [torch.float32] * STEPS
     assert same_edit(edited, edit(host, same_numbers, *chosen), edit(host, same_numbers))
@@ -418,9 +373,9 @@ def test_small_weights_edit_as_the_same_numbers_in_fp32(
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_small_arithmetic_edits_nearly_as_fp32(
-    host: Any, guidance_log: list[Any], kind: str, dtype: torch.dtype
+    host: Host, guidance_log: list[Any], kind: str, dtype: torch.dtype
 ) -> None:
-    model, small, chosen = make_model(host, kind), make_model(host, kind, dtype=dtype), concepts(host, 2)
+    model, small, chosen = make_model(kind), make_model(kind, dtype=dtype), concepts(host, 2)
     seen: list[torch.dtype] = []
     small.model.diffusion_model.register_forward_pre_hook(lambda module, args: seen.append(args[0].dtype))
     edited = edit(host, small, *chosen)
@@ -431,7 +386,7 @@ def test_small_arithmetic_edits_nearly_as_fp32(
 
 
 @pytest.fixture
-def memory_for_half_of(host: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]]:
+def memory_for_half_of(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]]:
     """Let the host take its second device for a GPU that has room for half of a model."""
     import comfy.model_management
 
@@ -469,16 +424,16 @@ def lora(model: Any) -> Any:
 @pytest.mark.compat("Memory and devices", "models that are offloaded in part")
 @pytest.mark.parametrize("with_lora", [False, True], ids=["plain", "lora"])
 def test_a_model_half_of_which_is_offloaded_edits_the_same(
-    host: Any, memory_for_half_of: Callable, with_lora: bool
+    host: Host, memory_for_half_of: Callable, with_lora: bool
 ) -> None:
     def make(device: torch.device) -> Any:
-        model = make_model(host, "eps", device=device)
+        model = make_model("eps", device=device)
         return lora(model) if with_lora else model
 
     chosen, model = concepts(host, 3), make(CPU)
     plain, expected = edit(host, model), edit(host, model, *chosen)
     if with_lora:
-        assert not same_edit(expected, edit(host, make_model(host, "eps"), *chosen), plain)
+        assert not same_edit(expected, edit(host, make_model("eps"), *chosen), plain)
     small = make(SECOND)
     memory_for_half_of(small)
     first, second = (edit(host, small, *chosen) for _ in range(2))
@@ -491,9 +446,9 @@ def test_a_model_half_of_which_is_offloaded_edits_the_same(
 @pytest.mark.compat("Memory and devices", "models that are offloaded in part")
 @pytest.mark.parametrize("share", [0.25, 0.75])
 def test_a_model_that_gives_up_weights_between_runs_edits_the_same(
-    host: Any, memory_for_half_of: Callable, share: float
+    host: Host, memory_for_half_of: Callable, share: float
 ) -> None:
-    chosen, model = concepts(host, 3), make_model(host, "eps", device=SECOND)
+    chosen, model = concepts(host, 3), make_model("eps", device=SECOND)
     guided = host.patched(*chosen, model=model)
     expected, plain = host.sample(guided), host.sample(model)
     assert model.loaded_size() == model.model_size()
@@ -505,10 +460,10 @@ def test_a_model_that_gives_up_weights_between_runs_edits_the_same(
 
 @pytest.mark.compat("Memory and devices", "models unloaded between runs, several models in turn")
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_model_that_was_unloaded_edits_the_same(host: Any, kind: str) -> None:
+def test_a_model_that_was_unloaded_edits_the_same(host: Host, kind: str) -> None:
     import comfy.model_management
 
-    model, chosen = lora(make_model(host, kind)) if kind != "flow" else make_model(host, kind), concepts(host, 2)
+    model, chosen = lora(make_model(kind)) if kind != "flow" else make_model(kind), concepts(host, 2)
     expected = edit(host, model, *chosen)
     for unload in (
         comfy.model_management.unload_all_models,
@@ -521,8 +476,8 @@ def test_a_model_that_was_unloaded_edits_the_same(host: Any, kind: str) -> None:
 
 
 @pytest.mark.compat("Memory and devices", "models unloaded between runs, several models in turn")
-def test_models_in_turn_keep_their_own_edits(host: Any) -> None:
-    models = {kind: make_model(host, kind) for kind in KINDS} | {"eps again": make_model(host, "eps", seed=2)}
+def test_models_in_turn_keep_their_own_edits(host: Host) -> None:
+    models = {kind: make_model(kind) for kind in KINDS} | {"eps again": make_model("eps", seed=2)}
     stacks = {kind: concepts(host, 1 + i) for i, kind in enumerate(models)}
     expected = {kind: edit(host, model, *stacks[kind]) for kind, model in models.items()}
     for kind in ("flow", "eps", "eps again", "sdxl", "eps", "flow"):
@@ -538,12 +493,12 @@ def cuda_devices(least: int) -> list[torch.device]:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=["fp32", "fp16", "bf16"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_gpu_edits_nearly_as_the_cpu(host: Any, guidance_log: list[Any], kind: str, dtype: torch.dtype) -> None:
+def test_a_gpu_edits_nearly_as_the_cpu(host: Host, guidance_log: list[Any], kind: str, dtype: torch.dtype) -> None:
     import comfy.model_management
 
     (device, *_) = cuda_devices(1)
-    model, chosen = make_model(host, kind), concepts(host, 3)
-    there = make_model(host, kind, dtype=dtype, device=device)
+    model, chosen = make_model(kind), concepts(host, 3)
+    there = make_model(kind, dtype=dtype, device=device)
     first, second = (edit(host, there, *chosen) for _ in range(2))
     assert {(guidance.dtype, guidance.device) for guidance in guidance_log} == {(torch.float32, device)}
     plain = edit(host, there)
@@ -552,7 +507,7 @@ def test_a_gpu_edits_nearly_as_the_cpu(host: Any, guidance_log: list[Any], kind:
     comfy.model_management.free_memory(1e30, device)
 
 
-def test_masks_attention_and_kept_guidance_act_on_a_gpu(host: Any) -> None:
+def test_masks_attention_and_kept_guidance_act_on_a_gpu(host: Host) -> None:
     import comfy.model_base
     import comfy.model_management
     import comfy.model_patcher
@@ -584,13 +539,13 @@ def test_masks_attention_and_kept_guidance_act_on_a_gpu(host: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_gpus_share_the_concepts(host: Any, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_two_gpus_share_the_concepts(host: Host, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     import comfy.model_management
 
     gpus = cuda_devices(2)[:2]
-    node = require("comfy_extras.nodes_multigpu", "split over several GPUs").MultiGPUCFGSplitNode
+    node = find_node("nodes_multigpu", "MultiGPUCFGSplitNode")
     use_devices(monkeypatch, *gpus)
-    model, chosen = make_model(host, kind, device=gpus[0]), concepts(host, 3)
+    model, chosen = make_model(kind, device=gpus[0]), concepts(host, 3)
     plain, expected = edit(host, model), edit(host, model, *chosen)
     cards = Card(node.execute(model, 2)[0])
     edited = edit(host, cards.model, *chosen)

@@ -14,6 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from support.host import Host
+from support.models import CHROMA, FLUX, FLUX2, LTXAV, SDXL_SIZES, STABLE_AUDIO, UNET, chroma_radiance, family_model
+from support.tensors import distance, relative
+
 CONCEPT = {
     "direction": "add",
     "guidance_scale": 5.0,
@@ -24,50 +28,7 @@ CONCEPT = {
 }
 TOKENS = 12
 POSITIVE, NEGATIVE, OTHER = 1, 2, 10
-UNET = {
-    "image_size": 8,
-    "in_channels": 4,
-    "out_channels": 4,
-    "model_channels": 64,
-    "channel_mult": [1, 2],
-    "num_res_blocks": [1, 1],
-    "transformer_depth": [1, 1],
-    "transformer_depth_middle": 1,
-    "transformer_depth_output": [1, 1, 1, 1],
-    "use_spatial_transformer": True,
-    "use_linear_in_transformer": True,
-    "context_dim": 32,
-    "legacy": False,
-    "use_temporal_attention": False,
-    "use_temporal_resblock": False,
-    "adm_in_channels": None,
-}
-FLUX = {
-    "in_channels": 16,
-    "out_channels": 16,
-    "patch_size": 2,
-    "vec_in_dim": 32,
-    "context_in_dim": 32,
-    "hidden_size": 32,
-    "mlp_ratio": 2.0,
-    "num_heads": 2,
-    "depth": 1,
-    "depth_single_blocks": 1,
-    "axes_dim": [4, 6, 6],
-    "theta": 10000,
-    "qkv_bias": True,
-    "txt_ids_dims": [],
-}
-CHROMA = {
-    **FLUX,
-    "image_model": "chroma",
-    "in_channels": 64,
-    "out_channels": 64,
-    "in_dim": 64,
-    "out_dim": 32,
-    "hidden_dim": 32,
-    "n_layers": 1,
-}
+SD2 = {**UNET, "model_channels": 64, "use_linear_in_transformer": True}
 HUNYUAN_VIDEO = {
     **{key: value for key, value in FLUX.items() if key != "txt_ids_dims"},
     "image_model": "hunyuan_video",
@@ -138,30 +99,6 @@ class Family:
         return POSITIVE if self.cfg == 1 else NEGATIVE
 
 
-def chroma_radiance() -> dict[str, Any]:
-    from comfy.ldm.chroma_radiance.model import ChromaRadianceParams
-
-    config = {
-        **CHROMA,
-        "image_model": "chroma_radiance",
-        "in_channels": 3,
-        "out_channels": 3,
-        "patch_size": 4,
-        "nerf_hidden_size": 16,
-        "nerf_mlp_ratio": 2,
-        "nerf_depth": 1,
-        "nerf_max_freqs": 4,
-        "nerf_tile_size": 512,
-        "nerf_final_head_type": "conv",
-        "nerf_embedder_dtype": torch.float32,
-        "use_x0": False,
-        "use_sequential_txt_ids": False,
-    }
-    # The class takes its own parameters alone, and releases add some.
-    known = {"image_model", *ChromaRadianceParams.__dataclass_fields__}
-    return {key: value for key, value in config.items() if key in known}
-
-
 def v_prediction_mark() -> dict[str, Tensor]:
     return {"output_blocks.11.1.transformer_blocks.0.norm1.bias": torch.tensor([-1.0, 1.0])}
 
@@ -190,12 +127,12 @@ def padding(generator: torch.Generator) -> Tensor:
 
 
 FAMILIES = [
-    Family("SD1.x (eps)", "SD15", {**UNET, "use_linear_in_transformer": False}, (4, 8, 8)),
-    Family("SD2.x (v prediction)", "SD20", UNET, (4, 8, 8), weights=v_prediction_mark),
+    Family("SD1.x (eps)", "SD15", {**UNET, "model_channels": 64}, (4, 8, 8)),
+    Family("SD2.x (v prediction)", "SD20", SD2, (4, 8, 8), weights=v_prediction_mark),
     Family(
         "SDXL (pooled output, sizes)",
         "SDXL",
-        {**UNET, "adm_in_channels": 6 * 256 + 32, "num_classes": "sequential"},
+        {**SD2, **SDXL_SIZES},
         (4, 8, 8),
         text={"pooled_output": (1, 32)},
         values={"width": 640, "height": 320, "crop_w": 8, "crop_h": 16, "target_width": 512, "target_height": 256},
@@ -203,7 +140,7 @@ FAMILIES = [
     Family(
         "SDXL refiner (aesthetic score)",
         "SDXLRefiner",
-        {**UNET, "adm_in_channels": 5 * 256 + 32, "num_classes": "sequential"},
+        {**SD2, "adm_in_channels": 5 * 256 + 32, "num_classes": "sequential"},
         (4, 8, 8),
         text={"pooled_output": (1, 32)},
         values={"width": 640, "height": 320, "aesthetic_score": 4.0},
@@ -269,7 +206,7 @@ FAMILIES = [
     Family(
         "Flux (guidance, cfg 1)",
         "Flux",
-        {**FLUX, "image_model": "flux", "guidance_embed": True},
+        {**FLUX, "guidance_embed": True},
         (16, 8, 8),
         text={"pooled_output": (1, 32)},
         values={"guidance": 2.0},
@@ -278,23 +215,7 @@ FAMILIES = [
     Family(
         "Flux 2 (guidance, cfg 1)",
         "Flux2",
-        {
-            **FLUX,
-            "image_model": "flux2",
-            "in_channels": 128,
-            "out_channels": 128,
-            "patch_size": 1,
-            "vec_in_dim": None,
-            "axes_dim": [4, 4, 4, 4],
-            "theta": 2000,
-            "qkv_bias": False,
-            "guidance_embed": True,
-            "global_modulation": True,
-            "mlp_silu_act": True,
-            "ops_bias": False,
-            "default_ref_method": "index",
-            "txt_ids_dims": [3],
-        },
+        {**FLUX2, "guidance_embed": True},
         (128, 6, 6),
         values={"guidance": 2.0},
         cfg=1.0,
@@ -508,19 +429,7 @@ FAMILIES = [
     Family(
         "LTXAV (packed video and sound)",
         "LTXAV",
-        {
-            "image_model": "ltxav",
-            "cross_attention_dim": 32,
-            "audio_cross_attention_dim": 32,
-            "attention_head_dim": 16,
-            "audio_attention_head_dim": 16,
-            "num_attention_heads": 2,
-            "audio_num_attention_heads": 2,
-            "caption_channels": 32,
-            "num_layers": 1,
-            "connector_attention_head_dim": 16,
-            "connector_num_attention_heads": 2,
-        },
+        LTXAV,
         [(128, 3, 6, 6), (8, 10, 16)],
         width=64,
         values={"frame_rate": 12},
@@ -547,14 +456,7 @@ FAMILIES = [
     Family(
         "Stable Audio (3-D sound latents)",
         "StableAudio",
-        {
-            "audio_model": "dit1.0",
-            "embed_dim": 64,
-            "global_cond_dim": 1536,
-            "depth": 1,
-            "num_heads": 1,
-            "project_cond_tokens": True,
-        },
+        STABLE_AUDIO,
         (64, 40),
         width=768,
         values={"seconds_start": 100, "seconds_total": 400},
@@ -657,14 +559,14 @@ FAMILIES = [
     Family(
         "Lotus (image to image)",
         "LotusD",
-        {**UNET, "adm_in_channels": 4},
+        {**SD2, "adm_in_channels": 4},
         (4, 8, 8),
     ),
     Family(
         "SVD (image to video, a concept is another image)",
         "SVD_img2vid",
         {
-            **UNET,
+            **SD2,
             "in_channels": 8,
             "adm_in_channels": 768,
             "num_classes": "sequential",
@@ -730,23 +632,14 @@ PACKED = [family for family in FAMILIES if len(family.shapes) > 1]
 class Sampled:
     """A family's model, and ways to sample with it."""
 
-    def __init__(self, host: Any, family: Family) -> None:
-        import comfy.model_patcher
-        import comfy.supported_models
-
+    def __init__(self, host: Host, family: Family) -> None:
         unet = family.unet() if callable(family.unet) else family.unet
-        config = getattr(comfy.supported_models, family.config)(unet)
-        config.set_inference_dtype(torch.float32, None)
-        base = config.get_model(family.weights(), "")
-        host.fill(base.diffusion_model, 1)
+        self.model = family_model(family.config, unet, weights=family.weights())
         # Buffers that the host leaves to the checkpoint hold whatever the memory held.
         generator = torch.Generator().manual_seed(2)
-        for name, buffer in base.diffusion_model.named_buffers():
+        for name, buffer in self.model.model.diffusion_model.named_buffers():
             if name.split(".")[-1] in FROM_CHECKPOINT:
                 buffer.copy_(torch.rand(buffer.shape, generator=generator))
-        base.eval()
-        cpu = torch.device("cpu")
-        self.model = comfy.model_patcher.ModelPatcher(base, load_device=cpu, offload_device=cpu)
         self.host = host
         self.family = family
 
@@ -823,7 +716,7 @@ def parts_of(samples: Any) -> list[Tensor]:
 
 
 @pytest.fixture(scope="module")
-def sampled(host: Any) -> Callable[[Family], Sampled]:
+def sampled(host: Host) -> Callable[[Family], Sampled]:
     """Return a function that gives a family's model, the same one each time; it skips what this host has not."""
     import comfy.supported_models
     import comfyui_version
@@ -843,11 +736,6 @@ def sampled(host: Any) -> Callable[[Family], Sampled]:
 def kept_of(count: int) -> int:
     """Return how many of so many elements reach the quantile of CONCEPT's threshold."""
     return count - math.ceil(CONCEPT["threshold"] * (count - 1))
-
-
-def distance(first: Tensor, second: Tensor, scale: Tensor) -> Tensor:
-    """Return how far two tensors are from each other, in parts of the size of what is looked for."""
-    return (first - second).norm() / scale.norm()
 
 
 @every_family
@@ -882,13 +770,13 @@ def test_one_step_changes_by_the_guidance_worked_out_by_hand(
     assert len(guidance_log) == 2 * count
     for i, guidance in enumerate(guidance_log[:count]):
         edit = added[i] - plain[i]
-        assert distance(guidance, expected[i], expected[i]) < 1e-3
+        assert distance(guidance, expected[i]) < 1e-3
         assert torch.equal(guidance_log[count + i], -guidance)
-        assert distance(added[i], latents[i], edit) < 1e-3
-        assert distance(removed[i], plain[i] - edit, edit) < 1e-3
+        assert relative(added[i] - latents[i], edit) < 1e-3
+        assert relative(removed[i] - (plain[i] - edit), edit) < 1e-3
     # The concept has the sizes, the guidance ... of its baseline: without them the same texts differ otherwise.
     if family.values:
-        assert all(distance(*pair, pair[1]) > 1e-2 for pair in zip(by_hand(), expected, strict=True))
+        assert all(distance(*pair) > 1e-2 for pair in zip(by_hand(), expected, strict=True))
 
 
 @every_family
@@ -950,7 +838,7 @@ def test_an_image_latent_suits_a_model_of_five_dimensions(sampled: Callable) -> 
 
 
 @pytest.mark.compat("Models", "SVD (image to video, a concept is another image)")
-def test_a_text_is_refused_by_a_model_that_takes_images_alone(sampled: Callable, host: Any) -> None:
+def test_a_text_is_refused_by_a_model_that_takes_images_alone(sampled: Callable, host: Host) -> None:
     model = sampled(next(family for family in FAMILIES if family.config == "SVD_img2vid"))
     text = host.conditioning(OTHER, width=48)
     concept = host.pack.nodes.SEGAConceptFromConditioning.execute(text, **CONCEPT)[0]

@@ -9,14 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from support.host import Host, Passes, find_node, options_of, run_node
+from support.tensors import differ
+
 GROUP = "Other packs' patches"
 STEPS = 3
 HEADS = 4
-
-
-def options_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the transformer options that the host hands to a wrapper, by position or by name."""
-    return kwargs.get("transformer_options") or next(arg for arg in args if isinstance(arg, dict))
 
 
 def images_of(labels: list[int], label: int, images: int) -> list[int]:
@@ -38,11 +36,7 @@ def wrapped(kind: str, wrapper: Callable) -> Callable[[Any], Any]:
 
 def host_node(module: str, name: str, **inputs: Any) -> Callable[[Any], Any]:
     def patch(model: Any) -> Any:
-        import importlib
-
-        cls = getattr(importlib.import_module(f"comfy_extras.{module}"), name)
-        arguments = {"model": model, **inputs}
-        return cls.execute(**arguments)[0] if hasattr(cls, "execute") else getattr(cls(), cls.FUNCTION)(**arguments)[0]
+        return run_node(find_node(module, name), model=model, **inputs)
 
     return patch
 
@@ -317,20 +311,16 @@ def patches(*names: str, without: tuple[str, ...] = ()) -> Any:
     )
 
 
-def edit(host: Any, *concepts: Any, model: Any = None, **changes: Any) -> torch.Tensor:
+def edit(host: Host, *concepts: Any, model: Any = None, **changes: Any) -> torch.Tensor:
     return host.sega(*concepts, **{"model": model, "steps": STEPS, **changes})
 
 
-def plain(host: Any, model: Any = None, **changes: Any) -> torch.Tensor:
+def plain(host: Host, model: Any = None, **changes: Any) -> torch.Tensor:
     return host.sample(model, **{"steps": STEPS, **changes})
 
 
-def differ(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return bool(one.isfinite().all() and (one - other).norm() > 1e-3 * other.norm())
-
-
 @patches()
-def test_both_effects_are_there_in_any_order_of_the_nodes(host: Any, name: str) -> None:
+def test_both_effects_are_there_in_any_order_of_the_nodes(host: Host, name: str) -> None:
     patch, concept = PATCHES[name][0], host.concept()
     both = plain(host, host.patched(concept, model=patch(host.eps)))
     alone = plain(host, patch(host.eps))
@@ -341,20 +331,20 @@ def test_both_effects_are_there_in_any_order_of_the_nodes(host: Any, name: str) 
 
 
 @patches()
-def test_a_patched_sampling_repeats(host: Any, name: str) -> None:
+def test_a_patched_sampling_repeats(host: Host, name: str) -> None:
     model = host.patched(host.concept(), model=PATCHES[name][0](host.eps))
     assert torch.equal(plain(host, model), plain(host, model))
 
 
 @patches()
-def test_nothing_changes_for_another_pack_without_concepts(host: Any, name: str) -> None:
+def test_nothing_changes_for_another_pack_without_concepts(host: Host, name: str) -> None:
     patch = PATCHES[name][0]
     assert torch.equal(edit(host, host.concept(weight=0.0), model=patch(host.eps)), plain(host, patch(host.eps)))
 
 
 @patches()
 def test_a_concept_that_is_the_baseline_adds_nothing(
-    host: Any, name: str, one_pass_at_a_time: None, guidance_log: list[torch.Tensor]
+    host: Host, name: str, one_pass_at_a_time: None, guidance_log: list[torch.Tensor]
 ) -> None:
     patch = PATCHES[name][0]
     same = edit(host, host.concept(2), model=patch(host.eps))
@@ -367,7 +357,7 @@ def test_a_concept_that_is_the_baseline_adds_nothing(
 
 
 @patches("IP-Adapter", "attn2", "output block", "model function", "CALC_COND_BATCH")
-def test_one_steps_edit_is_made_of_the_patched_models_estimates(host: Any, name: str) -> None:
+def test_one_steps_edit_is_made_of_the_patched_models_estimates(host: Host, name: str) -> None:
     """As negative prompts: what a patch does to the baseline it does to a concept."""
     model = PATCHES[name][0](host.eps)
     by_hand = [plain(host, model, negative=host.conditioning(seed), cfg=0.0, steps=1) for seed in (10, 2)]
@@ -377,7 +367,7 @@ def test_one_steps_edit_is_made_of_the_patched_models_estimates(host: Any, name:
 
 
 @patches(*(name for name, (_, _, changes_estimates) in PATCHES.items() if not changes_estimates))
-def test_one_steps_edit_comes_on_top_of_a_patch_that_leaves_the_baseline_alone(host: Any, name: str) -> None:
+def test_one_steps_edit_comes_on_top_of_a_patch_that_leaves_the_baseline_alone(host: Host, name: str) -> None:
     patch, concept = PATCHES[name][0], host.concept(threshold=0.0)
     change = edit(host, concept, steps=1) - plain(host, steps=1)
     both = edit(host, concept, model=patch(host.eps), steps=1) - plain(host, patch(host.eps), steps=1)
@@ -386,7 +376,7 @@ def test_one_steps_edit_comes_on_top_of_a_patch_that_leaves_the_baseline_alone(h
 
 # With one prompt per call the host itself leaves NAG's patch without the prompt that it compares with.
 @patches(without=("NAG",))
-def test_one_prompt_per_call_gives_the_same_edit(host: Any, name: str, request: pytest.FixtureRequest) -> None:
+def test_one_prompt_per_call_gives_the_same_edit(host: Host, name: str, request: pytest.FixtureRequest) -> None:
     patch, concepts = PATCHES[name][0], [host.concept(10, threshold=0.0), host.concept(11, threshold=0.0)]
     together, alone = edit(host, *concepts, model=patch(host.eps)), plain(host, patch(host.eps))
     request.getfixturevalue("one_pass_at_a_time")
@@ -395,7 +385,7 @@ def test_one_prompt_per_call_gives_the_same_edit(host: Any, name: str, request: 
 
 
 @patches("IP-Adapter", "attn2", "model function per prompt", "APPLY_MODEL", "DIFFUSION_MODEL")
-def test_a_batch_of_images_is_edited_image_by_image(host: Any, name: str) -> None:
+def test_a_batch_of_images_is_edited_image_by_image(host: Host, name: str) -> None:
     """The labels hold for each image: the first of three is the one sampled alone."""
     model = PATCHES[name][0](host.eps)
     concept = host.concept(threshold=0.0)
@@ -406,8 +396,8 @@ def test_a_batch_of_images_is_edited_image_by_image(host: Any, name: str) -> Non
 
 @pytest.mark.compat(GROUP, CROSS_ROW)
 @pytest.mark.parametrize(("baseline", "label"), [("negative", 1), ("positive", 0)])
-def test_patches_see_concepts_as_the_baseline(host: Any, count_passes: Callable, baseline: str, label: int) -> None:
-    passes = count_passes(host.eps)
+def test_patches_see_concepts_as_the_baseline(host: Host, baseline: str, label: int) -> None:
+    passes = Passes(host.eps)
     host.sega(host.concept(10), host.concept(11), model=passes.model, baseline=baseline)
     for labels in passes.labels:
         assert sorted(labels) == sorted([0, 1, label, label])
@@ -416,7 +406,7 @@ def test_patches_see_concepts_as_the_baseline(host: Any, count_passes: Callable,
 
 
 @pytest.mark.compat(GROUP, CROSS_ROW)
-def test_attention_patches_find_the_prompts_where_their_labels_say(host: Any) -> None:
+def test_attention_patches_find_the_prompts_where_their_labels_say(host: Host) -> None:
     seen: list[tuple[list[int], torch.Tensor]] = []
 
     def patch(q: Any, k: Any, v: Any, extra_options: dict[str, Any]) -> Any:
@@ -434,7 +424,7 @@ def test_attention_patches_find_the_prompts_where_their_labels_say(host: Any) ->
 
 
 @pytest.mark.compat(GROUP, CALL_ROW)
-def test_model_function_wrappers_see_concepts_as_the_baseline(host: Any) -> None:
+def test_model_function_wrappers_see_concepts_as_the_baseline(host: Host) -> None:
     seen = []
 
     def wrapper(apply: Callable, params: dict[str, Any]) -> Any:
@@ -450,15 +440,15 @@ def test_model_function_wrappers_see_concepts_as_the_baseline(host: Any) -> None
 
 
 @pytest.mark.compat(GROUP, CALL_ROW)
-def test_a_wrapper_that_splits_the_batch_hands_on_the_labels_it_was_shown(host: Any, count_passes: Callable) -> None:
-    passes = count_passes(host.eps)
+def test_a_wrapper_that_splits_the_batch_hands_on_the_labels_it_was_shown(host: Host) -> None:
+    passes = Passes(host.eps)
     edit(host, host.concept(10), model=a_call_per_prompt(passes.model))
     assert passes.labels == [[1], [1], [0]] * STEPS
 
 
 @pytest.mark.compat(GROUP, WRAPPERS_ROW.format("APPLY_MODEL"))
 @pytest.mark.parametrize("concepts", [1, 3])
-def test_apply_model_wrappers_see_concepts_as_the_baseline(host: Any, concepts: int) -> None:
+def test_apply_model_wrappers_see_concepts_as_the_baseline(host: Host, concepts: int) -> None:
     seen = []
 
     def look(executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -471,7 +461,7 @@ def test_apply_model_wrappers_see_concepts_as_the_baseline(host: Any, concepts: 
 
 @pytest.mark.compat(GROUP, "ControlNets that know the prompts by their labels (Advanced-ControlNet)")
 def test_a_controlnet_that_acts_on_the_positive_prompt_alone_leaves_concepts_alone(
-    host: Any, one_pass_at_a_time: None, guidance_log: list[torch.Tensor]
+    host: Host, one_pass_at_a_time: None, guidance_log: list[torch.Tensor]
 ) -> None:
     """Advanced-ControlNet can weaken itself for the negative prompt, which it knows by its label."""
     import comfy.controlnet
@@ -495,7 +485,7 @@ def test_a_controlnet_that_acts_on_the_positive_prompt_alone_leaves_concepts_alo
     assert differ(edit(host, host.concept(), **prompts), controlled)
 
 
-def test_a_controlnet_is_still_what_it_is(host: Any) -> None:
+def test_a_controlnet_is_still_what_it_is(host: Host) -> None:
     """Other packs ask for its class, and copy it."""
     import comfy.controlnet
 
@@ -523,7 +513,7 @@ def test_a_controlnet_is_still_what_it_is(host: Any) -> None:
 
 
 @pytest.mark.compat(GROUP, WRAPPERS_ROW.format("OUTER_SAMPLE"))
-def test_a_wrapper_that_samples_again_and_again_is_edited_each_time(host: Any) -> None:
+def test_a_wrapper_that_samples_again_and_again_is_edited_each_time(host: Host) -> None:
     """As AnimateDiff-Evolved does for FreeInit."""
 
     def again(executor: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -535,7 +525,7 @@ def test_a_wrapper_that_samples_again_and_again_is_edited_each_time(host: Any) -
 
 
 @pytest.mark.compat(GROUP, WRAPPERS_ROW.format("PREDICT_NOISE"))
-def test_a_prediction_made_twice_per_step_is_edited_twice_and_counts_once(host: Any) -> None:
+def test_a_prediction_made_twice_per_step_is_edited_twice_and_counts_once(host: Host) -> None:
     def twice(executor: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         return (executor(*args, **kwargs) + executor(*args, **kwargs)) / 2
 
@@ -546,7 +536,7 @@ def test_a_prediction_made_twice_per_step_is_edited_twice_and_counts_once(host: 
 
 @pytest.mark.compat(GROUP, WRAPPERS_ROW.format("SAMPLER_SAMPLE"))
 def test_a_pack_that_shows_the_model_a_lower_sigma_keeps_the_steps(
-    host: Any, guidance_log: list[torch.Tensor | None]
+    host: Host, guidance_log: list[torch.Tensor | None]
 ) -> None:
     """Packs for more detail tell the model that there is less noise than there is."""
 
@@ -559,18 +549,16 @@ def test_a_pack_that_shows_the_model_a_lower_sigma_keeps_the_steps(
 
 
 @pytest.mark.compat(GROUP, BATCH_ROW)
-def test_a_pack_that_evaluates_the_prompts_itself_stays_in_charge_of_them(host: Any, count_passes: Callable) -> None:
-    passes = count_passes(cond_batch(host.eps))
+def test_a_pack_that_evaluates_the_prompts_itself_stays_in_charge_of_them(host: Host) -> None:
+    passes = Passes(cond_batch(host.eps))
     edit(host, host.concept(10), host.concept(11), model=passes.model)
     assert passes.labels == [[1, 1, 1], [0], [0]] * STEPS
 
 
 @pytest.mark.compat(GROUP, SELF_ROW)
 @pytest.mark.parametrize("name", ["NAG", "SAG"])
-def test_self_attention_patches_see_the_prompts_without_the_concepts(
-    host: Any, count_passes: Callable, name: str
-) -> None:
-    passes = count_passes(PATCHES[name][0](host.eps))
+def test_self_attention_patches_see_the_prompts_without_the_concepts(host: Host, name: str) -> None:
+    passes = Passes(PATCHES[name][0](host.eps))
     edit(host, host.concept(10), host.concept(11), model=passes.model)
     assert passes.sizes.count(2) == STEPS
     assert sorted(passes.labels) == sorted([[1, 0], [1, 1, 1]] * STEPS)
@@ -579,7 +567,7 @@ def test_self_attention_patches_see_the_prompts_without_the_concepts(
 @pytest.mark.compat(GROUP, BATCH_ROW)
 @pytest.mark.parametrize("patch", [cond_batch, recorded_attention], ids=["calc_cond_batch", "SAG"])
 def test_a_cache_that_may_skip_nothing_changes_nothing_where_concepts_have_a_call_of_their_own(
-    host: Any, patch: Callable
+    host: Host, patch: Callable
 ) -> None:
     """EasyCache knows what it has seen by the prompts' uuids."""
     from comfy_extras import nodes_easycache
@@ -590,7 +578,7 @@ def test_a_cache_that_may_skip_nothing_changes_nothing_where_concepts_have_a_cal
 
 
 @pytest.mark.compat(GROUP, "several patches at once")
-def test_many_patches_at_once_share_the_sampling(host: Any) -> None:
+def test_many_patches_at_once_share_the_sampling(host: Host) -> None:
     """One pack of each kind in one graph."""
     stack = [rescale_cfg, pre_cfg, post_cfg, a_call_per_prompt, ip_adapter, PATCHES["PREDICT_NOISE"][0]]
     concept = host.concept()

@@ -6,7 +6,6 @@ The reference is diffusers' pipeline. It is compared on one image: with several 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +14,9 @@ import torch
 from torch import Tensor
 
 from support.evaluations import Seen
+from support.host import Host
+from support.pipeline import fill_with_noise
+from support.tensors import distance
 
 SIZE, LENGTH = 16, 12
 # Of 8 steps the first is left out, as LEDITS++ leaves out the first of an inversion.
@@ -120,7 +122,7 @@ class Record:
 class Ledits:
     """Diffusers' LEDITS++ around tiny networks with three levels."""
 
-    def __init__(self, pipeline: Any, fill: Callable) -> None:
+    def __init__(self, pipeline: Any) -> None:
         from diffusers import LEditsPPPipelineStableDiffusion, UNet2DConditionModel
 
         unet = UNet2DConditionModel(
@@ -134,7 +136,7 @@ class Ledits:
             cross_attention_dim=32,
             attention_head_dim=4,
         )
-        fill(unet, 5)
+        fill_with_noise(unet, 5)
         # Random weights look at every word alike; with these a place looks at some words more than at others.
         for name, parameter in unet.named_parameters():
             if "attn2.to_q" in name or "attn2.to_k" in name:
@@ -207,12 +209,12 @@ class Ledits:
 
 
 @pytest.fixture(scope="module")
-def ledits(pipeline: Any, noise_filler: Callable) -> Ledits:
-    return Ledits(pipeline, noise_filler)
+def ledits(pipeline: Any) -> Ledits:
+    return Ledits(pipeline)
 
 
 @pytest.fixture(scope="module")
-def twin(host: Any, ledits: Ledits) -> Any:
+def twin(host: Host, ledits: Ledits) -> Any:
     """The host's MODEL with LEDITS++'s UNet weights."""
     import comfy.model_base
     import comfy.utils
@@ -224,15 +226,10 @@ def twin(host: Any, ledits: Ledits) -> Any:
     return model
 
 
-def relative(got: Tensor, want: Tensor) -> float:
-    """Return the error in the L2 norm against the size of what is wanted."""
-    return float((got - want).norm() / want.norm())
-
-
 @kinds
 @pytest.mark.parametrize("seed", range(3))
 def test_fed_with_its_estimates_and_attention_the_guidance_is_leditspps(
-    host: Any, ledits: Ledits, kind: Kind, seed: int
+    host: Host, ledits: Ledits, kind: Kind, seed: int
 ) -> None:
     record = ledits.record(kind, seed)
     for step in range(STEPS):
@@ -241,7 +238,7 @@ def test_fed_with_its_estimates_and_attention_the_guidance_is_leditspps(
         torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6 * float(want.abs().max()))
 
 
-def fed(host: Any, record: Record, kind: Kind, step: int) -> Tensor:
+def fed(host: Host, record: Record, kind: Kind, step: int) -> Tensor:
     """Return our guidance from LEDITS++'s estimates and attention."""
     core = host.pack.sega_core
     concepts = [core.Concept(**settings) for settings in ours(kind)]
@@ -257,21 +254,21 @@ def fed(host: Any, record: Record, kind: Kind, step: int) -> Tensor:
 
 @pytest.mark.compat("Features", ATTENTION_ROW)
 def test_where_there_is_more_noise_leditspp_leaves_out_the_threshold_of_the_estimates(
-    host: Any, ledits: Ledits
+    host: Host, ledits: Ledits
 ) -> None:
     """The known difference: here both masks hold from the first step on."""
     kind = KINDS["both masks"]
     record = ledits.record(kind, skipped=0)
     assert record.timesteps[0] > 800 >= record.timesteps[1]
     alone = fed(host, record, Kind(kind.theirs, 0.0, kind.attention_threshold), 0)
-    assert relative(alone, record.guidance[0]) < 1e-5
+    assert distance(alone, record.guidance[0]) < 1e-5
     both = fed(host, record, kind, 0)
     assert torch.equal(both, torch.where(both != 0, alone, 0))
     assert (both != 0).sum() < (alone != 0).sum()
-    assert relative(fed(host, record, kind, 1), record.guidance[1]) < 1e-5
+    assert distance(fed(host, record, kind, 1), record.guidance[1]) < 1e-5
 
 
-def patched(host: Any, ledits: Ledits, model: Any, kind: Kind, step: int = 0, steps: int = STEPS) -> Any:
+def patched(host: Host, ledits: Ledits, model: Any, kind: Kind, step: int = 0, steps: int = STEPS) -> Any:
     """Return the MODEL with the concepts that act in these steps."""
     node = host.pack.nodes.SEGAConceptFromConditioning
     chosen = []
@@ -284,7 +281,7 @@ def patched(host: Any, ledits: Ledits, model: Any, kind: Kind, step: int = 0, st
     return host.patched(*chosen, model=model, momentum_scale=0.0, mode="independent")
 
 
-def sample(host: Any, ledits: Ledits, model: Any, record: Record, step: int = 0, steps: int = STEPS) -> Tensor:
+def sample(host: Host, ledits: Ledits, model: Any, record: Record, step: int = 0, steps: int = STEPS) -> Tensor:
     """Follow LEDITS++ from one of its latents for some steps at cfg 1; return latents in its scale."""
     import comfy.sample
 
@@ -311,14 +308,14 @@ def acting(step: int) -> list[int]:
 
 @kinds
 def test_a_step_on_its_weights_gives_its_guidance(
-    host: Any, ledits: Ledits, twin: Any, evaluations: list[Seen], kind: Kind
+    host: Host, ledits: Ledits, twin: Any, evaluations: list[Seen], kind: Kind
 ) -> None:
     record = ledits.record(kind)
     for step in range(STEPS):
         sample(host, ledits, patched(host, ledits, twin, kind, step, 1), record, step, 1)
     assert len(evaluations) == STEPS
     for step in range(STEPS):
-        assert relative(evaluations[step].guidance, record.guidance[step]) < 1e-3
+        assert distance(evaluations[step].guidance, record.guidance[step]) < 1e-3
         attention = list(evaluations[step].attention.values())
         assert len(attention) == (len(acting(step)) if kind.attention_threshold else 0)
         for concept, got in zip(acting(step), attention, strict=False):
@@ -326,7 +323,7 @@ def test_a_step_on_its_weights_gives_its_guidance(
 
 
 @kinds
-def test_a_whole_sampling_on_its_weights_ends_in_its_latents(host: Any, ledits: Ledits, twin: Any, kind: Kind) -> None:
+def test_a_whole_sampling_on_its_weights_ends_in_its_latents(host: Host, ledits: Ledits, twin: Any, kind: Kind) -> None:
     record = ledits.record(kind)
     unedited = sample(host, ledits, twin, record)
     got = sample(host, ledits, patched(host, ledits, twin, kind), record)
@@ -340,5 +337,5 @@ def test_each_kind_edits_elsewhere(ledits: Ledits, kind: Kind) -> None:
     """The comparisons above would hold for masks that are all black or all white."""
     guidance = ledits.record(kind).guidance[3]
     others = [other for other in KINDS.values() if other != kind]
-    assert all(relative(ledits.record(other).guidance[3], guidance) > 0.1 for other in others)
+    assert all(distance(ledits.record(other).guidance[3], guidance) > 0.1 for other in others)
     assert 0.05 < float((guidance != 0).float().mean()) < 0.95

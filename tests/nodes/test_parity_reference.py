@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 import torch
 
+from support.host import Host
+from support.pipeline import pipeline_arguments, random_edit
+
 STEPS = 10
 CFG = 4.0
 PROMPT, NEGATIVE = "a dog", "blurry"
 
 
 @pytest.fixture(scope="module")
-def twin(host: Any, pipeline: Any) -> Any:
+def twin(host: Host, pipeline: Any) -> Any:
     """The host's MODEL with the pipeline's UNet weights."""
     import comfy.model_base
     import comfy.utils
@@ -57,7 +60,7 @@ def sample_pipeline(pipe: Any, noise: torch.Tensor, **edit: Any) -> torch.Tensor
     ).images
 
 
-def sample_host(host: Any, model: Any, pipe: Any, noise: torch.Tensor) -> torch.Tensor:
+def sample_host(host: Host, model: Any, pipe: Any, noise: torch.Tensor) -> torch.Tensor:
     """Follow the pipeline's timesteps with the host's euler; return latents in the pipeline's scale."""
     import comfy.sample
 
@@ -79,7 +82,7 @@ def sample_host(host: Any, model: Any, pipe: Any, noise: torch.Tensor) -> torch.
     return out * model.model.latent_format.scale_factor
 
 
-def edited_model(host: Any, model: Any, pipe: Any, edit: dict[str, Any]) -> Any:
+def edited_model(host: Host, model: Any, pipe: Any, edit: dict[str, Any]) -> Any:
     node = host.pack.nodes.SEGAConceptFromConditioning
     concepts = [
         node.execute(embedding(pipe, text), **{**concept, "cooldown_steps": concept["cooldown_steps"] or 0})[0]
@@ -88,7 +91,7 @@ def edited_model(host: Any, model: Any, pipe: Any, edit: dict[str, Any]) -> Any:
     return host.patched(*concepts, model=model, **edit["settings"])
 
 
-def test_the_unedited_latents_agree(host: Any, twin: Any, pipeline: Any) -> None:
+def test_the_unedited_latents_agree(host: Host, twin: Any, pipeline: Any) -> None:
     noise = starting_noise(0, 2)
     want = sample_pipeline(pipeline, noise)
     got = sample_host(host, twin, pipeline, noise)
@@ -96,18 +99,11 @@ def test_the_unedited_latents_agree(host: Any, twin: Any, pipeline: Any) -> None
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_the_edited_latents_agree(
-    seed: int,
-    host: Any,
-    twin: Any,
-    pipeline: Any,
-    edit_drawer: Any,
-    as_pipeline_arguments: Any,
-) -> None:
-    edit = edit_drawer(seed, STEPS)
+def test_the_edited_latents_agree(seed: int, host: Host, twin: Any, pipeline: Any) -> None:
+    edit = random_edit(seed, STEPS)
     noise = starting_noise(seed, edit["batch"])
     unedited = sample_pipeline(pipeline, noise)
-    want = sample_pipeline(pipeline, noise, **as_pipeline_arguments(edit))
+    want = sample_pipeline(pipeline, noise, **pipeline_arguments(edit))
     got = sample_host(host, edited_model(host, twin, pipeline, edit), pipeline, noise)
     error, change = (got - want).norm(), (want - unedited).norm()
     assert change > 1e-3 * want.norm()
@@ -115,8 +111,8 @@ def test_the_edited_latents_agree(
     assert error < 0.05 * change
 
 
-def test_the_random_edits_cover_every_setting(edit_drawer: Any) -> None:
-    edits = [edit_drawer(seed, STEPS) for seed in range(24)]
+def test_the_random_edits_cover_every_setting() -> None:
+    edits = [random_edit(seed, STEPS) for seed in range(24)]
     concepts = [concept for edit in edits for concept in edit["concepts"]]
     assert {len(edit["concepts"]) for edit in edits} == {1, 2, 3, 4}
     assert {edit["batch"] for edit in edits} == {1, 2, 3}

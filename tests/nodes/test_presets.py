@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 import torch
 
+from support.host import Host
+from support.packages import REPO
+
 pytestmark = pytest.mark.compat("Features", "presets, with a file of the user's own")
 
 SETTINGS = {
@@ -58,12 +61,12 @@ class Clip:
 
 
 @pytest.fixture
-def node(host: Any) -> Any:
+def node(host: Host) -> Any:
     return host.pack.nodes.SEGAConcept
 
 
 @pytest.fixture(autouse=True)
-def users_file(host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def users_file(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The path of the user's file, which is not there yet."""
     import folder_paths
 
@@ -74,7 +77,7 @@ def users_file(host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 @pytest.fixture
-def available(host: Any) -> Callable[[], dict[str, Any]]:
+def available(host: Host) -> Callable[[], dict[str, Any]]:
     return host.pack.nodes.presets.available
 
 
@@ -98,8 +101,8 @@ def of(concept: Any) -> dict[str, Any]:
     return {**values, "cooldown_steps": values["cooldown_steps"] or 0}
 
 
-def test_every_shipped_preset_is_valid_and_names_its_source(repo: Path, available: Any, caplog: Any) -> None:
-    entries = json.loads((repo / "nodes" / "presets.json").read_text(encoding="utf-8"))
+def test_every_shipped_preset_is_valid_and_names_its_source(available: Any, caplog: Any) -> None:
+    entries = json.loads((REPO / "nodes" / "presets.json").read_text(encoding="utf-8"))
     presets = available()
     assert [entry["name"] for entry in entries] == list(presets)
     assert 15 <= len(presets) <= 30
@@ -216,7 +219,7 @@ class ClipLoader:
 
 
 @pytest.fixture
-def refused(host: Any, node: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
+def refused(host: Host, node: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
     """Let the host check a node of a workflow before it runs; return its errors."""
     import execution
 

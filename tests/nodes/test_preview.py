@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from support.host import Host
+
 pytestmark = pytest.mark.compat("Features", "previews: heat maps and strength over the steps")
 
 STEPS = 8
@@ -20,7 +22,7 @@ CELLS = 8
 class Preview:
     """The node and what it draws with, and short ways to use them."""
 
-    def __init__(self, host: Any) -> None:
+    def __init__(self, host: Host) -> None:
         from comfyui_sega.nodes import heatmaps, lettering, preview, strength_plot
 
         self.core = host.pack.sega_core
@@ -97,7 +99,7 @@ def is_grey(picture: Tensor) -> bool:
 
 
 @pytest.fixture
-def preview(host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Preview:
+def preview(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Preview:
     import folder_paths
 
     monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path))

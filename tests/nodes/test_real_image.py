@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 import torch
 
+from support.host import Host
+
 pytestmark = pytest.mark.compat("Features", "real images: inversion, img2img")
 
 FACES, STEPS = 8, 20
 
 
 @pytest.fixture(scope="module")
-def studio(host: Any, repo: Any, package_loader: Any) -> SimpleNamespace:
+def studio(host: Host) -> SimpleNamespace:
     """The demo model, drawings that it was not trained on, their latents and their way to noise."""
-    package_loader("sega_demo", repo / "demo")
     import numpy as np
     from sega_demo import classifier, faces, measure, model
 
@@ -84,7 +85,7 @@ def test_an_inversion_is_the_same_each_time(studio: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["EPS", "V_PREDICTION", "FLOW"])
-def test_every_kind_of_model_comes_back(host: Any, kind: str) -> None:
+def test_every_kind_of_model_comes_back(host: Host, kind: str) -> None:
     import comfy.model_base
 
     model = host.model(getattr(comfy.model_base.ModelType, kind))

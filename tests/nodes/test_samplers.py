@@ -12,6 +12,10 @@ import pytest
 import torch
 
 from support.evaluations import Seen
+from support.host import Host
+from support.models import family_model
+from support.packages import COMFYUI
+from support.tensors import distance
 
 STEPS = 5
 PREDICTIONS = ["EPS", "V_PREDICTION", "FLOW"]
@@ -51,7 +55,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="module")
-def models(host: Any) -> dict[str, Any]:
+def models(host: Host) -> dict[str, Any]:
     import comfy.model_base
 
     return {name: host.model(comfy.model_base.ModelType[name]) for name in PREDICTIONS}
@@ -81,7 +85,7 @@ def step_at(sigma: float, sigmas: Sequence[float]) -> int:
     return max((i for i, start in enumerate(sigmas[:-1]) if start >= sigma * (1 - 5e-5)), default=0)
 
 
-def timed(host: Any, model: Any) -> Any:
+def timed(host: Host, model: Any) -> Any:
     """Return the model with two concepts whose every pass shows that its concept acts."""
     concepts = [host.concept(10 + i, warmup_steps=w, cooldown_steps=k) for i, (w, k) in enumerate(SPANS)]
     return host.patched(*concepts, model=model, momentum_scale=0.0)
@@ -97,12 +101,12 @@ def assert_in_time(seen: Evaluations, sigmas: Sequence[float]) -> None:
     assert any(acting)
 
 
-def schedule(host: Any, model: Any, sampler: str = "euler", scheduler: str = "normal", **options: Any) -> list[float]:
+def schedule(host: Host, model: Any, sampler: str = "euler", scheduler: str = "normal", **options: Any) -> list[float]:
     made = host.samplers.KSampler(model, STEPS, "cpu", sampler=sampler, scheduler=scheduler, **options)
     return made.sigmas.tolist()
 
 
-def custom(host: Any, model: Any, sampler: Any, sigmas: Any, **changes: Any) -> torch.Tensor:
+def custom(host: Host, model: Any, sampler: Any, sigmas: Any, **changes: Any) -> torch.Tensor:
     """Sample with SamplerCustom."""
     arguments = {"add_noise": True, "noise_seed": 3, "latent_image": host.latent(), **changes}
     return host.custom.SamplerCustom.execute(
@@ -120,18 +124,14 @@ def picture(seed: int = 7) -> torch.Tensor:
     return torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(seed))
 
 
-def difference(first: torch.Tensor, second: torch.Tensor) -> float:
-    return float((first - second).norm() / second.norm())
-
-
-def test_no_sampler_or_scheduler_of_the_host_is_left_out(host: Any, comfyui_path: Path) -> None:
-    names = listed_names(comfyui_path)
+def test_no_sampler_or_scheduler_of_the_host_is_left_out(host: Host) -> None:
+    names = listed_names(COMFYUI)
     assert names["sampler"] == list(host.samplers.SAMPLER_NAMES)
     assert names["scheduler"] == list(host.samplers.SCHEDULER_NAMES)
 
 
 @EVERY
-def test_every_sampler_is_edited_and_repeatable(host: Any, sampler: str) -> None:
+def test_every_sampler_is_edited_and_repeatable(host: Host, sampler: str) -> None:
     model = host.patched(host.concept(10), host.concept(11, direction="remove"), momentum_scale=0.5)
     plain, edited, again, other = (
         host.sample(each, sampler_name=sampler, steps=3, seed=seed)
@@ -140,12 +140,12 @@ def test_every_sampler_is_edited_and_repeatable(host: Any, sampler: str) -> None
     assert edited.isfinite().all()
     assert other.isfinite().all()
     assert torch.equal(edited, again)
-    assert difference(edited, plain) > 1e-3
-    assert difference(other, edited) > 1e-2
+    assert distance(edited, plain) > 1e-3
+    assert distance(other, edited) > 1e-2
 
 
 @IN_TIME
-def test_concepts_act_between_warm_up_and_cool_down(host: Any, sampler: str) -> None:
+def test_concepts_act_between_warm_up_and_cool_down(host: Host, sampler: str) -> None:
     seen = Evaluations(host.eps)
     out = host.sample(timed(host, seen.model), sampler_name=sampler, steps=STEPS)
     assert out.isfinite().all()
@@ -155,7 +155,7 @@ def test_concepts_act_between_warm_up_and_cool_down(host: Any, sampler: str) -> 
 @IN_TIME
 @pytest.mark.parametrize(("kind", "mode"), [("V_PREDICTION", "reference"), ("FLOW", "independent")])
 def test_momentum_advances_once_per_step(
-    host: Any, models: dict[str, Any], kind: str, mode: str, sampler: str, evaluations: list[Seen]
+    host: Host, models: dict[str, Any], kind: str, mode: str, sampler: str, evaluations: list[Seen]
 ) -> None:
     scale, beta = 0.5, 0.3
     seen = Evaluations(models[kind])
@@ -213,20 +213,20 @@ SAMPLER_NODES: dict[str, tuple[str, dict[str, Any]]] = {
 @NOISE
 @pytest.mark.parametrize("kind", ["EPS", "FLOW"])
 @pytest.mark.parametrize("name", SAMPLER_NODES)
-def test_sampler_nodes_with_options_of_their_own(host: Any, models: dict[str, Any], name: str, kind: str) -> None:
+def test_sampler_nodes_with_options_of_their_own(host: Host, models: dict[str, Any], name: str, kind: str) -> None:
     node, options = SAMPLER_NODES[name]
     model = {"model": models[kind]} if node == "SamplerSASolver" else {}
     sampler = getattr(host.custom, node).execute(**model, **options)[0]
     assert_sampled_in_time(host, models[kind], sampler)
 
 
-def assert_sampled_in_time(host: Any, model: Any, sampler: Any) -> Evaluations:
+def assert_sampled_in_time(host: Host, model: Any, sampler: Any) -> Evaluations:
     sigmas = schedule(host, model)
     seen = Evaluations(model)
     edited = custom(host, timed(host, seen.model), sampler, sigmas)
     assert_in_time(seen, sigmas)
     assert edited.isfinite().all()
-    assert difference(edited, custom(host, model, sampler, sigmas)) > 1e-4
+    assert distance(edited, custom(host, model, sampler, sigmas)) > 1e-4
     assert torch.equal(custom(host, timed(host, model), sampler, sigmas), edited)
     return seen
 
@@ -234,7 +234,9 @@ def assert_sampled_in_time(host: Any, model: Any, sampler: Any) -> Evaluations:
 @NOISE
 @pytest.mark.parametrize("kind", ["EPS", "FLOW"])
 @pytest.mark.parametrize("name", ["euler", "heun", "heunpp2", "dpm_2"])
-def test_churn_acts_at_the_noise_level_that_it_reaches(host: Any, models: dict[str, Any], name: str, kind: str) -> None:
+def test_churn_acts_at_the_noise_level_that_it_reaches(
+    host: Host, models: dict[str, Any], name: str, kind: str
+) -> None:
     sampler = host.samplers.ksampler(name, {"s_churn": 1.0})
     seen = assert_sampled_in_time(host, models[kind], sampler)
     assert max(seen.sigmas) > 1.1 * schedule(host, models[kind])[0]
@@ -244,7 +246,7 @@ def test_churn_acts_at_the_noise_level_that_it_reaches(host: Any, models: dict[s
 @pytest.mark.parametrize("kind", ["EPS", "FLOW"])
 @pytest.mark.parametrize(("order", "eta"), [(3, 0.0), (2, 1.0)])
 def test_a_step_that_is_tried_again_is_the_same_step(
-    host: Any, models: dict[str, Any], order: int, eta: float, kind: str
+    host: Host, models: dict[str, Any], order: int, eta: float, kind: str
 ) -> None:
     options = {"rtol": 0.05, "atol": 0.0078, "pcoeff": 0.0, "icoeff": 1.0, "dcoeff": 0.0, "accept_safety": 0.81}
     sampler = host.custom.SamplerDPMAdaptative.execute(order=order, h_init=5.0, eta=eta, s_noise=1.0, **options)[0]
@@ -253,17 +255,17 @@ def test_a_step_that_is_tried_again_is_the_same_step(
 
 
 @NOISE
-def test_ancestral_sampling_without_its_noise_is_the_plain_sampler_edited(host: Any) -> None:
+def test_ancestral_sampling_without_its_noise_is_the_plain_sampler_edited(host: Host) -> None:
     model, sigmas = host.patched(host.concept(10), host.concept(11)), schedule(host, host.eps)
     ancestral, loud = (host.custom.SamplerEulerAncestral.execute(eta, 1.0)[0] for eta in (0.0, 1.0))
     euler = custom(host, model, host.samplers.sampler_object("euler"), sigmas)
-    assert difference(custom(host, model, ancestral, sigmas), euler) < 1e-4
-    assert difference(custom(host, model, loud, sigmas), euler) > 1e-3
+    assert distance(custom(host, model, ancestral, sigmas), euler) < 1e-4
+    assert distance(custom(host, model, loud, sigmas), euler) > 1e-3
 
 
 @NOISE
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
-def test_a_sampler_that_enlarges_the_latents_is_edited(host: Any, momentum: float) -> None:
+def test_a_sampler_that_enlarges_the_latents_is_edited(host: Host, momentum: float) -> None:
     from comfy_extras import nodes_advanced_samplers
 
     sampler = nodes_advanced_samplers.SamplerLCMUpscale.execute(2.0, -1, "bicubic")[0]
@@ -272,7 +274,7 @@ def test_a_sampler_that_enlarges_the_latents_is_edited(host: Any, momentum: floa
     edited = custom(host, host.patched(host.concept(), momentum_scale=momentum), sampler, sigmas)
     assert edited.shape == plain.shape == (1, 4, 16, 16)
     assert edited.isfinite().all()
-    assert difference(edited, plain) > 1e-3
+    assert distance(edited, plain) > 1e-3
 
 
 RESTARTS = {
@@ -282,7 +284,7 @@ RESTARTS = {
 
 
 @RISING
-def test_restarts_count_the_steps_of_the_whole_schedule(host: Any, sampler: str, evaluations: list[Seen]) -> None:
+def test_restarts_count_the_steps_of_the_whole_schedule(host: Host, sampler: str, evaluations: list[Seen]) -> None:
     seen, sigmas = Evaluations(host.eps), RESTARTS["EPS"]
     chosen = host.samplers.sampler_object(sampler)
     model = host.patched(host.concept(), host.concept(11), model=seen.model)
@@ -302,20 +304,20 @@ def test_restarts_count_the_steps_of_the_whole_schedule(host: Any, sampler: str,
 
 @RISING
 @pytest.mark.parametrize("kind", RESTARTS)
-def test_a_restart_is_edited_after_its_rise(host: Any, models: dict[str, Any], kind: str) -> None:
+def test_a_restart_is_edited_after_its_rise(host: Host, models: dict[str, Any], kind: str) -> None:
     seen, sigmas = Evaluations(models[kind]), RESTARTS[kind]
     euler = host.samplers.sampler_object("euler")
     model = host.patched(host.concept(warmup_steps=4, cooldown_steps=6), model=seen.model, momentum_scale=0.0)
     edited = custom(host, model, euler, sigmas)
     assert seen.passes == [2, 2, 2, 2, 3, 3, 2]
-    assert difference(edited, custom(host, models[kind], euler, sigmas)) > 1e-4
+    assert distance(edited, custom(host, models[kind], euler, sigmas)) > 1e-4
 
 
 @RISING
 @pytest.mark.parametrize("kind", ["EPS", "FLOW"])
 @pytest.mark.parametrize(("name", "steps"), [("euler", [0, 1, 2, 3, 4]), ("heun", [0, 1, 1, 2, 2, 3, 3, 4, 4])])
 def test_an_inversion_counts_its_steps(
-    host: Any, models: dict[str, Any], name: str, steps: list[int], kind: str
+    host: Host, models: dict[str, Any], name: str, steps: list[int], kind: str
 ) -> None:
     seen = Evaluations(models[kind])
     flipped = host.custom.FlipSigmas.execute(torch.tensor(schedule(host, models[kind])))[0]
@@ -331,13 +333,13 @@ def test_an_inversion_counts_its_steps(
     assert set(found[len(expected) :]) <= {expected[-1]}
     assert edited.isfinite().all()
     plain = custom(host, models[kind], sampler, flipped, add_noise=False, latent_image=latent)
-    assert difference(edited, plain) > 1e-4
+    assert distance(edited, plain) > 1e-4
 
 
 @RISING
 @pytest.mark.parametrize("kind", ["EPS", "FLOW"])
 def test_an_evaluation_without_noise_is_left_alone(
-    host: Any, models: dict[str, Any], kind: str, guidance_log: list[torch.Tensor | None]
+    host: Host, models: dict[str, Any], kind: str, guidance_log: list[torch.Tensor | None]
 ) -> None:
     import comfy.samplers
 
@@ -361,12 +363,12 @@ def test_an_evaluation_without_noise_is_left_alone(
     assert edited.isfinite().all()
     assert all(guidance is None or guidance.isfinite().all() for guidance in guidance_log)
     assert any(guidance is not None and guidance.any() for guidance in guidance_log)
-    assert difference(edited, plain) > 1e-4
+    assert distance(edited, plain) > 1e-4
 
 
 @SCHEDULES
 @pytest.mark.parametrize("kind", ["EPS", "FLOW"])
-def test_concepts_act_in_time_on_every_schedule(host: Any, models: dict[str, Any], kind: str, scheduler: str) -> None:
+def test_concepts_act_in_time_on_every_schedule(host: Host, models: dict[str, Any], kind: str, scheduler: str) -> None:
     seen = Evaluations(models[kind])
     edited, again = (host.sample(timed(host, m), scheduler=scheduler, steps=STEPS) for m in (seen.model, models[kind]))
     sigmas = schedule(host, models[kind], scheduler=scheduler)
@@ -374,7 +376,7 @@ def test_concepts_act_in_time_on_every_schedule(host: Any, models: dict[str, Any
     assert len(seen.sigmas) == len(sigmas) - 1
     assert edited.isfinite().all()
     assert torch.equal(edited, again)
-    assert difference(edited, host.sample(models[kind], scheduler=scheduler, steps=STEPS)) > 1e-4
+    assert distance(edited, host.sample(models[kind], scheduler=scheduler, steps=STEPS)) > 1e-4
 
 
 SCHEDULE_NODES: dict[str, Callable[[Any, torch.Tensor], torch.Tensor]] = {
@@ -396,25 +398,25 @@ SCHEDULE_NODES: dict[str, Callable[[Any, torch.Tensor], torch.Tensor]] = {
 
 @SCHEDULES
 @pytest.mark.parametrize("name", SCHEDULE_NODES)
-def test_concepts_act_in_time_on_the_schedule_nodes(host: Any, name: str) -> None:
+def test_concepts_act_in_time_on_the_schedule_nodes(host: Host, name: str) -> None:
     sigmas = SCHEDULE_NODES[name](host.custom, torch.tensor(schedule(host, host.eps)))
     assert_schedule_in_time(host, host.eps, sigmas)
 
 
-def assert_schedule_in_time(host: Any, model: Any, sigmas: torch.Tensor) -> None:
+def assert_schedule_in_time(host: Host, model: Any, sigmas: torch.Tensor) -> None:
     seen, euler = Evaluations(model), host.samplers.sampler_object("euler")
     edited = custom(host, timed(host, seen.model), euler, sigmas)
     assert_in_time(seen, sigmas.tolist())
     assert len(seen.sigmas) == len(sigmas) - 1
     assert edited.isfinite().all()
-    assert difference(edited, custom(host, model, euler, sigmas)) > 1e-4
+    assert distance(edited, custom(host, model, euler, sigmas)) > 1e-4
 
 
 @SCHEDULES
 @pytest.mark.parametrize("kind", ["EPS", "FLOW"])
 @pytest.mark.parametrize("name", ["basic", "beta", "turbo", "align your steps", "GITS", "optimal steps"])
 def test_concepts_act_in_time_on_the_schedules_of_models(
-    host: Any, models: dict[str, Any], name: str, kind: str
+    host: Host, models: dict[str, Any], name: str, kind: str
 ) -> None:
     from comfy_extras import nodes_align_your_steps, nodes_gits, nodes_optimalsteps
 
@@ -436,7 +438,7 @@ def test_concepts_act_in_time_on_the_schedules_of_models(
 @pytest.mark.parametrize("kind", ["EPS", "FLOW"])
 @pytest.mark.parametrize("name", ["euler", "ddim", "uni_pc", "dpmpp_2m_sde", "dpm_fast"])
 def test_denoise_below_1_counts_the_steps_that_are_sampled(
-    host: Any, models: dict[str, Any], name: str, kind: str
+    host: Host, models: dict[str, Any], name: str, kind: str
 ) -> None:
     seen, latent = Evaluations(models[kind]), {"samples": picture()}
     options = {"latent": latent, "sampler_name": name, "steps": STEPS, "denoise": 0.6}
@@ -446,10 +448,10 @@ def test_denoise_below_1_counts_the_steps_that_are_sampled(
     assert_in_time(seen, sigmas)
     assert edited.isfinite().all()
     assert torch.equal(host.sample(timed(host, models[kind]), **options), edited)
-    assert difference(edited, host.sample(models[kind], **options)) > 1e-4
+    assert distance(edited, host.sample(models[kind], **options)) > 1e-4
 
 
-def advanced(host: Any, model: Any, latent: torch.Tensor, **changes: Any) -> torch.Tensor:
+def advanced(host: Host, model: Any, latent: torch.Tensor, **changes: Any) -> torch.Tensor:
     """Sample with KSamplerAdvanced; by default all steps, with noise, to the end."""
     arguments = {
         "add_noise": "enable",
@@ -475,18 +477,18 @@ SECOND = {"add_noise": "disable", "start_at_step": 2}
 @PARTIAL
 @pytest.mark.parametrize("kind", PREDICTIONS)
 @pytest.mark.parametrize("name", ["euler", "heun", "dpm_2"])
-def test_two_halves_in_a_row_are_the_whole(host: Any, models: dict[str, Any], name: str, kind: str) -> None:
+def test_two_halves_in_a_row_are_the_whole(host: Host, models: dict[str, Any], name: str, kind: str) -> None:
     model = host.patched(host.concept(10), host.concept(11), model=models[kind], momentum_scale=0.0)
     whole = advanced(host, model, host.latent()["samples"], sampler_name=name)
     half = advanced(host, model, host.latent()["samples"], sampler_name=name, **FIRST)
-    assert difference(advanced(host, model, half, sampler_name=name, **SECOND), whole) < 1e-4
+    assert distance(advanced(host, model, half, sampler_name=name, **SECOND), whole) < 1e-4
     # The edit of either half alone is another image.
-    assert difference(advanced(host, models[kind], half, sampler_name=name, **SECOND), whole) > 1e-3
+    assert distance(advanced(host, models[kind], half, sampler_name=name, **SECOND), whole) > 1e-3
 
 
 @PARTIAL
 @pytest.mark.parametrize("kind", ["EPS", "FLOW"])
-def test_each_part_counts_its_own_steps(host: Any, models: dict[str, Any], kind: str) -> None:
+def test_each_part_counts_its_own_steps(host: Host, models: dict[str, Any], kind: str) -> None:
     seen = Evaluations(models[kind])
     concepts = [host.concept(warmup_steps=1), host.concept(11, cooldown_steps=2)]
     model = host.patched(*concepts, model=seen.model, momentum_scale=0.0)
@@ -497,7 +499,7 @@ def test_each_part_counts_its_own_steps(host: Any, models: dict[str, Any], kind:
 
 
 @PARTIAL
-def test_an_end_before_the_last_step_removes_the_rest_of_the_noise_where_asked(host: Any) -> None:
+def test_an_end_before_the_last_step_removes_the_rest_of_the_noise_where_asked(host: Host) -> None:
     model = host.patched(host.concept(10), host.concept(11))
     start = host.latent()["samples"]
     clean, noisy = (
@@ -505,13 +507,13 @@ def test_an_end_before_the_last_step_removes_the_rest_of_the_noise_where_asked(h
     )
     sigmas = [*schedule(host, host.eps)[:3], 0.0]
     assert torch.equal(clean, custom(host, model, host.samplers.sampler_object("euler"), sigmas))
-    assert difference(noisy, clean) > 1e-3
-    assert difference(clean, advanced(host, host.eps, start, end_at_step=3)) > 1e-3
+    assert distance(noisy, clean) > 1e-3
+    assert distance(clean, advanced(host, host.eps, start, end_at_step=3)) > 1e-3
 
 
 @CUSTOM
 @pytest.mark.parametrize("name", ["euler", "dpmpp_2m_sde", "uni_pc"])
-def test_every_sampling_node_gives_the_same_bits(host: Any, name: str) -> None:
+def test_every_sampling_node_gives_the_same_bits(host: Host, name: str) -> None:
     model = host.patched(host.concept(10), host.concept(11, warmup_steps=1), momentum_scale=0.5)
     sampler, sigmas = host.custom.KSamplerSelect.execute(name)[0], torch.tensor(schedule(host, host.eps, name))
     with_node = host.sega(
@@ -524,11 +526,11 @@ def test_every_sampling_node_gives_the_same_bits(host: Any, name: str) -> None:
     assert torch.equal(advanced(host, model, host.latent()["samples"], sampler_name=name), with_node)
     assert torch.equal(custom(host, model, sampler, sigmas), with_node)
     assert torch.equal(advanced_out[0]["samples"], with_node)
-    assert difference(with_node, host.sample(sampler_name=name, steps=STEPS)) > 1e-3
+    assert distance(with_node, host.sample(sampler_name=name, steps=STEPS)) > 1e-3
 
 
 @CUSTOM
-def test_the_denoised_output_is_edited(host: Any) -> None:
+def test_the_denoised_output_is_edited(host: Host) -> None:
     sigmas = torch.tensor(schedule(host, host.eps)[:3])
     euler = host.samplers.sampler_object("euler")
 
@@ -540,12 +542,12 @@ def test_the_denoised_output_is_edited(host: Any) -> None:
     plain, edited = outputs(host.eps), outputs(host.patched(host.concept(warmup_steps=1), momentum_scale=0.0))
     # The last step goes from the second noise level to the third; its prediction goes all the way.
     part = float(1 - sigmas[2] / sigmas[1])
-    assert difference(edited[1], plain[1]) > 1e-3
-    assert difference(edited[0] - plain[0], part * (edited[1] - plain[1])) < 1e-3
+    assert distance(edited[1], plain[1]) > 1e-3
+    assert distance(edited[0] - plain[0], part * (edited[1] - plain[1])) < 1e-3
 
 
 @CUSTOM
-def test_noise_that_is_added_beforehand_is_the_samplers_own(host: Any) -> None:
+def test_noise_that_is_added_beforehand_is_the_samplers_own(host: Host) -> None:
     model = host.patched(host.concept(10), host.concept(11), momentum_scale=0.5)
     sigmas = torch.tensor(schedule(host, host.eps)[2:])
     latent, euler = {"samples": picture()}, host.samplers.sampler_object("euler")
@@ -555,13 +557,12 @@ def test_noise_that_is_added_beforehand_is_the_samplers_own(host: Any) -> None:
     for each, start in ((noise, latent), (none, noisy)):
         guider = host.custom.CFGGuider.execute(model, host.conditioning(1), host.conditioning(2), 4.0)[0]
         outputs.append(host.custom.SamplerCustomAdvanced.execute(each, guider, euler, sigmas, start)[0]["samples"])
-    assert difference(outputs[1], outputs[0]) < 1e-3
-    assert difference(outputs[0], custom(host, host.eps, euler, sigmas, latent_image=latent)) > 1e-3
+    assert distance(outputs[1], outputs[0]) < 1e-3
+    assert distance(outputs[0], custom(host, host.eps, euler, sigmas, latent_image=latent)) > 1e-3
 
 
 @pytest.mark.compat("Refused with a clear error", "autoregressive video (SamplerARVideo), block by block")
-def test_a_sampler_that_starts_anew_for_each_block_is_refused(host: Any) -> None:
-    import comfy.model_patcher
+def test_a_sampler_that_starts_anew_for_each_block_is_refused(host: Host) -> None:
     import comfy.supported_models
     import comfyui_version
 
@@ -570,13 +571,7 @@ def test_a_sampler_that_starts_anew_for_each_block_is_refused(host: Any) -> None
     from comfy_extras import nodes_ar_video
 
     sizes = {"dim": 32, "ffn_dim": 32, "text_dim": 32, "freq_dim": 32, "num_heads": 2, "num_layers": 1}
-    config = comfy.supported_models.WAN21_CausalAR_T2V({"image_model": "wan2.1", "model_type": "t2v", **sizes})
-    config.set_inference_dtype(torch.float32, None)
-    base = config.get_model({})
-    host.fill(base.diffusion_model, 1)
-    base.eval()
-    cpu = torch.device("cpu")
-    model = comfy.model_patcher.ModelPatcher(base, load_device=cpu, offload_device=cpu)
+    model = family_model("WAN21_CausalAR_T2V", {"image_model": "wan2.1", "model_type": "t2v", **sizes})
     sampler = nodes_ar_video.SamplerARVideo.execute(1)[0]
 
     def video(each: Any) -> torch.Tensor:

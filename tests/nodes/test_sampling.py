@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from support.host import Host
+
 STEPS = 4
 
 
@@ -33,38 +35,38 @@ def failing_after(calls: int, error: BaseException) -> Callable:
     return wrapper
 
 
-def test_no_concept_is_the_plain_sampler(host: Any) -> None:
+def test_no_concept_is_the_plain_sampler(host: Host) -> None:
     assert torch.equal(host.sega(), host.sample())
 
 
 @pytest.mark.parametrize("mode", ["reference", "independent"])
 @pytest.mark.parametrize("off", [{"guidance_scale": 0.0}, {"weight": 0.0}, {"warmup_steps": STEPS}], ids=str)
-def test_a_concept_that_is_off_is_the_plain_sampler(host: Any, off: dict[str, Any], mode: str) -> None:
+def test_a_concept_that_is_off_is_the_plain_sampler(host: Host, off: dict[str, Any], mode: str) -> None:
     assert torch.equal(host.sega(host.concept(**off), mode=mode), host.sample())
 
 
 @pytest.mark.parametrize("mode", ["reference", "independent"])
-def test_a_concept_edits(host: Any, mode: str) -> None:
+def test_a_concept_edits(host: Host, mode: str) -> None:
     edited = host.sega(host.concept(), mode=mode)
     assert edited.isfinite().all()
     assert (edited - host.sample()).norm() > 1e-3 * edited.norm()
 
 
-def test_another_concept_edits_differently(host: Any) -> None:
+def test_another_concept_edits_differently(host: Host) -> None:
     assert not torch.allclose(host.sega(host.concept(10)), host.sega(host.concept(11)))
 
 
-def test_the_sampler_does_what_the_model_patch_does(host: Any) -> None:
+def test_the_sampler_does_what_the_model_patch_does(host: Host) -> None:
     assert torch.equal(host.sega(host.concept()), host.sample(host.patched(host.concept())))
 
 
 @pytest.mark.parametrize("sampler", ["euler", "dpmpp_sde"])
-def test_the_same_workflow_gives_the_same_bits(host: Any, sampler: str) -> None:
+def test_the_same_workflow_gives_the_same_bits(host: Host, sampler: str) -> None:
     first, second = (host.sega(host.concept(), host.concept(11), sampler_name=sampler) for _ in range(2))
     assert torch.equal(first, second)
 
 
-def test_one_patched_model_serves_runs_in_turn(host: Any) -> None:
+def test_one_patched_model_serves_runs_in_turn(host: Host) -> None:
     model = host.patched(host.concept(warmup_steps=1), momentum_scale=0.5)
     before = host.sample(model, seed=5)
     host.sample(model, seed=6, steps=7, sampler_name="heun", latent=host.latent(2))
@@ -72,7 +74,7 @@ def test_one_patched_model_serves_runs_in_turn(host: Any) -> None:
 
 
 @pytest.mark.parametrize("interrupt", [False, True], ids=["error", "interrupt"])
-def test_a_failed_run_leaves_nothing_behind(host: Any, interrupt: bool) -> None:
+def test_a_failed_run_leaves_nothing_behind(host: Host, interrupt: bool) -> None:
     import comfy.model_management
 
     error = comfy.model_management.InterruptProcessingException() if interrupt else RuntimeError("out of luck")
@@ -101,15 +103,15 @@ def test_a_failed_run_leaves_nothing_behind(host: Any, interrupt: bool) -> None:
     assert torch.equal(host.guide(guider), expected)
 
 
-def make_guider(host: Any, model: Any) -> Any:
+def make_guider(host: Host, model: Any) -> Any:
     return host.custom.CFGGuider.execute(model, host.conditioning(1), host.conditioning(2), 4.0)[0]
 
 
-def make_and_sample(host: Any, model: Any) -> torch.Tensor:
+def make_and_sample(host: Host, model: Any) -> torch.Tensor:
     return host.guide(make_guider(host, model))
 
 
-def test_the_inputs_are_left_alone(host: Any) -> None:
+def test_the_inputs_are_left_alone(host: Host) -> None:
     model, latent = host.eps.clone(), {**host.latent(2), "batch_index": [4, 2]}
     positive, negative = host.conditioning(1, strength=0.8), host.conditioning(2)
     concept = host.concept()
@@ -121,7 +123,7 @@ def test_the_inputs_are_left_alone(host: Any) -> None:
 
 @pytest.mark.parametrize("baseline", ["negative", "positive"])
 @pytest.mark.parametrize("mode", ["reference", "independent"])
-def test_an_images_edit_ignores_the_rest_of_its_batch(host: Any, mode: str, baseline: str) -> None:
+def test_an_images_edit_ignores_the_rest_of_its_batch(host: Host, mode: str, baseline: str) -> None:
     concepts = [host.concept(), host.concept(11, direction="remove", warmup_steps=1)]
     together = host.sega(*concepts, latent=host.latent(3), mode=mode, baseline=baseline)
     for index in range(3):
@@ -130,32 +132,32 @@ def test_an_images_edit_ignores_the_rest_of_its_batch(host: Any, mode: str, base
 
 
 @pytest.mark.parametrize("cfg", [1.0, 4.0])
-def test_the_direction_flips_the_sign(host: Any, cfg: float) -> None:
+def test_the_direction_flips_the_sign(host: Host, cfg: float) -> None:
     plain = host.sample(steps=1, cfg=cfg)
     added, removed = (host.sega(host.concept(direction=d), steps=1, cfg=cfg) for d in ("add", "remove"))
     assert (added - plain).norm() > 1e-3 * plain.norm()
     torch.testing.assert_close(added - plain, plain - removed, rtol=1e-3, atol=1e-3)
 
 
-def test_the_edit_of_one_step_grows_with_the_scale(host: Any) -> None:
+def test_the_edit_of_one_step_grows_with_the_scale(host: Host) -> None:
     plain = host.sample(steps=1)
     once, thrice = (host.sega(host.concept(guidance_scale=scale), steps=1) - plain for scale in (2.0, 6.0))
     torch.testing.assert_close(thrice, 3 * once, rtol=1e-3, atol=1e-3)
 
 
-def test_a_threshold_leaves_the_rest_of_the_latent_alone(host: Any) -> None:
+def test_a_threshold_leaves_the_rest_of_the_latent_alone(host: Host) -> None:
     change = host.sega(host.concept(threshold=0.9), steps=1) - host.sample(steps=1)
     assert (change.abs() > 1e-2).flatten(2).sum(2).unique().tolist() == [7]
 
 
 @pytest.mark.parametrize("baseline", ["auto", "negative", "positive"])
-def test_cfg_1_is_edited(host: Any, baseline: str) -> None:
+def test_cfg_1_is_edited(host: Host, baseline: str) -> None:
     edited = host.sega(host.concept(), cfg=1.0, baseline=baseline)
     assert edited.isfinite().all()
     assert (edited - host.sample(cfg=1.0)).norm() > 1e-3 * edited.norm()
 
 
-def test_auto_is_negative_with_cfg_and_positive_without(host: Any) -> None:
+def test_auto_is_negative_with_cfg_and_positive_without(host: Host) -> None:
     for cfg, meant, other in ((4.0, "negative", "positive"), (1.0, "positive", "negative")):
         auto = host.sega(host.concept(), cfg=cfg)
         assert torch.equal(auto, host.sega(host.concept(), cfg=cfg, baseline=meant))
@@ -165,7 +167,7 @@ def test_auto_is_negative_with_cfg_and_positive_without(host: Any) -> None:
 @pytest.mark.parametrize(("baseline", "same"), [("negative", 2), ("positive", 1)])
 @pytest.mark.parametrize("cfg", [1.0, 4.0])
 def test_a_concept_that_says_what_the_baseline_says_changes_nothing(
-    host: Any, cfg: float, baseline: str, same: int
+    host: Host, cfg: float, baseline: str, same: int
 ) -> None:
     concept = host.pack.nodes.SEGAConceptFromConditioning.execute(
         host.conditioning(same),
@@ -182,7 +184,7 @@ def test_a_concept_that_says_what_the_baseline_says_changes_nothing(
 
 
 @pytest.mark.parametrize("kind", ["V_PREDICTION", "FLOW"])
-def test_other_predictions_are_edited(host: Any, kind: str) -> None:
+def test_other_predictions_are_edited(host: Host, kind: str) -> None:
     import comfy.model_base
 
     model = host.model(comfy.model_base.ModelType[kind])

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from support.host import Host
+
 CONCEPT_INPUTS = [
     ("direction", "COMBO", "add"),
     ("guidance_scale", "FLOAT", 5.0),
@@ -56,11 +58,11 @@ INPUTS = {
         *GUIDANCE_INPUTS,
     ],
     "SEGAModelPatch": [("model", "MODEL", None), *GUIDANCE_INPUTS],
-    "SEGASaveGuidance": [("guidance", "SEGA_GUIDANCE", None), ("filename_prefix", "STRING", "sega/guidance")],
+    "SEGASaveGuidance": [("guidance", "SEGA_GUIDANCE", None), ("filename_prefix", "STRING", "guidance")],
     "SEGALoadGuidance": [("file", "COMBO", None)],
     "SEGASaveConditioning": [
         ("conditioning", "CONDITIONING", None),
-        ("filename_prefix", "STRING", "sega/conditioning"),
+        ("filename_prefix", "STRING", "conditioning"),
     ],
     "SEGALoadConditioning": [("file", "COMBO", None)],
     "SEGAPreview": [("guidance", "SEGA_GUIDANCE", None), ("image", "IMAGE", None)],
@@ -102,7 +104,7 @@ RANGES = {
 
 
 @pytest.fixture(scope="module")
-def nodes(host: Any) -> dict[str, Any]:
+def nodes(host: Host) -> dict[str, Any]:
     async def load() -> list[Any]:
         extension = await host.pack.comfy_entrypoint()
         return await extension.get_node_list()
@@ -169,13 +171,13 @@ def test_choices_are_these(nodes: dict[str, Any]) -> None:
     assert concept["threshold_over"].options == ["channel", "space"]
 
 
-def test_the_sampler_offers_the_hosts_samplers_and_schedulers(host: Any, nodes: dict[str, Any]) -> None:
+def test_the_sampler_offers_the_hosts_samplers_and_schedulers(host: Host, nodes: dict[str, Any]) -> None:
     options = {i.id: i.options for i in nodes["SEGASampler"].GET_SCHEMA().inputs if hasattr(i, "options")}
     assert options["sampler_name"] == host.samplers.KSampler.SAMPLERS
     assert options["scheduler"] == host.samplers.KSampler.SCHEDULERS
 
 
-def test_the_sampler_keeps_the_ksamplers_inputs(host: Any, nodes: dict[str, Any]) -> None:
+def test_the_sampler_keeps_the_ksamplers_inputs(host: Host, nodes: dict[str, Any]) -> None:
     theirs = host.nodes.KSampler.INPUT_TYPES()["required"]
     ours = {i.id: i for i in nodes["SEGASampler"].GET_SCHEMA().inputs}
     assert [i for i in ours if i in theirs] == list(theirs)

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from support.host import Host
+from support.packages import REPO
+
 # A letter that only a text in the language has.
 LETTERS = {"zh": r"[\u4e00-\u9fff]", "ja": r"[\u3041-\u3096\u30a1-\u30fa]"}
 PAPERS = {"https://arxiv.org/abs/2301.12247", "https://arxiv.org/abs/2311.16711"}
@@ -33,7 +36,7 @@ each_node = pytest.mark.parametrize("node_id", NODES)
 
 
 @pytest.fixture(scope="module")
-def schemas(host: Any) -> dict[str, Any]:
+def schemas(host: Host) -> dict[str, Any]:
     async def load() -> list[Any]:
         extension = await host.pack.comfy_entrypoint()
         return await extension.get_node_list()
@@ -42,9 +45,9 @@ def schemas(host: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def words(repo: Path, schemas: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def words(schemas: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What each language calls the nodes, their inputs and their outputs, in the form of the editor's files."""
-    files = {language: repo / "locales" / language / "nodeDefs.json" for language in LETTERS}
+    files = {language: REPO / "locales" / language / "nodeDefs.json" for language in LETTERS}
     english = {node_id: english_words(schema) for node_id, schema in schemas.items()}
     return {"en": english, **{key: json.loads(file.read_text(encoding="utf-8")) for key, file in files.items()}}
 
@@ -67,13 +70,13 @@ def sentences(words: Any) -> dict[tuple[str, ...], str]:
     return {place: text for place, text in texts(words).items() if place[-1] in ("tooltip", "description")}
 
 
-def page_of(repo: Path, node_id: str, language: str) -> Path:
-    docs = repo / "web" / "docs"
+def page_of(node_id: str, language: str) -> Path:
+    docs = REPO / "web" / "docs"
     return docs / f"{node_id}.md" if language == "en" else docs / node_id / f"{language}.md"
 
 
-def page_text(repo: Path, node_id: str, language: str) -> str:
-    return page_of(repo, node_id, language).read_text(encoding="utf-8")
+def page_text(node_id: str, language: str) -> str:
+    return page_of(node_id, language).read_text(encoding="utf-8")
 
 
 def images_in(text: str) -> list[str]:
@@ -105,8 +108,8 @@ def test_the_search_finds_what_people_call_a_concept(schemas: dict[str, Any]) ->
     assert wanted <= set(schemas["SEGAConcept"].search_aliases)
 
 
-def test_english_words_are_written_once(repo: Path) -> None:
-    assert not (repo / "locales" / "en" / "nodeDefs.json").exists()
+def test_english_words_are_written_once() -> None:
+    assert not (REPO / "locales" / "en" / "nodeDefs.json").exists()
 
 
 @languages
@@ -149,24 +152,24 @@ def test_the_editor_shows_names_and_descriptions_as_they_are_written(words: dict
     assert [text for text in compiled if re.search(r"[{}@|]", text)] == []
 
 
-def test_every_page_is_about_a_node_and_every_node_has_its_pages(repo: Path) -> None:
-    found = set((repo / "web" / "docs").rglob("*.md"))
-    assert found == {page_of(repo, node_id, language) for node_id in NODES for language in ("en", *LETTERS)}
+def test_every_page_is_about_a_node_and_every_node_has_its_pages() -> None:
+    found = set((REPO / "web" / "docs").rglob("*.md"))
+    assert found == {page_of(node_id, language) for node_id in NODES for language in ("en", *LETTERS)}
 
 
 @pages
 @each_node
-def test_a_page_is_titled_with_its_nodes_name(repo: Path, words: dict[str, Any], node_id: str, language: str) -> None:
-    title = page_text(repo, node_id, language).splitlines()[0]
+def test_a_page_is_titled_with_its_nodes_name(words: dict[str, Any], node_id: str, language: str) -> None:
+    title = page_text(node_id, language).splitlines()[0]
     assert title == f"# {words[language][node_id]['display_name']}"
 
 
 @pages
 @each_node
 def test_a_page_explains_every_input_by_the_name_that_the_node_shows(
-    repo: Path, words: dict[str, Any], node_id: str, language: str
+    words: dict[str, Any], node_id: str, language: str
 ) -> None:
-    items = re.findall(r"^- .*", page_text(repo, node_id, language), re.MULTILINE)
+    items = re.findall(r"^- .*", page_text(node_id, language), re.MULTILINE)
     for name, of_input in words[language][node_id]["inputs"].items():
         shown = f"`{name}`" if of_input["name"] == name else f"{of_input['name']} `{name}`"
         assert any(shown in item for item in items), name
@@ -174,56 +177,54 @@ def test_a_page_explains_every_input_by_the_name_that_the_node_shows(
 
 @pages
 @each_node
-def test_a_page_shows_pictures_that_are_there(repo: Path, node_id: str, language: str) -> None:
-    shown = images_in(page_text(repo, node_id, language))
+def test_a_page_shows_pictures_that_are_there(node_id: str, language: str) -> None:
+    shown = images_in(page_text(node_id, language))
     assert shown
     for image in shown:
         # The editor takes them from the folder of the English pages in every language.
         assert re.fullmatch(r"images/\w+\.webp", image)
-        assert (repo / "web" / "docs" / image).is_file(), image
+        assert (REPO / "web" / "docs" / image).is_file(), image
 
 
-def test_every_picture_is_on_a_page_and_all_are_light(repo: Path) -> None:
-    docs = repo / "web" / "docs"
+def test_every_picture_is_on_a_page_and_all_are_light() -> None:
+    docs = REPO / "web" / "docs"
     files = list((docs / "images").iterdir())
-    shown = {docs / image for node_id in NODES for image in images_in(page_text(repo, node_id, "en"))}
+    shown = {docs / image for node_id in NODES for image in images_in(page_text(node_id, "en"))}
     assert set(files) == shown
     assert sum(file.stat().st_size for file in files) < 900_000
 
 
 @pages
 @each_node
-def test_a_page_names_other_nodes_as_they_are_called(
-    repo: Path, words: dict[str, Any], node_id: str, language: str
-) -> None:
+def test_a_page_names_other_nodes_as_they_are_called(words: dict[str, Any], node_id: str, language: str) -> None:
     names = {node["display_name"] for node in words[language].values()}
-    named = set(re.findall(r"\*\*(SEGA [^*]+)\*\*", page_text(repo, node_id, language).replace("\n", " ")))
+    named = set(re.findall(r"\*\*(SEGA [^*]+)\*\*", page_text(node_id, language).replace("\n", " ")))
     assert named
     assert named <= names
 
 
 @pages
 @each_node
-def test_links_lead_to_the_papers(repo: Path, node_id: str, language: str) -> None:
+def test_links_lead_to_the_papers(node_id: str, language: str) -> None:
     # The editor leaves links as they are: one to another page would lead nowhere.
-    links = re.findall(r"(?<!!)\[[^\]]+\]\(([^)]+)\)", page_text(repo, node_id, language))
+    links = re.findall(r"(?<!!)\[[^\]]+\]\(([^)]+)\)", page_text(node_id, language))
     assert links
     assert set(links) <= PAPERS
 
 
 @languages
 @each_node
-def test_a_translated_page_has_every_part_of_the_english_one(repo: Path, node_id: str, language: str) -> None:
-    page, english = (page_text(repo, node_id, name) for name in (language, "en"))
+def test_a_translated_page_has_every_part_of_the_english_one(node_id: str, language: str) -> None:
+    page, english = (page_text(node_id, name) for name in (language, "en"))
     assert images_in(page) == images_in(english)
     assert outline(page) == outline(english)
 
 
 @languages
 @pytest.mark.parametrize("file", ["main.json", "commands.json"])
-def test_the_extensions_words_are_there_in_each_language(repo: Path, language: str, file: str) -> None:
+def test_the_extensions_words_are_there_in_each_language(language: str, file: str) -> None:
     english, translated = (
-        texts(json.loads((repo / "locales" / key / file).read_text(encoding="utf-8"))) for key in ("en", language)
+        texts(json.loads((REPO / "locales" / key / file).read_text(encoding="utf-8"))) for key in ("en", language)
     )
     assert list(translated) == list(english)
     for place, text in translated.items():
@@ -231,9 +232,9 @@ def test_the_extensions_words_are_there_in_each_language(repo: Path, language: s
         assert sorted(re.findall(r"\{\w+\}", text)) == sorted(re.findall(r"\{\w+\}", english[place])), place
 
 
-def test_the_extension_uses_each_of_its_words(repo: Path) -> None:
-    scripts = "".join(file.read_text(encoding="utf-8") for file in (repo / "web").glob("*.js"))
+def test_the_extension_uses_each_of_its_words() -> None:
+    scripts = "".join(file.read_text(encoding="utf-8") for file in (REPO / "web").glob("*.js"))
     used = set(re.findall(r'\bword\("(\w+)"', scripts))
-    assert used == json.loads((repo / "locales/en/main.json").read_text(encoding="utf-8"))["sega"].keys()
+    assert used == json.loads((REPO / "locales/en/main.json").read_text(encoding="utf-8"))["sega"].keys()
     commands = {command.replace(".", "_") for command in re.findall(r'\bid: "(SEGA\.\w+)"', scripts)}
-    assert commands == json.loads((repo / "locales/en/commands.json").read_text(encoding="utf-8")).keys()
+    assert commands == json.loads((REPO / "locales/en/commands.json").read_text(encoding="utf-8")).keys()

@@ -10,17 +10,13 @@ from torch import Tensor
 
 from sega_core import Concept, Run, Settings, concept_guidance, keep_largest
 from sega_core.guidance import attention_mask
-from support.core import compared
+from support.core import compared, noise
 
 MASKS = pytest.mark.compat("Features", "masks per concept")
 SPACE = pytest.mark.compat("Features", "threshold over space (LEDITS++)")
 ATTENTION = pytest.mark.compat("Features", "attention masks (LEDITS++), beside other attention patches")
 THRESHOLDS = [0.001, 0.1, 0.25, 1 / 3, 0.5, 0.75, 0.8, 0.9, 0.95, 0.99]
 SHAPES = [(1, 4, 8, 8), (3, 4, 7, 5), (2, 16, 3, 6, 6), (2, 2, 333), (1, 2, 1, 1), (1, 3, 2, 1, 3)]
-
-
-def noise(shape: tuple[int, ...], seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def soft_mask(shape: tuple[int, ...], seed: int = 9) -> Tensor:
@@ -37,7 +33,7 @@ def soft_mask(shape: tuple[int, ...], seed: int = 9) -> Tensor:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_places_of_the_quantile_pass_unchanged_in_all_channels(shape: tuple[int, ...], threshold: float) -> None:
     for seed in range(5):
-        psi = noise(shape, seed)
+        psi = noise(*shape, seed=seed)
         places = psi.abs().sum(1).flatten(1)
         passes = places >= torch.quantile(places, threshold, dim=1, keepdim=True)
         expected = torch.where(passes.view(shape[0], 1, *shape[2:]), psi, 0)
@@ -47,24 +43,24 @@ def test_the_places_of_the_quantile_pass_unchanged_in_all_channels(shape: tuple[
 @SPACE
 @pytest.mark.parametrize("threshold", [0.5, 0.9])
 def test_a_place_passes_in_all_channels_or_in_none(threshold: float) -> None:
-    kept = keep_largest(noise((2, 4, 20, 20)), threshold, "space") != 0
+    kept = keep_largest(noise(2, 4, 20, 20), threshold, "space") != 0
     assert torch.equal(kept.any(1), kept.all(1))
     expected = 400 - math.ceil(threshold * 399)
     assert kept.any(1).sum((1, 2)).tolist() == [expected, expected]
-    by_channel = keep_largest(noise((2, 4, 20, 20)), threshold) != 0
+    by_channel = keep_largest(noise(2, 4, 20, 20), threshold) != 0
     assert not torch.equal(by_channel.any(1), by_channel.all(1))
 
 
 @SPACE
 @pytest.mark.parametrize("threshold", [0.0, *THRESHOLDS])
 def test_with_one_channel_both_quantiles_are_the_same(threshold: float) -> None:
-    psi = noise((2, 1, 9, 9))
+    psi = noise(2, 1, 9, 9)
     assert torch.equal(keep_largest(psi, threshold, "space"), keep_largest(psi, threshold, "channel"))
 
 
 @SPACE
 def test_the_channel_is_the_default() -> None:
-    difference = noise((2, 4, 9, 9))
+    difference = noise(2, 4, 9, 9)
     assert Concept().threshold_over == "channel"
     assert torch.equal(keep_largest(difference, 0.8), keep_largest(difference, 0.8, "channel"))
     by_place = concept_guidance(difference, Concept(threshold_over="space"))
@@ -73,7 +69,7 @@ def test_the_channel_is_the_default() -> None:
 
 @SPACE
 def test_a_strong_channel_decides_over_places() -> None:
-    psi = noise((1, 2, 10, 10)) * torch.tensor([1.0, 1000.0]).view(1, 2, 1, 1)
+    psi = noise(1, 2, 10, 10) * torch.tensor([1.0, 1000.0]).view(1, 2, 1, 1)
     kept = keep_largest(psi, 0.9, "space")[0] != 0
     assert torch.equal(kept[0], keep_largest(psi[:, 1:], 0.9)[0, 0] != 0)
 
@@ -86,8 +82,8 @@ def test_equal_places_all_pass() -> None:
 
 @SPACE
 def test_a_samples_places_do_not_depend_on_the_rest_of_its_batch() -> None:
-    psi = noise((3, 4, 8, 8))
-    other = torch.cat([psi[:1], 100 * noise((2, 4, 8, 8), 1)])
+    psi = noise(3, 4, 8, 8)
+    other = torch.cat([psi[:1], 100 * noise(2, 4, 8, 8, seed=1)])
     assert torch.equal(keep_largest(psi, 0.8, "space")[0], keep_largest(other, 0.8, "space")[0])
 
 
@@ -105,7 +101,7 @@ def test_another_quantile_is_refused(over: object) -> None:
 @pytest.mark.parametrize("over", ["channel", "space"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_white_mask_is_none_and_a_black_one_leaves_nothing(shape: tuple[int, ...], over: str) -> None:
-    difference, concept = noise(shape), Concept(threshold=0.5, threshold_over=over)
+    difference, concept = noise(*shape), Concept(threshold=0.5, threshold_over=over)
     white = torch.ones(shape[0], 1, *shape[2:])
     assert torch.equal(concept_guidance(difference, concept, white), concept_guidance(difference, concept))
     assert not concept_guidance(difference, concept, 0 * white).any()
@@ -114,7 +110,7 @@ def test_a_white_mask_is_none_and_a_black_one_leaves_nothing(shape: tuple[int, .
 @MASKS
 @pytest.mark.parametrize("shape", SHAPES[:4], ids=str)
 def test_without_a_threshold_a_mask_scales_the_guidance(shape: tuple[int, ...]) -> None:
-    difference, concept, mask = noise(shape), Concept(threshold=0.0), soft_mask(shape)
+    difference, concept, mask = noise(*shape), Concept(threshold=0.0), soft_mask(shape)
     masked = concept_guidance(difference, concept, mask)
     assert torch.equal(masked, concept_guidance(difference, concept) * mask)
     assert torch.equal(masked != 0, (mask > 0).expand(shape))
@@ -124,7 +120,7 @@ def test_without_a_threshold_a_mask_scales_the_guidance(shape: tuple[int, ...]) 
 @pytest.mark.parametrize("over", ["channel", "space"])
 def test_the_threshold_looks_at_what_the_mask_leaves(over: str) -> None:
     """A mask of a quarter of the picture holds the strongest tenth of the whole picture, as LEDITS++ has it."""
-    difference, concept = noise((2, 4, 20, 20)), Concept(threshold=0.9, threshold_over=over)
+    difference, concept = noise(2, 4, 20, 20), Concept(threshold=0.9, threshold_over=over)
     mask = torch.zeros(1, 1, 20, 20)
     mask[..., :10, :10] = 1
     guidance = concept_guidance(difference, concept, mask)
@@ -137,7 +133,7 @@ def test_the_threshold_looks_at_what_the_mask_leaves(over: str) -> None:
 @MASKS
 @pytest.mark.parametrize("over", ["channel", "space"])
 def test_a_mask_smaller_than_the_share_that_passes_is_edited_as_a_whole(over: str) -> None:
-    difference, concept = noise((2, 4, 20, 20)), Concept(threshold=0.9, threshold_over=over)
+    difference, concept = noise(2, 4, 20, 20), Concept(threshold=0.9, threshold_over=over)
     mask = torch.zeros(1, 1, 20, 20)
     mask[..., :5, :5] = 1
     assert torch.equal(concept_guidance(difference, concept, mask), 5.0 * difference * mask)
@@ -145,7 +141,7 @@ def test_a_mask_smaller_than_the_share_that_passes_is_edited_as_a_whole(over: st
 
 @MASKS
 def test_one_mask_serves_all_images_and_several_serve_one_each() -> None:
-    difference, concept = noise((3, 4, 8, 8)), Concept(threshold=0.5)
+    difference, concept = noise(3, 4, 8, 8), Concept(threshold=0.5)
     masks = soft_mask((3, 4, 8, 8))
     together = concept_guidance(difference, concept, masks)
     shared = concept_guidance(difference, concept, masks[:1])
@@ -165,7 +161,7 @@ def test_the_momentum_stays_inside_the_masks(mode: str) -> None:
     masks[1][..., 6:] = 1
     for step in range(6):
         guidance = run.guidance(
-            step, {c: compared(noise((2, 4, 8, 8), 10 * step + c), masks[c]) for c in run.needed(step)}
+            step, {c: compared(noise(2, 4, 8, 8, seed=10 * step + c), masks[c]) for c in run.needed(step)}
         )
         if step >= 2:
             assert guidance[..., :3].any()
@@ -177,7 +173,7 @@ def test_the_momentum_stays_inside_the_masks(mode: str) -> None:
 def test_each_concept_acts_in_its_own_mask() -> None:
     concepts = [Concept(threshold=0.5, warmup_steps=0), Concept("remove", threshold=0.5, warmup_steps=0)]
     masks = {0: soft_mask((2, 4, 8, 8), 1), 1: soft_mask((2, 4, 8, 8), 2)}
-    differences = {c: noise((2, 4, 8, 8), c) for c in range(2)}
+    differences = {c: noise(2, 4, 8, 8, seed=c) for c in range(2)}
     run = Run(concepts, Settings(momentum_scale=0, mode="independent"), 1)
     expected = sum(concept_guidance(differences[c], concepts[c], masks[c]) for c in range(2))
     both = {c: compared(differences[c], masks[c]) for c in range(2)}
@@ -279,7 +275,7 @@ def test_attention_of_any_precision_is_compared_in_fp32(dtype: torch.dtype) -> N
 @pytest.mark.parametrize("mask", [None, soft_mask((2, 4, 12, 12))], ids=["no mask", "mask"])
 def test_the_guidance_is_that_without_the_attention_inside_its_mask(over: str, mask: Tensor | None) -> None:
     """The threshold of the estimates does not see the attention: both masks are made for themselves."""
-    difference = noise((2, 4, 12, 12))
+    difference = noise(2, 4, 12, 12)
     attention = torch.rand((2, 6, 6), generator=torch.Generator().manual_seed(4))
     settings = {"threshold": 0.6, "threshold_over": over}
     without = concept_guidance(difference, Concept(**settings), mask)

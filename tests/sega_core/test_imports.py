@@ -70,7 +70,7 @@ def test_samplers_serve_the_other_nodes_for_their_names_alone(file: Path) -> Non
 
 def test_the_root_imports_its_nodes_and_the_hosts_api_alone() -> None:
     names = set(imported(REPO / "__init__.py"))
-    host = ("comfy_api.latest.", "comfy_config.config_parser.", "pack.nodes.")
+    host = ("comfy_api.latest.", "pack.nodes.")
     assert all(name.startswith(host) or is_standard(name) for name in names), names
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from sega_core import Concept, Settings
+from support.packages import REPO, load_package
 
 SHAPE, STEPS = (1, 4, 32, 32), 6
 # What is not of the latents' size: a few numbers per channel.
@@ -17,8 +16,8 @@ SMALL = 0.2
 
 
 @pytest.fixture(scope="module")
-def memory(repo: Path, package_loader: Callable[[str, Path], ModuleType]) -> ModuleType:
-    package_loader("bench", repo / "bench")
+def memory() -> ModuleType:
+    load_package("bench", REPO / "bench")
     return importlib.import_module("bench.memory")
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sega_core import Comparison, Concept, Run, Settings
+from support.pipeline import pipeline_arguments, random_edit
 
 STEPS = 8
 
@@ -41,9 +42,9 @@ def record_pipeline(pipe: Any, arguments: dict[str, Any], batch: int, seed: int)
 
 
 @pytest.mark.parametrize("seed", range(16))
-def test_the_guidance_is_the_pipelines(seed: int, pipeline: Any, edit_drawer: Any, as_pipeline_arguments: Any) -> None:
-    edit = edit_drawer(seed, STEPS)
-    recorded = record_pipeline(pipeline, as_pipeline_arguments(edit), edit["batch"], seed)
+def test_the_guidance_is_the_pipelines(seed: int, pipeline: Any) -> None:
+    edit = random_edit(seed, STEPS)
+    recorded = record_pipeline(pipeline, pipeline_arguments(edit), edit["batch"], seed)
     run = Run([Concept(**concept) for concept in edit["concepts"]], Settings(**edit["settings"]), STEPS)
     edited = 0
     for step, (negative, _, *concepts) in enumerate(recorded):

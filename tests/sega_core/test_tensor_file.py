@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from sega_core import tensor_file
+from support.core import noise
 
 KIND = "sega-test"
 DTYPES = [
@@ -24,10 +25,6 @@ DTYPES = [
     torch.uint8,
     torch.bool,
 ]
-
-
-def noise(*shape: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def raw(path: Path, header: Any, data: bytes = b"", size: int | None = None) -> Path:

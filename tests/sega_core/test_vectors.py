@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sega_core import Concept, GuidanceVectors, Recorder, Run, Settings, recorded, tensor_file, vectors
-from support.core import compared, random_run
+from support.core import compared, noise, random_run
 
 STEPS = 5
 SHAPES = [(2, 4, 6, 5), (2, 3, 7)]
@@ -22,10 +22,6 @@ CONCEPTS = (
     Concept(guidance_scale=0, threshold=0, warmup_steps=0),
 )
 TEXTS = ("glasses", "größer \u2603\n\u0000\ud800 'quoted'", "")
-
-
-def noise(*shape: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def make(shapes: list[tuple[int, ...]] = SHAPES, count: int = 3, **changes: Any) -> GuidanceVectors:

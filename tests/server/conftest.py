@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support.packages import COMFYUI, comfyui_files
+
 
 class Workflows:
     """The shipped workflows, for the demo model."""
@@ -55,23 +57,9 @@ def workflows(demo: ModuleType) -> Workflows:
 
 
 @pytest.fixture(scope="session")
-def list_host_files(comfyui_path: Path) -> Any:
-    """List each file of the host's source with its size and time; Python's own caches do not count."""
-
-    def files() -> dict[str, tuple[int, int]]:
-        return {
-            str(file.relative_to(comfyui_path)): (file.stat().st_size, file.stat().st_mtime_ns)
-            for file in comfyui_path.rglob("*")
-            if file.is_file() and "__pycache__" not in file.parts
-        }
-
-    return files
-
-
-@pytest.fixture(scope="session")
-def host_files(list_host_files: Any) -> Any:
+def host_files() -> dict[str, tuple[int, int]]:
     """The host's source before the server starts."""
-    return list_host_files()
+    return comfyui_files()
 
 
 @pytest.fixture(scope="session")
@@ -82,15 +70,11 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(
-    comfy_server: ModuleType,
-    comfyui_path: Path,
-    checkpoints: Path,
-    host_files: Any,
-    tmp_path_factory: pytest.TempPathFactory,
+    comfy_server: ModuleType, checkpoints: Path, host_files: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("server")
     with comfy_server.Server(
-        comfyui_path,
+        COMFYUI,
         folder=folder,
         demo_pack=True,
         checkpoints=checkpoints,

@@ -25,6 +25,8 @@ import tomllib
 import yaml
 from PIL import Image
 
+from support.packages import COMFYUI, REPO
+
 REGISTRY_NAME = "comfyui-sega"
 SHIPPED = {
     *("__init__.py", "nodes", "sega_core", "web", "locales", "example_workflows"),
@@ -97,8 +99,8 @@ def test_nothing_is_installed_with_the_pack(texts: dict[str, str]) -> None:
     assert not {"requirements.txt", "install.py", "prestartup_script.py"} & set(texts)
 
 
-def test_the_published_entry_has_its_addresses_and_pictures(repo: Path, checkout: Path, tmp_path: Path) -> None:
-    workflow = yaml.safe_load((repo / ".github/workflows/publish.yml").read_text())
+def test_the_published_entry_has_its_addresses_and_pictures(checkout: Path, tmp_path: Path) -> None:
+    workflow = yaml.safe_load((REPO / ".github/workflows/publish.yml").read_text())
     (fill_in,) = (step["run"] for step in workflow["jobs"]["publish"]["steps"] if step.get("shell") == "python")
     shutil.copy(checkout / "pyproject.toml", tmp_path)
     env = {"GITHUB_SERVER_URL": "https://code.example", "GITHUB_REPOSITORY": "somebody/pack", "GITHUB_SHA": "abc123"}
@@ -127,8 +129,8 @@ def test_the_citation_names_the_packed_version(texts: dict[str, str]) -> None:
     assert yaml.safe_load(texts["CITATION.cff"])["version"] == version
 
 
-def test_the_required_comfyui_is_the_oldest_one_tested(repo: Path, texts: dict[str, str]) -> None:
-    tested = re.findall(r'^    "([\d.]+)": \(', (repo / "noxfile.py").read_text(), re.MULTILINE)
+def test_the_required_comfyui_is_the_oldest_one_tested(texts: dict[str, str]) -> None:
+    tested = re.findall(r'^    "([\d.]+)": \(', (REPO / "noxfile.py").read_text(), re.MULTILINE)
     oldest = min(tested, key=lambda version: [int(part) for part in version.split(".")])
     assert tomllib.loads(texts["pyproject.toml"])["tool"]["comfy"]["requires-comfyui"] == f">={oldest}"
 
@@ -181,12 +183,7 @@ class Installed:
 
 @pytest.fixture(scope="module", params=[REGISTRY_NAME, "My SEGA Nodes"])
 def installed(
-    request: pytest.FixtureRequest,
-    comfy_server: ModuleType,
-    comfyui_path: Path,
-    repo: Path,
-    archive: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest, comfy_server: ModuleType, archive: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installed]:
     folder = tmp_path_factory.mktemp("installed")
     pack = folder / "custom_nodes" / request.param
@@ -197,10 +194,8 @@ def installed(
     manager = folder / "user" / "__manager"
     manager.mkdir(parents=True)
     (manager / "config.ini").write_text("[default]\nnetwork_mode = offline\n")
-    server = comfy_server.Server(
-        comfyui_path, folder=folder, arguments=["--enable-manager"], env={"OMP_NUM_THREADS": "1"}
-    )
-    server.packs = {"sega_demo": repo / "demo"}
+    server = comfy_server.Server(COMFYUI, folder=folder, arguments=["--enable-manager"], env={"OMP_NUM_THREADS": "1"})
+    server.packs = {"sega_demo": REPO / "demo"}
     with server:
         yield Installed(request.param, server)
 

@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from support.packages import COMFYUI, REPO
+
 pytestmark = pytest.mark.compat("Server", "a checkpoint file, loaded by the host's loader")
 
 
 @pytest.fixture(scope="module")
-def checkpoint(checkpoints: Path, repo: Path, comfyui_path: Path) -> Iterator[Path]:
+def checkpoint(checkpoints: Path) -> Iterator[Path]:
     file = checkpoints / "random_sd15.safetensors"
-    command = [sys.executable, str(repo / "tests" / "server" / "random_checkpoint.py"), str(file)]
-    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(comfyui_path)}, check=True)
+    command = [sys.executable, str(REPO / "tests" / "server" / "random_checkpoint.py"), str(file)]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(COMFYUI)}, check=True)
     yield file
     file.unlink()
 
@@ -35,12 +37,12 @@ def test_the_four_concept_workflow_runs_on_a_checkpoint(
     client.free()
 
 
-def test_the_demo_takes_a_checkpoint(repo: Path, comfyui_path: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_the_demo_takes_a_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
     options = ["--checkpoint", str(checkpoint), "--steps", "2", "--size", "64", "--columns", "1"]
-    path = os.pathsep.join([str(comfyui_path), str(repo)])
+    path = os.pathsep.join([str(COMFYUI), str(REPO)])
     run = subprocess.run(
         [sys.executable, "-m", "demo.run", *options, "--output", str(tmp_path)],
-        env={**os.environ, "COMFYUI_PATH": str(comfyui_path), "PYTHONPATH": path},
+        env={**os.environ, "COMFYUI_PATH": str(COMFYUI), "PYTHONPATH": path},
         capture_output=True,
         text=True,
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from support.packages import REPO
 
 pytestmark = pytest.mark.compat("Features", "calls of diffusers' pipeline as workflows (tools/from_diffusers.py)")
 
@@ -35,11 +36,11 @@ CALLS = {
 
 
 @pytest.fixture
-def convert(repo: Path) -> Any:
+def convert() -> Any:
     """Run the command on a call; return the workflow, with the demo's model in place of a checkpoint."""
 
     def run(call: str) -> dict[str, Any]:
-        command = [sys.executable, str(repo / "tools" / "from_diffusers.py"), "-"]
+        command = [sys.executable, str(REPO / "tools" / "from_diffusers.py"), "-"]
         written = subprocess.run(command, input=call, capture_output=True, text=True, check=True).stdout
         workflow = json.loads(written)
         return {**workflow, "1": {"class_type": "SEGADemoModel", "inputs": {}}}

@@ -72,6 +72,10 @@ class Files:
         (result,) = self.client.run(self.saving(kind, prefix, **changes))["save"][kind.lower()]
         return self.output / result["subfolder"] / result["filename"]
 
+    def choice(self, file: Path) -> str:
+        """Return a saved file as the pickers show it."""
+        return f"{file.relative_to(self.output).as_posix()} [output]"
+
     def pixels(self, workflow: dict[str, Any], on_event: Any = None) -> np.ndarray:
         (image,) = self.client.run(workflow, on_event)[self.save_image]["images"]
         return np.asarray(Image.open(BytesIO(self.client.image(image))).convert("RGB"))
@@ -89,8 +93,9 @@ def files(server: Any, client: Any, workflows: Any) -> Files:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_saved_file_is_named_by_the_history_served_listed_and_loaded(files: Files, kind: str) -> None:
     end = f"_.{kind.lower()}.safetensors"
-    folder = f"kept {kind.lower()}"
-    workflow = files.saving(kind, f"{folder}/first", seed=701)
+    prefix = f"kept {kind.lower()}/first"
+    folder = f"sega/kept {kind.lower()}"
+    workflow = files.saving(kind, prefix, seed=701)
     outputs = files.client.run(workflow)
     edited = outputs[files.save_image]["images"][0]
     (result,) = outputs["save"][kind.lower()]
@@ -101,7 +106,7 @@ def test_a_saved_file_is_named_by_the_history_served_listed_and_loaded(files: Fi
     assert header["__metadata__"]["kind"] == f"sega-{kind.lower()}"
     assert [path.name for path in (files.output / folder).iterdir() if path.name.startswith(".")] == []
     # The next one gets the next number.
-    assert files.save(kind, f"{folder}/first", text="a hat", seed=702).name == f"first_00002{end}"
+    assert files.save(kind, prefix, text="a hat", seed=702).name == f"first_00002{end}"
     # A copy in the input folder serves as well.
     copied = f"copy of {kind.lower()}.{kind.lower()}.safetensors"
     (files.input / copied).write_bytes(content)
@@ -116,7 +121,7 @@ def test_a_saved_file_is_named_by_the_history_served_listed_and_loaded(files: Fi
 
 @VECTORS
 def test_guidance_edits_another_prompt_with_another_number_of_steps(files: Files) -> None:
-    name = f"{files.save('Guidance', 'other', seed=711).name} [output]"
+    name = files.choice(files.save("Guidance", "other", seed=711))
     for steps in (4, 6):
         pictures = []
         for workflow in (files.loading("Guidance", name, seed=711), files.plain(seed=711)):
@@ -128,7 +133,7 @@ def test_guidance_edits_another_prompt_with_another_number_of_steps(files: Files
 
 @VECTORS
 def test_guidance_for_another_size_is_refused(files: Files, comfy_server: Any, workflows: Any) -> None:
-    name = f"{files.save('Guidance', 'size', seed=712).name} [output]"
+    name = files.choice(files.save("Guidance", "size", seed=712))
     workflow = workflows.changed(files.loading("Guidance", name, seed=712), "EmptyLatentImage", width=64)
     with pytest.raises(comfy_server.ExecutionError, match=r"SEGASampler: guidance must be for latents of shape"):
         files.client.run(workflow)
@@ -140,7 +145,7 @@ def test_a_file_that_has_changed_runs_again_and_an_unchanged_one_does_not(
 ) -> None:
     # The host forgets at once what another workflow does not use.
     file, other = files.save(kind, "changing", seed=721), files.save(kind, "other", text="a hat", seed=722)
-    workflow = files.loading(kind, f"{file.name} [output]", seed=721)
+    workflow = files.loading(kind, files.choice(file), seed=721)
     first = files.pixels(workflow)
     files.client.run(workflow, recorder)
     assert recorder.executed == set()
@@ -166,7 +171,7 @@ def test_the_sampler_records_when_its_guidance_is_wired_and_makes_the_same_pictu
             files.client.run(workflow, recorder)
             assert not recorder.executed
     assert all(np.array_equal(picture, pictures[0]) for picture in pictures)
-    assert [path.name for path in files.output.glob("wired_*")] == ["wired_00001_.guidance.safetensors"]
+    assert [path.name for path in (files.output / "sega").glob("wired_*")] == ["wired_00001_.guidance.safetensors"]
 
 
 @VECTORS

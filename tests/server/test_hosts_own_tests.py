@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from support.packages import COMFYUI, REPO
+
 PACK = "ComfyUI-SEGA"
 
 
@@ -50,11 +52,11 @@ def run_hosts_tests(host: Path, *options: str) -> tuple[dict[str, str], str]:
 
 @pytest.mark.slow
 @pytest.mark.compat("Server", "ComfyUI's own execution tests, with the pack installed as without")
-def test_the_hosts_own_tests_give_the_same_with_the_pack(comfyui_path: Path, repo: Path, tmp_path: Path) -> None:
+def test_the_hosts_own_tests_give_the_same_with_the_pack(tmp_path: Path) -> None:
     host = tmp_path / "ComfyUI"
-    shutil.copytree(comfyui_path, host, ignore=shutil.ignore_patterns("__pycache__", ".git"))
+    shutil.copytree(COMFYUI, host, ignore=shutil.ignore_patterns("__pycache__", ".git"))
     pack = host / "custom_nodes" / PACK
-    pack.symlink_to(repo, target_is_directory=True)
+    pack.symlink_to(REPO, target_is_directory=True)
     outcomes, output = run_hosts_tests(host)
     loaded = [line for line in output.splitlines() if PACK in line and "seconds" in line]
     assert loaded and not any("IMPORT FAILED" in line for line in loaded)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
-import tomllib
+
+from support.packages import COMFYUI
 
 pytestmark = pytest.mark.compat("Server", "nodes, inputs and defaults as the editor gets them")
 
@@ -39,15 +39,6 @@ def test_the_packs_load_without_a_complaint(server: Any, object_info: dict[str, 
     assert not [line for line in complaints if "sega" in line.lower() or "pyproject" in line.lower()]
 
 
-def test_the_log_names_the_packs_version_in_one_line(server: Any, object_info: dict[str, Any], repo: Path) -> None:
-    version = tomllib.loads((repo / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    nodes = [name for name, info in object_info.items() if info["python_module"] == "custom_nodes.ComfyUI-SEGA"]
-    log, _, _ = server.log().partition("To see the GUI go to")
-    ours = [line for line in log.splitlines() if "ComfyUI-SEGA" in line and "custom_nodes" not in line]
-    assert len(ours) == 1
-    assert ours[0].endswith(f"ComfyUI-SEGA {version}: {len(nodes)} nodes")
-
-
 @pytest.mark.parametrize("name", NODES)
 def test_a_node_explains_itself(object_info: dict[str, Any], name: str) -> None:
     info = object_info[name]
@@ -74,6 +65,6 @@ def test_the_demo_model_needs_no_input(object_info: dict[str, Any]) -> None:
     assert not inputs_of(info)
 
 
-def test_the_demo_model_is_absent_where_nobody_asks_for_it(comfy_server: Any, comfyui_path: Path) -> None:
-    server = comfy_server.Server(comfyui_path)
+def test_the_demo_model_is_absent_where_nobody_asks_for_it(comfy_server: Any) -> None:
+    server = comfy_server.Server(COMFYUI)
     assert set(server.packs) == {"ComfyUI-SEGA"}

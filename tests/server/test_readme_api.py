@@ -13,31 +13,33 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from support.packages import REPO
+
 ADDRESS = "http://127.0.0.1:8188"
 
 
 @pytest.fixture(scope="module")
-def program(repo: Path) -> str:
-    section = (repo / "README.md").read_text(encoding="utf-8").split("## Over the API\n")[1].split("\n## ")[0]
+def program() -> str:
+    section = (REPO / "README.md").read_text(encoding="utf-8").split("## Over the API\n")[1].split("\n## ")[0]
     (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     return code
 
 
 @pytest.fixture
-def shipped(program: str, repo: Path) -> Path:
+def shipped(program: str) -> Path:
     """The workflow that the program names."""
     (file,) = re.findall(r"example_workflows/api/\w+\.json", program)
-    return repo / file
+    return REPO / file
 
 
 @pytest.fixture
-def run_program(program: str, shipped: Path, repo: Path, server: Any, tmp_path: Path) -> Any:
+def run_program(program: str, shipped: Path, server: Any, tmp_path: Path) -> Any:
     """Run the program on a workflow, with nothing but the standard library, in a folder of its own."""
 
     def run(workflow: dict[str, Any]) -> subprocess.CompletedProcess[str]:
         (tmp_path / "workflow.json").write_text(json.dumps(workflow))
         assert ADDRESS in program
-        code = program.replace(ADDRESS, server.url).replace(shipped.relative_to(repo).as_posix(), "workflow.json")
+        code = program.replace(ADDRESS, server.url).replace(shipped.relative_to(REPO).as_posix(), "workflow.json")
         command = [sys.executable, "-I", "-S", "-c", code]
         # A proxy in the environment is not for a server on this machine.
         env = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}

@@ -8,22 +8,22 @@ from typing import Any
 
 import pytest
 
+from support.packages import COMFYUI
 
-def test_a_busy_port_is_a_clear_error(comfy_server: Any, comfyui_path: Path) -> None:
+
+def test_a_busy_port_is_a_clear_error(comfy_server: Any) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with (
             pytest.raises(comfy_server.ServerError, match=f"port {port} .*busy"),
-            comfy_server.Server(comfyui_path, port=port),
+            comfy_server.Server(COMFYUI, port=port),
         ):
             pass
 
 
-def test_a_port_taken_meanwhile_leads_to_another(
-    comfy_server: Any, comfyui_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_port_taken_meanwhile_leads_to_another(comfy_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     starts: list[int] = []
 
     def start(server: Any, port: int) -> None:
@@ -33,13 +33,13 @@ def test_a_port_taken_meanwhile_leads_to_another(
             raise comfy_server.ServerError("ComfyUI stopped")
 
     monkeypatch.setattr(comfy_server.Server, "_start", start)
-    with comfy_server.Server(comfyui_path) as server:
+    with comfy_server.Server(COMFYUI) as server:
         assert server.port == starts[-1]
     assert len(starts) == 3
 
 
-def test_a_server_that_dies_shows_its_log_and_leaves_no_folder(comfy_server: Any, comfyui_path: Path) -> None:
-    server = comfy_server.Server(comfyui_path, arguments=["--no-such-argument"])
+def test_a_server_that_dies_shows_its_log_and_leaves_no_folder(comfy_server: Any) -> None:
+    server = comfy_server.Server(COMFYUI, arguments=["--no-such-argument"])
     with pytest.raises(comfy_server.ServerError, match="no-such-argument"), server:
         pass
     assert server.process is None

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from io import BytesIO
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from support.packages import COMFYUI, REPO
 
 ROUNDS, WARM_UP = 25, 5
 # The prompts of a round; one more is interrupted while they wait.
@@ -26,19 +27,17 @@ Workflow = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def server(
-    comfy_server: ModuleType, comfyui_path: Path, repo: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Any]:
+def server(comfy_server: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A server of its own, that keeps of the last prompt's results alone, with a second model."""
     running = comfy_server.Server(
-        comfyui_path,
+        COMFYUI,
         folder=tmp_path_factory.mktemp("soak"),
         demo_pack=True,
         arguments=["--cache-classic"],
         # One arena: what threads leave behind in theirs would hide the growth of the rest.
         env={"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
     )
-    running.packs["sega_soak"] = repo / "tests" / "server" / "soak_pack"
+    running.packs["sega_soak"] = REPO / "tests" / "server" / "soak_pack"
     with running:
         yield running
 

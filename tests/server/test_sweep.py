@@ -15,15 +15,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support.packages import REPO
+
 
 @pytest.fixture
-def sweep(repo: Path, server: Any, tmp_path: Path) -> Any:
+def sweep(server: Any, tmp_path: Path) -> Any:
     """Start the script on a workflow; the output folder is tmp_path / "out"."""
 
     def start(workflow: dict[str, Any], *arguments: str) -> subprocess.Popen[str]:
         file = tmp_path / "workflow.json"
         file.write_text(json.dumps(workflow))
-        command = [sys.executable, str(repo / "examples" / "sweep.py"), str(file), "--output", str(tmp_path / "out")]
+        command = [sys.executable, str(REPO / "examples" / "sweep.py"), str(file), "--output", str(tmp_path / "out")]
         if "--server" not in arguments:
             command += ["--server", server.url]
         return subprocess.Popen(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from io import BytesIO
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from support.packages import REPO, comfyui_files
 
 OUR_INPUTS = {"momentum_scale", "momentum_beta", "mode", "baseline"}
 # What a shipped workflow's pictures show on the demo model: {attribute: value}. The others have tests of their own.
@@ -156,14 +157,14 @@ def test_a_repeated_workflow_runs_nothing(workflows: Any, client: Any, recorder:
     assert recorder.cached == set(workflow)
 
 
-def test_a_run_reports_each_step_and_shows_previews(workflows: Any, client: Any, recorder: Any, repo: Path) -> None:
+def test_a_run_reports_each_step_and_shows_previews(workflows: Any, client: Any, recorder: Any) -> None:
     workflow = workflows.changed(workflows.load("first_edit", steps=5), "SEGASampler", seed=301)
     client.run(workflow, recorder)
     sampler = workflows.only(workflow, "SEGASampler")
     steps = [event.data for event in recorder.of("progress") if event.data["node"] == sampler]
     assert [step["value"] for step in steps] == [1, 2, 3, 4, 5]
     assert {step["max"] for step in steps} == {5}
-    if "latent_rgb_factors" in (repo / "demo" / "model.py").read_text():
+    if "latent_rgb_factors" in (REPO / "demo" / "model.py").read_text():
         previews = recorder.of("preview")
         assert len(previews) >= 1
         assert all(preview.image.startswith(b"\xff\xd8") for preview in previews)
@@ -189,8 +190,6 @@ def test_an_interrupt_stops_the_run_and_leaves_nothing_behind(
     assert np.array_equal(pixels(before), images)
 
 
-def test_nothing_is_written_to_the_hosts_source(
-    workflows: Any, client: Any, host_files: dict[str, Any], list_host_files: Any
-) -> None:
+def test_nothing_is_written_to_the_hosts_source(workflows: Any, client: Any, host_files: dict[str, Any]) -> None:
     client.run(workflows.changed(workflows.load("first_edit"), "SEGASampler", seed=501))
-    assert list_host_files() == host_files
+    assert comfyui_files() == host_files

@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 import torch
 
+from support.packages import REPO, load_package
+
 KINDS = ("SEGAConcept", "SEGASampler")
 
 
 @pytest.fixture(scope="module")
-def bench(repo: Path, package_loader: Callable[[str, Path], ModuleType]) -> Callable[[str], ModuleType]:
+def bench() -> Callable[[str], ModuleType]:
     """Return a module of the bench by its name."""
-    package_loader("bench", repo / "bench")
+    load_package("bench", REPO / "bench")
     return lambda name: importlib.import_module(f"bench.{name}")
 
 
@@ -45,8 +47,8 @@ def test_an_edit_in_fewer_steps_needs_the_same_share_of_its_passes(bench: Callab
         assert shorter.passes * scenario.all_passes == scenario.passes * shorter.all_passes
 
 
-def test_the_face_example_is_the_one_of_the_template(bench: Callable, repo: Path) -> None:
-    workflow = json.loads((repo / "example_workflows" / "api" / "four_concept_face.json").read_text())
+def test_the_face_example_is_the_one_of_the_template(bench: Callable) -> None:
+    workflow = json.loads((REPO / "example_workflows" / "api" / "four_concept_face.json").read_text())
     inputs = {kind: [n["inputs"] for n in workflow.values() if n["class_type"] == kind] for kind in KINDS}
     face = bench("scenarios").FACE
     assert len(face.concepts) == len(inputs["SEGAConcept"]) == 4

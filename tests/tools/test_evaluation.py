@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from support.packages import REPO, load_package
+
 
 @pytest.fixture(scope="module")
-def evaluation(repo: Path, package_loader: Callable) -> SimpleNamespace:
+def evaluation() -> SimpleNamespace:
     """The evaluation's modules that need no host, and the demo's."""
-    package_loader("demo", repo / "demo")
-    package_loader("evaluation", repo / "evaluation")
+    load_package("demo", REPO / "demo")
+    load_package("evaluation", REPO / "evaluation")
     names = ("alternatives", "outcome", "recipe", "regions", "report", "statistics", "studio")
     modules = {name: importlib.import_module(f"evaluation.{name}") for name in names}
     modules |= {name: importlib.import_module(f"demo.{name}") for name in ("faces", "measure")}

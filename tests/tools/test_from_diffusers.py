@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from support.packages import REPO
+
 # The example of the reference's documentation; it gives five weights to four concepts.
 DOCUMENTED = """
 import torch
@@ -73,9 +75,9 @@ def arguments_of(function: Any) -> dict[str, Any]:
     return {p.name: None if p.default is inspect.Parameter.empty else p.default for p in named}
 
 
-def rows(repo: Path, heading: str) -> set[str]:
+def rows(heading: str) -> set[str]:
     """Return the names in the first column of the table under a heading of the document."""
-    section = (repo / "docs" / "from_diffusers.md").read_text(encoding="utf-8").split(f"## {heading}\n")[1]
+    section = (REPO / "docs" / "from_diffusers.md").read_text(encoding="utf-8").split(f"## {heading}\n")[1]
     table = [line for line in section.split("\n## ")[0].splitlines() if line.startswith("| `")]
     return {name for line in table for name in re.findall(r"`(\w+)", line.split("|")[1])}
 
@@ -103,21 +105,21 @@ def test_the_other_two_differ_in_these_arguments(tool: ModuleType) -> None:
     }
 
 
-def test_the_table_has_a_row_for_every_argument(tool: ModuleType, repo: Path) -> None:
-    assert rows(repo, "SEGA") == {name for arguments in tool.PIPELINES.values() for name in arguments} | {"scheduler"}
+def test_the_table_has_a_row_for_every_argument(tool: ModuleType) -> None:
+    assert rows("SEGA") == {name for arguments in tool.PIPELINES.values() for name in arguments} | {"scheduler"}
 
 
-def test_the_second_table_has_a_row_for_every_argument_of_leditspp(repo: Path) -> None:
+def test_the_second_table_has_a_row_for_every_argument_of_leditspp() -> None:
     from diffusers import LEditsPPPipelineStableDiffusion, LEditsPPPipelineStableDiffusionXL
 
     names: set[str] = set()
     for pipeline in (LEditsPPPipelineStableDiffusion, LEditsPPPipelineStableDiffusionXL):
         names |= arguments_of(pipeline.__call__).keys() | arguments_of(pipeline.invert).keys()
-    assert names - rows(repo, "SEGA") <= rows(repo, "LEDITS++") - {"invert"} <= names
+    assert names - rows("SEGA") <= rows("LEDITS++") - {"invert"} <= names
 
 
-def test_the_documents_example_gives_the_documents_notes(repo: Path, converted: Any) -> None:
-    text = (repo / "docs" / "from_diffusers.md").read_text(encoding="utf-8")
+def test_the_documents_example_gives_the_documents_notes(converted: Any) -> None:
+    text = (REPO / "docs" / "from_diffusers.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.+?)```", text, re.DOTALL)
     assert f"```\nnote: {converted(example).notes.replace(chr(10), chr(10) + 'note: ')}\n```" in text
 
@@ -125,9 +127,9 @@ def test_the_documents_example_gives_the_documents_notes(repo: Path, converted: 
 # What is written.
 
 
-def test_the_documented_example_is_the_shipped_workflow(converted: Any, repo: Path) -> None:
+def test_the_documented_example_is_the_shipped_workflow(converted: Any) -> None:
     got = converted(DOCUMENTED)
-    want = json.loads((repo / "example_workflows" / "api" / "four_concept_face.json").read_text())
+    want = json.loads((REPO / "example_workflows" / "api" / "four_concept_face.json").read_text())
     # The editor names every input, the command those that the pipeline has.
     for node in want.values():
         for name in ("threshold_over", "attention_threshold", "preset"):
@@ -494,16 +496,16 @@ def test_what_cannot_be_read_is_named(
 # The command.
 
 
-def run(repo: Path, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
     # -S leaves out every installed package: the command needs none.
-    command = [sys.executable, "-S", str(repo / "tools" / "from_diffusers.py"), *arguments]
+    command = [sys.executable, "-S", str(REPO / "tools" / "from_diffusers.py"), *arguments]
     return subprocess.run(command, input=text, capture_output=True, text=True)
 
 
-def test_the_command_writes_the_workflow_and_says_what_differs(repo: Path, tmp_path: Path) -> None:
+def test_the_command_writes_the_workflow_and_says_what_differs(tmp_path: Path) -> None:
     (tmp_path / "call.py").write_text(DOCUMENTED)
     out = tmp_path / "workflow.json"
-    done = run(repo, str(tmp_path / "call.py"), "--checkpoint", "mine.safetensors", "--output", str(out))
+    done = run(str(tmp_path / "call.py"), "--checkpoint", "mine.safetensors", "--output", str(out))
     assert done.returncode == 0 and done.stdout == ""
     assert json.loads(out.read_text())["1"]["inputs"] == {"ckpt_name": "mine.safetensors"}
     notes = done.stderr.splitlines()
@@ -511,18 +513,18 @@ def test_the_command_writes_the_workflow_and_says_what_differs(repo: Path, tmp_p
     assert all(line.startswith("note: ") for line in notes)
 
 
-def test_the_command_reads_standard_input(repo: Path) -> None:
-    done = run(repo, "-", text='{"prompt": "a dog", "generator": 3}')
+def test_the_command_reads_standard_input() -> None:
+    done = run("-", text='{"prompt": "a dog", "generator": 3}')
     assert json.loads(done.stdout)["5"]["inputs"]["seed"] == 3
 
 
-def test_the_command_fails_with_one_line(repo: Path, tmp_path: Path) -> None:
-    done = run(repo, "-", "--output", str(tmp_path / "x.json"), text="pipe('a', edit_treshold=0.5)")
+def test_the_command_fails_with_one_line(tmp_path: Path) -> None:
+    done = run("-", "--output", str(tmp_path / "x.json"), text="pipe('a', edit_treshold=0.5)")
     assert done.returncode == 1
     assert done.stderr == "error: the diffusers pipeline has no argument edit_treshold\n"
     assert not (tmp_path / "x.json").exists()
 
 
-def test_a_file_that_is_not_there_is_named(repo: Path, tmp_path: Path) -> None:
-    done = run(repo, str(tmp_path / "missing.py"))
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = run(str(tmp_path / "missing.py"))
     assert done.returncode == 1 and "missing.py" in done.stderr and "Traceback" not in done.stderr

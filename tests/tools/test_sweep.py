@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import signal
@@ -21,6 +20,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from support.packages import REPO, load_file
+
 WORKFLOW = {
     "1": {"class_type": "Loader", "_meta": {"title": "Load"}, "inputs": {"file": "a.safetensors"}},
     "2": {"class_type": "Encode", "_meta": {"title": "Prompt"}, "inputs": {"clip": ["1", 1], "text": "a face"}},
@@ -31,15 +32,9 @@ WORKFLOW = {
 
 
 @pytest.fixture(scope="module")
-def sweep(repo: Path) -> ModuleType:
+def sweep() -> ModuleType:
     """The module examples/sweep.py."""
-    spec = importlib.util.spec_from_file_location("sweep", repo / "examples" / "sweep.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # dataclasses looks its module up.
-    sys.modules["sweep"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_file("sweep", REPO / "examples" / "sweep.py")
 
 
 class FakeServer(ThreadingHTTPServer):
@@ -363,11 +358,11 @@ def test_what_is_not_comfyui_is_named(call: Any, serve: Any, monkeypatch: pytest
     assert f"{server.address} does not answer as ComfyUI does" in said
 
 
-def test_ctrl_c_takes_back_the_run_and_keeps_what_is_done(repo: Path, serve: Any, tmp_path: Path, out: Path) -> None:
+def test_ctrl_c_takes_back_the_run_and_keeps_what_is_done(serve: Any, tmp_path: Path, out: Path) -> None:
     server = serve(lambda inputs: "never ends" if inputs["seed"] == 2 else None)
     file = tmp_path / "workflow.json"
     file.write_text(json.dumps(WORKFLOW))
-    command = [sys.executable, str(repo / "examples" / "sweep.py"), str(file), "--set", "4.seed=1:3"]
+    command = [sys.executable, str(REPO / "examples" / "sweep.py"), str(file), "--set", "4.seed=1:3"]
     process = subprocess.Popen(
         [*command, "--server", server.address, "--output", str(out)],
         stderr=subprocess.PIPE,

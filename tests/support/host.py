@@ -1,0 +1,161 @@
+"""The host's modules with the pack, short ways to sample with both, and tiny models with random weights.
+
+ComfyUI is there once the fixture `host` has put it on sys.path, so functions import it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from support.models import UNET, model_of, tiny_config
+
+CONCEPT = {
+    "direction": "add",
+    "guidance_scale": 5.0,
+    "threshold": 0.5,
+    "warmup_steps": 0,
+    "cooldown_steps": 0,
+    "weight": 1.0,
+}
+SETTINGS = {"momentum_scale": 0.1, "momentum_beta": 0.4, "mode": "reference", "baseline": "auto"}
+STEPS = 4
+
+
+class Host:
+    """The host's modules, the pack, and short ways to sample with both."""
+
+    def __init__(self, pack: ModuleType) -> None:
+        import comfy.model_base
+        import comfy.samplers
+        import nodes
+        from comfy_extras import nodes_custom_sampler
+
+        self.pack = pack
+        self.nodes = nodes
+        self.samplers = comfy.samplers
+        self.custom = nodes_custom_sampler
+        self.eps = self.model(comfy.model_base.ModelType.EPS)
+
+    def model(self, model_type: Any, seed: int = 1, **changes: Any) -> Any:
+        """Return a MODEL around a UNet with random weights."""
+        import comfy.model_base
+
+        shift = {"shift": 1.0} if model_type == comfy.model_base.ModelType.FLOW else {}
+        config = tiny_config({**UNET, **changes}, **shift)
+        return model_of(comfy.model_base.BaseModel(config, model_type), seed)
+
+    def conditioning(self, seed: int, width: int = 32, **values: Any) -> list[Any]:
+        """Return a CONDITIONING with a random embedding."""
+        generator = torch.Generator().manual_seed(1000 + seed)
+        return [[torch.randn((1, 77, width), generator=generator), dict(values)]]
+
+    def pooled(self, seed: int, **values: Any) -> list[Any]:
+        """Return a CONDITIONING with a random embedding and a random pooled output."""
+        generator = torch.Generator().manual_seed(2000 + seed)
+        return self.conditioning(seed, pooled_output=torch.randn((1, 32), generator=generator), **values)
+
+    def latent(self, batch: int = 1, size: int = 8, fill: float = 0.0) -> dict[str, Any]:
+        return {"samples": torch.full((batch, 4, size, size), fill)}
+
+    def concept(self, seed: int = 10, **changes: Any) -> Any:
+        """Return a SEGA_CONCEPT that acts from the first step on."""
+        node = self.pack.nodes.SEGAConceptFromConditioning
+        return node.execute(self.conditioning(seed), **{**CONCEPT, **changes})[0]
+
+    def stack(self, *concepts: Any) -> Any:
+        node = self.pack.nodes.SEGAConceptStack
+        return node.execute({f"concept_{i}": concept for i, concept in enumerate(concepts)})[0]
+
+    def patched(self, *concepts: Any, model: Any = None, **settings: Any) -> Any:
+        """Return the output of SEGAModelPatch."""
+        stack = self.stack(*concepts) if concepts else None
+        return self.pack.nodes.SEGAModelPatch.execute(model or self.eps, stack, **{**SETTINGS, **settings})[0]
+
+    def sample(self, model: Any = None, *, latent: dict[str, Any] | None = None, **changes: Any) -> torch.Tensor:
+        """Sample with the host's own KSampler."""
+        arguments = {
+            "seed": 3,
+            "steps": STEPS,
+            "cfg": 4.0,
+            "sampler_name": "euler",
+            "scheduler": "normal",
+            "positive": self.conditioning(1),
+            "negative": self.conditioning(2),
+            "denoise": 1.0,
+            **changes,
+        }
+        latent = self.latent() if latent is None else latent
+        denoise = arguments.pop("denoise")
+        (out,) = self.nodes.common_ksampler(model or self.eps, **arguments, latent=latent, denoise=denoise)
+        return out["samples"]
+
+    def sega(self, *concepts: Any, model: Any = None, latent: dict[str, Any] | None = None, **changes: Any) -> Any:
+        """Sample with SEGASampler; return its LATENT's samples."""
+        arguments = {
+            "seed": 3,
+            "steps": STEPS,
+            "cfg": 4.0,
+            "sampler_name": "euler",
+            "scheduler": "normal",
+            "positive": self.conditioning(1),
+            "negative": self.conditioning(2),
+            "latent_image": self.latent() if latent is None else latent,
+            "denoise": 1.0,
+            **SETTINGS,
+            **changes,
+        }
+        stack = self.stack(*concepts) if concepts else None
+        return self.pack.nodes.SEGASampler.execute(model or self.eps, concepts=stack, **arguments)[0]["samples"]
+
+    def guide(self, guider: Any, sampler: str = "euler", batch: int = 1) -> torch.Tensor:
+        """Sample with SamplerCustomAdvanced."""
+        sigmas = self.samplers.calculate_sigmas(self.eps.get_model_object("model_sampling"), "normal", STEPS)
+        noise = self.custom.RandomNoise.execute(3)[0]
+        chosen = self.samplers.sampler_object(sampler)
+        return self.custom.SamplerCustomAdvanced.execute(noise, guider, chosen, sigmas, self.latent(batch))[0][
+            "samples"
+        ]
+
+
+def find_node(module: str, name: str) -> Any:
+    """Return the class of a node of the host, `nodes` or a module in comfy_extras; skip where this host has none."""
+    full = module if module == "nodes" else f"comfy_extras.{module}"
+    found = getattr(importlib.import_module(full), name, None) if importlib.util.find_spec(full) else None
+    if found is None:
+        pytest.skip(f"ComfyUI {importlib.import_module('comfyui_version').__version__} has no {name}")
+    return found
+
+
+def run_node(cls: Any, **inputs: Any) -> Any:
+    """Run a node of the newer or the older kind; return its first output."""
+    run = cls.execute if hasattr(cls, "execute") else getattr(cls(), cls.FUNCTION)
+    return run(**inputs)[0]
+
+
+def options_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the transformer options that the host hands to a wrapper, by name or by position."""
+    return kwargs.get("transformer_options") or next(arg for arg in reversed(args) if isinstance(arg, dict))
+
+
+class Passes:
+    """A MODEL's calls of the UNet: the size and the labels of each."""
+
+    def __init__(self, model: Any) -> None:
+        import comfy.patcher_extension
+
+        self.labels: list[list[int]] = []
+        self.sizes: list[int] = []
+        self.model = model.clone()
+        kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
+        self.model.add_wrapper_with_key(kind, "count", self._count)
+
+    def _count(self, executor: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+        self.labels.append(list(options_of(args, kwargs)["cond_or_uncond"]))
+        self.sizes.append(x.shape[0])
+        return executor(x, *args, **kwargs)
