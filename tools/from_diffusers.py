@@ -13,7 +13,7 @@ import math
 import sys
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
@@ -449,7 +449,7 @@ def _sources(graph: _Graph, call: _Call, clip: Any) -> list[tuple[str, str, dict
     files = call.values[name]
     if files is None:
         texts = [call.text("editing_prompt", text) for text in texts]
-        return [("SEGAConcept", f"Concept: {_short(text)}", {"clip": clip, "text": text}) for text in texts]
+        return [("SEGAConcept", "SEGA Concept", {"clip": clip, "text": text}) for text in texts]
     files = [call.file(name, file) for file in (files if isinstance(files, list) else [files])]
     if texts:
         call.note(f"editing_prompt: {name} takes its place, as in the reference")
@@ -460,15 +460,11 @@ def _sources(graph: _Graph, call: _Call, clip: Any) -> list[tuple[str, str, dict
     return [
         (
             "SEGAConceptFromConditioning",
-            f"Concept: {_short(PurePosixPath(file).name)}",
-            {"conditioning": graph.add("SEGALoadConditioning", f"Embedding: {_short(file)}", file=file)},
+            "SEGA Concept (from Conditioning)",
+            {"conditioning": graph.add("SEGALoadConditioning", "SEGA Load Conditioning", file=file)},
         )
         for file in files
     ]
-
-
-def _short(text: str) -> str:
-    return text.split(",")[0].strip()[:40]
 
 
 def _settings(call: _Call, c: int, count: int) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from support.host import Host
 from support.packages import load_package
 
 REPO = Path(__file__).resolve().parents[2]
@@ -16,7 +16,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 @pytest.mark.parametrize("project", [None, "", "[project\n", '[project]\nname = "x"\n'])
 def test_the_pack_loads_whatever_its_configuration_says(
-    host: Any,
+    host: Host,
     tmp_path: Path,
     project: str | None,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from support.host import Passes
+from support.host import Host, Passes
 from support.packages import REPO, load_package
 from support.pipeline import fill_with_noise
 
@@ -49,7 +49,7 @@ def mentions(*parts: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def clip(host: Any) -> Any:
+def clip(host: Host) -> Any:
     """A CLIP of the demo's classes with random weights; its embeddings are 96 wide."""
     import comfy.sd
     import comfy.supported_models_base
@@ -64,7 +64,7 @@ def clip(host: Any) -> Any:
 
 
 @pytest.mark.parametrize(("name", "value"), BAD_CONCEPTS)
-def test_a_concept_names_its_bad_input(host: Any, name: str, value: Any) -> None:
+def test_a_concept_names_its_bad_input(host: Host, name: str, value: Any) -> None:
     node = host.pack.nodes.SEGAConceptFromConditioning
     with pytest.raises(ValueError, match=mentions("SEGAConceptFromConditioning", name, repr(value))):
         node.execute(host.conditioning(1), **{**CONCEPT, name: value})
@@ -74,7 +74,7 @@ def test_a_concept_names_its_bad_input(host: Any, name: str, value: Any) -> None
 
 @pytest.mark.parametrize("node", ["SEGAConcept", "SEGAConceptFromConditioning"])
 @pytest.mark.parametrize(("warmup", "cooldown"), [(10, 10), (10, 3)])
-def test_a_cool_down_follows_its_warm_up(host: Any, node: str, warmup: int, cooldown: int) -> None:
+def test_a_cool_down_follows_its_warm_up(host: Host, node: str, warmup: int, cooldown: int) -> None:
     cls = getattr(host.pack.nodes, node)
     steps = {"warmup_steps": warmup, "cooldown_steps": cooldown}
     first = "hat" if node == "SEGAConcept" else None
@@ -87,35 +87,35 @@ def test_a_cool_down_follows_its_warm_up(host: Any, node: str, warmup: int, cool
 @pytest.mark.parametrize("node", ["SEGAConcept", "SEGAConceptFromConditioning"])
 @pytest.mark.parametrize("name", ["warmup_steps", "cooldown_steps"])
 @pytest.mark.parametrize("value", [-1, 10001])
-def test_steps_out_of_range_are_refused_before_anything_runs(host: Any, node: str, name: str, value: int) -> None:
+def test_steps_out_of_range_are_refused_before_anything_runs(host: Host, node: str, name: str, value: int) -> None:
     answer = getattr(host.pack.nodes, node).validate_inputs(**{name: value})
     assert re.search(mentions(name, "[0, 10000]", value), answer)
 
 
 @pytest.mark.parametrize("steps", [(0, 0), (10, 0), (10, 11), (None, 5), (5, None), (None, None)])
-def test_good_steps_pass_whether_known_or_not(host: Any, steps: tuple[int | None, int | None]) -> None:
+def test_good_steps_pass_whether_known_or_not(host: Host, steps: tuple[int | None, int | None]) -> None:
     warmup, cooldown = steps
     answer = host.pack.nodes.SEGAConcept.validate_inputs(warmup_steps=warmup, cooldown_steps=cooldown)
     assert answer is True
 
 
-def test_a_checkpoint_without_a_text_encoder_is_named(host: Any) -> None:
+def test_a_checkpoint_without_a_text_encoder_is_named(host: Host) -> None:
     with pytest.raises(ValueError, match=mentions("SEGAConcept: clip", "None")):
         host.pack.nodes.SEGAConcept.execute(None, "hat", **CONCEPT)
 
 
-def test_an_empty_conditioning_is_refused(host: Any) -> None:
+def test_an_empty_conditioning_is_refused(host: Host) -> None:
     with pytest.raises(ValueError, match=mentions("SEGAConceptFromConditioning: conditioning", "[]")):
         host.pack.nodes.SEGAConceptFromConditioning.execute([], **CONCEPT)
 
 
 @pytest.mark.parametrize("concepts", [{}, {"concept_0": None}], ids=str)
-def test_an_empty_stack_is_refused(host: Any, concepts: dict[str, Any]) -> None:
+def test_an_empty_stack_is_refused(host: Host, concepts: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="SEGAConceptStack: concepts must hold at least one"):
         host.pack.nodes.SEGAConceptStack.execute(concepts)
 
 
-def test_a_hundred_concepts_are_allowed_and_one_more_is_not(host: Any) -> None:
+def test_a_hundred_concepts_are_allowed_and_one_more_is_not(host: Host) -> None:
     hundred = host.stack(*[host.concept()] * 100)
     assert len(hundred) == 100
     with pytest.raises(ValueError, match=mentions("SEGAConceptStack: concepts", 100, 101)):
@@ -132,7 +132,7 @@ def test_a_hundred_concepts_are_allowed_and_one_more_is_not(host: Any) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), BAD_SETTINGS)
-def test_the_sampling_nodes_name_their_bad_input(host: Any, name: str, value: Any) -> None:
+def test_the_sampling_nodes_name_their_bad_input(host: Host, name: str, value: Any) -> None:
     passes = Passes(host.eps)
     with pytest.raises(ValueError, match=mentions("SEGASampler", name, repr(value))):
         host.sega(host.concept(), model=passes.model, **{name: value})
@@ -141,7 +141,7 @@ def test_the_sampling_nodes_name_their_bad_input(host: Any, name: str, value: An
     assert not passes.labels
 
 
-def test_a_concept_of_another_model_family_is_named(host: Any) -> None:
+def test_a_concept_of_another_model_family_is_named(host: Host) -> None:
     passes = Passes(host.eps)
     other = host.pack.nodes.SEGAConceptFromConditioning.execute(host.conditioning(1, width=48), **CONCEPT)[0]
     with pytest.raises(ValueError, match=mentions("SEGASampler: concepts: concept 2", 48, 32)):
@@ -149,14 +149,14 @@ def test_a_concept_of_another_model_family_is_named(host: Any) -> None:
     assert not passes.labels
 
 
-def test_a_latent_of_another_model_family_is_named(host: Any) -> None:
+def test_a_latent_of_another_model_family_is_named(host: Host) -> None:
     passes = Passes(host.eps)
     with pytest.raises(ValueError, match=mentions("SEGASampler: latent_image", 4, 16)):
         host.sega(host.concept(), model=passes.model, latent={"samples": torch.ones(1, 16, 8, 8)})
     assert not passes.labels
 
 
-def test_a_negative_baseline_needs_a_negative_prompt(host: Any) -> None:
+def test_a_negative_baseline_needs_a_negative_prompt(host: Host) -> None:
     passes = Passes(host.patched(host.concept(), baseline="negative"))
     guider = host.custom.BasicGuider.execute(passes.model, host.conditioning(1))[0]
     with pytest.raises(ValueError, match=mentions("SEGAModelPatch: baseline", "'negative'", "'auto' or 'positive'")):
@@ -164,7 +164,7 @@ def test_a_negative_baseline_needs_a_negative_prompt(host: Any) -> None:
     assert not passes.labels
 
 
-def test_a_run_after_a_refused_one_is_as_before(host: Any) -> None:
+def test_a_run_after_a_refused_one_is_as_before(host: Host) -> None:
     expected = host.sega(host.concept())
     other = host.pack.nodes.SEGAConceptFromConditioning.execute(host.conditioning(1, width=48), **CONCEPT)[0]
     with pytest.raises(ValueError, match="width"):
@@ -173,7 +173,7 @@ def test_a_run_after_a_refused_one_is_as_before(host: Any) -> None:
 
 
 @pytest.mark.parametrize("words", [0, 1, 60])
-def test_text_of_any_length_edits(host: Any, clip: Any, words: int) -> None:
+def test_text_of_any_length_edits(host: Host, clip: Any, words: int) -> None:
     import comfy.model_base
 
     model = host.model(comfy.model_base.ModelType.EPS, context_dim=96)
@@ -184,7 +184,7 @@ def test_text_of_any_length_edits(host: Any, clip: Any, words: int) -> None:
     assert (edited - host.sample(model, **prompts)).norm() > 1e-3 * edited.norm()
 
 
-def test_text_longer_than_the_window_is_used_to_its_end(host: Any, clip: Any) -> None:
+def test_text_longer_than_the_window_is_used_to_its_end(host: Host, clip: Any) -> None:
     node = host.pack.nodes.SEGAConcept
     short, long = (node.execute(clip, "glasses " * 40 + end, **CONCEPT)[0].conditioning for end in ("", "hat"))
     assert long[0][0].shape[1] > 24

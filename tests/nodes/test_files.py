@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import torch
 
+from support.host import Host
+
 VECTORS = pytest.mark.compat(
     "Features", "guidance vectors: kept, saved, loaded, applied to another prompt or number of steps"
 )
@@ -39,7 +41,7 @@ forget = texts.forget
 class Folders:
     """ComfyUI's folders, and the nodes that read and write there."""
 
-    def __init__(self, host: Any, root: Path) -> None:
+    def __init__(self, host: Host, root: Path) -> None:
         self.host = host
         self.root = root
         self.output, self.input = root / "output", root / "input"
@@ -80,7 +82,7 @@ class Folders:
 
 
 @pytest.fixture
-def folders(host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
+def folders(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
     import folder_paths
 
     made = Folders(host, tmp_path)
@@ -362,18 +364,18 @@ def through_a_file(folders: Folders, conditioning: Any) -> Any:
     return folders.load("Conditioning", f"sega/{result['filename']} [output]")
 
 
-def scheduled(host: Any) -> Any:
+def scheduled(host: Host) -> Any:
     return texts.hooked_encoder(host, True, True)(texts.OTHER)
 
 
-def combined_with_itself(host: Any) -> Any:
+def combined_with_itself(host: Host) -> Any:
     """Return two entries that share one embedding, for one half of the steps each."""
     text = host.conditioning(texts.OTHER)
     halves = [texts.time_range(*span)(host, text) for span in ((0.0, 0.5), (0.5, 1.0))]
     return host.nodes.ConditioningCombine().combine(*halves)[0]
 
 
-def sliced(host: Any) -> Any:
+def sliced(host: Host) -> Any:
     """Return an embedding whose pooled output is a part of it."""
     embedding = host.conditioning(texts.OTHER)[0][0]
     return [[embedding, {"pooled_output": embedding[:, -1]}]]
@@ -399,7 +401,7 @@ PROMPTS = {"SDXL": texts.sdxl_text, "Flux": texts.flux_text}
 
 @EMBEDDINGS
 @pytest.mark.parametrize("name", ENTRIES)
-def test_a_saved_text_makes_the_pictures_of_the_text(folders: Folders, host: Any, name: str) -> None:
+def test_a_saved_text_makes_the_pictures_of_the_text(folders: Folders, host: Host, name: str) -> None:
     make, model = ENTRIES[name]
     direct = make(host)
     loaded = through_a_file(folders, direct)
@@ -425,7 +427,7 @@ def test_a_text_without_an_embedding_comes_back_as_such(folders: Folders) -> Non
 
 
 @EMBEDDINGS
-def test_all_that_text_encoders_write_is_saved_to_the_bit(folders: Folders, host: Any) -> None:
+def test_all_that_text_encoders_write_is_saved_to_the_bit(folders: Folders, host: Host) -> None:
     extras: dict[str, Any] = {
         "pooled_output": torch.randn((1, 32), generator=torch.Generator().manual_seed(1)),
         "attention_mask": torch.ones((1, 77), dtype=torch.long),
@@ -453,7 +455,7 @@ def test_all_that_text_encoders_write_is_saved_to_the_bit(folders: Folders, host
 
 
 @EMBEDDINGS
-def test_where_a_text_acts_is_not_saved_and_when_it_acts_is(folders: Folders, host: Any) -> None:
+def test_where_a_text_acts_is_not_saved_and_when_it_acts_is(folders: Folders, host: Host) -> None:
     positions = {
         "area": (8, 8, 0, 0), "strength": 0.5, "mask": torch.ones(1, 8, 8), "mask_strength": 1.0,
         "start_percent": 0.1, "end_percent": 0.6, "control": object(), "control_apply_to_uncond": True,
@@ -477,14 +479,14 @@ def test_where_a_text_acts_is_not_saved_and_when_it_acts_is(folders: Folders, ho
         (print, "builtin_function"),
     ],
 )
-def test_what_cannot_be_saved_is_named(folders: Folders, host: Any, value: Any, kind: str) -> None:
+def test_what_cannot_be_saved_is_named(folders: Folders, host: Host, value: Any, kind: str) -> None:
     with pytest.raises(ValueError, match=rf"^SEGASaveConditioning: conditioning: odd cannot be saved: .* {kind}"):
         through_a_file(folders, host.conditioning(5, odd=value))
     assert not folders.files()
 
 
 @EMBEDDINGS
-def test_an_embedding_that_is_not_finite_is_refused_when_it_is_saved(folders: Folders, host: Any) -> None:
+def test_an_embedding_that_is_not_finite_is_refused_when_it_is_saved(folders: Folders, host: Host) -> None:
     with pytest.raises(ValueError, match=r"^SEGASaveConditioning: conditioning: 1.cross_attn must be finite"):
         through_a_file(folders, [*host.conditioning(5), [torch.full((1, 2, 3), torch.nan), {}]])
     assert not folders.files()

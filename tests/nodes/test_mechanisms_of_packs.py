@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from support.host import Passes
+from support.host import Host, Passes
 
 GROUP = "Other packs' patches"
 STEPS = 4
@@ -25,11 +25,11 @@ SCHEDULES = pytest.mark.compat(GROUP, "prompts with a schedule of their own (pro
 AGAIN = pytest.mark.compat(GROUP, "samplings that start again (FreeInit)")
 
 
-def edit(host: Any, *concepts: Any, model: Any = None, **changes: Any) -> Tensor:
+def edit(host: Host, *concepts: Any, model: Any = None, **changes: Any) -> Tensor:
     return host.sega(*concepts, **{"model": model, "steps": STEPS, **changes})
 
 
-def plain(host: Any, model: Any = None, **changes: Any) -> Tensor:
+def plain(host: Host, model: Any = None, **changes: Any) -> Tensor:
     return host.sample(model, **{"steps": STEPS, **changes})
 
 
@@ -50,7 +50,7 @@ def differ(one: Tensor, other: Tensor) -> bool:
 
 
 @REFERENCE
-def test_the_network_finds_what_a_controlnet_has_noted(host: Any) -> None:
+def test_the_network_finds_what_a_controlnet_has_noted(host: Host) -> None:
     """Advanced-ControlNet's Reference notes in the transformer options that it is there, for a wrapper to read."""
     import comfy.controlnet
 
@@ -74,7 +74,7 @@ def test_the_network_finds_what_a_controlnet_has_noted(host: Any) -> None:
 
 
 @pytest.fixture
-def another_sampling_function(host: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def another_sampling_function(host: Host, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A MODEL whose network needs what another pack's sampling function puts into the options."""
     import comfy.samplers
 
@@ -111,7 +111,7 @@ def another_sampling_function(host: Any, monkeypatch: pytest.MonkeyPatch) -> Any
 
 @SAMPLING
 def test_the_concepts_join_the_calls_of_another_packs_sampling_function(
-    host: Any, another_sampling_function: Any, request: pytest.FixtureRequest
+    host: Host, another_sampling_function: Any, request: pytest.FixtureRequest
 ) -> None:
     """AnimateDiff-Evolved replaces the host's sampling function and slides windows over the frames, here the batch."""
     latent = host.latent(4)
@@ -175,7 +175,7 @@ def halves(model: Any) -> Any:
 
 @SORTED
 @pytest.mark.parametrize("patch", [couple, halves])
-def test_patches_that_expect_all_1s_before_all_0s_leave_the_prompts_as_they_are(host: Any, patch: Callable) -> None:
+def test_patches_that_expect_all_1s_before_all_0s_leave_the_prompts_as_they_are(host: Host, patch: Callable) -> None:
     """AttentionCouple of ComfyUI-ppm, and NAG of two packs."""
     model = patch(host.eps)
     unedited = plain(host, model)
@@ -189,7 +189,7 @@ def test_patches_that_expect_all_1s_before_all_0s_leave_the_prompts_as_they_are(
 
 
 @RANDOM
-def test_a_patch_that_draws_random_numbers_draws_the_same_beside_concepts(host: Any) -> None:
+def test_a_patch_that_draws_random_numbers_draws_the_same_beside_concepts(host: Host) -> None:
     """ComfyUI's own HyperTile, and MSW-MSA of jankhidiffusion."""
     from comfy_extras import nodes_hypertile
 
@@ -205,14 +205,14 @@ def test_a_patch_that_draws_random_numbers_draws_the_same_beside_concepts(host: 
     assert differ(edit(host, host.concept(), model=tiled, latent=latent), unedited)
 
 
-def scheduled(host: Any, first: dict[str, Any], second: dict[str, Any]) -> Any:
+def scheduled(host: Host, first: dict[str, Any], second: dict[str, Any]) -> Any:
     """Return a concept of two texts, one after the other."""
     texts = [[host.conditioning(CONCEPT, **first)[0][0], first], [host.conditioning(OTHER, **second)[0][0], second]]
     settings = {"direction": "add", "guidance_scale": 5.0, "threshold": 0.5, "warmup_steps": 0, "cooldown_steps": 0}
     return host.pack.nodes.SEGAConceptFromConditioning.execute(texts, weight=1.0, **settings)[0]
 
 
-def in_turns(host: Any, concept: Any, turn: float) -> None:
+def in_turns(host: Host, concept: Any, turn: float) -> None:
     """Assert that the concept's first text acts down to a noise level, and its second from there on."""
     settings = {"momentum_scale": 0.0, "mode": "independent", "steps": 6}
     sigmas = host.samplers.calculate_sigmas(host.eps.get_model_object("model_sampling"), "normal", 6)
@@ -224,7 +224,7 @@ def in_turns(host: Any, concept: Any, turn: float) -> None:
 
 
 @SCHEDULES
-def test_texts_for_parts_of_the_sampling_take_turns(host: Any, one_pass_at_a_time: None) -> None:
+def test_texts_for_parts_of_the_sampling_take_turns(host: Host, one_pass_at_a_time: None) -> None:
     """prompt-control's `[hat:glasses:0.5]`."""
     first, second = {"start_percent": 0.0, "end_percent": 0.5}, {"start_percent": 0.5, "end_percent": 1.0}
     turn = host.eps.get_model_object("model_sampling").percent_to_sigma(0.5)
@@ -233,7 +233,7 @@ def test_texts_for_parts_of_the_sampling_take_turns(host: Any, one_pass_at_a_tim
 
 @SCHEDULES
 def test_texts_that_another_pack_leaves_out_of_a_step_are_absent(
-    host: Any, one_pass_at_a_time: None, monkeypatch: pytest.MonkeyPatch
+    host: Host, one_pass_at_a_time: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """smZNodes' `[hat:glasses:0.5]`, which it knows by keys of its own."""
     import comfy.samplers
@@ -251,7 +251,7 @@ def test_texts_that_another_pack_leaves_out_of_a_step_are_absent(
 
 
 @SCHEDULES
-def test_while_none_of_its_texts_acts_a_concept_adds_nothing(host: Any, evaluations: list[Any]) -> None:
+def test_while_none_of_its_texts_acts_a_concept_adds_nothing(host: Host, evaluations: list[Any]) -> None:
     late = scheduled(host, {"start_percent": 0.6, "end_percent": 0.8}, {"start_percent": 0.8, "end_percent": 1.0})
     edit(host, late, momentum_scale=0.0, steps=6)
     acts = [evaluation.guidance is not None and bool(evaluation.guidance.any()) for evaluation in evaluations]
@@ -262,7 +262,7 @@ def test_while_none_of_its_texts_acts_a_concept_adds_nothing(host: Any, evaluati
 @AGAIN
 @pytest.mark.parametrize("mode", ["reference", "independent"])
 @pytest.mark.parametrize("inside", [True, False], ids=["inside of the edit", "around the edit"])
-def test_a_sampling_that_starts_again_starts_without_momentum(host: Any, mode: str, inside: bool) -> None:
+def test_a_sampling_that_starts_again_starts_without_momentum(host: Host, mode: str, inside: bool) -> None:
     """AnimateDiff-Evolved's FreeInit: several samplings in one."""
 
     def again(executor: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
@@ -280,7 +280,7 @@ def test_a_sampling_that_starts_again_starts_without_momentum(host: Any, mode: s
 
 
 @pytest.mark.compat("Refused with a clear error", "a guider or sampler that predicts in a way of its own")
-def test_a_guider_that_goes_past_the_predictions_is_refused_before_the_model_runs(host: Any) -> None:
+def test_a_guider_that_goes_past_the_predictions_is_refused_before_the_model_runs(host: Host) -> None:
     """The guider of ComfyUI-NAG calls its own prediction, past the wrappers."""
     import comfy.samplers
 

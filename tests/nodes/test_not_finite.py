@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from torch import Tensor
 
+from support.host import Host
+
 STEPS = 5
 
 
@@ -27,7 +29,7 @@ def broken(model: Any, from_call: int) -> Any:
 
 
 @pytest.mark.parametrize("call", [0, 1], ids=["from the first step on", "before the concepts act"])
-def test_a_model_that_gives_nan_without_concepts_is_named_and_they_are_not(host: Any, call: int) -> None:
+def test_a_model_that_gives_nan_without_concepts_is_named_and_they_are_not(host: Host, call: int) -> None:
     concept = host.concept(warmup_steps=3)
     with pytest.raises(
         ValueError, match=r"^SEGASampler: the latent has become NaN or infinite; the model's own"
@@ -36,6 +38,6 @@ def test_a_model_that_gives_nan_without_concepts_is_named_and_they_are_not(host:
     assert "concepts' guidance_scale" not in str(error.value)
 
 
-def test_concepts_that_are_too_strong_are_named(host: Any) -> None:
+def test_concepts_that_are_too_strong_are_named(host: Host) -> None:
     with pytest.raises(ValueError, match=r"^SEGASampler: the latent has become NaN or infinite; lower the concepts'"):
         host.sega(host.concept(guidance_scale=1e38), steps=STEPS)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from support.host import Host
+
 REPO = Path(__file__).resolve().parents[2]
 OURS = (str(REPO / "nodes"), str(REPO / "sega_core"))
 
@@ -34,7 +36,7 @@ class CopiesOfOurs(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_a_run_copies_its_constants_once_however_many_steps_it_has(host: Any) -> None:
+def test_a_run_copies_its_constants_once_however_many_steps_it_has(host: Host) -> None:
     words = [replace(host.concept(10 + c, attention_threshold=0.5), words=(1, 2 + c)) for c in range(2)]
     made = []
     for steps in (1, 4):
