@@ -171,7 +171,7 @@ def same_guidance(studio: Studio) -> list[Column]:
         saved, loaded = workflows.load("save_guidance"), workflows.load("load_guidance")
         for workflow, prompt in ((saved, LOOKS[look]), (loaded, LOOKS[other])):
             workflows.node_titled(workflow, "Prompt")["text"] = f"a face, {prompt}"
-        workflows.nodes_of(saved, "SEGASaveGuidance")[0]["filename_prefix"] = f"sega/face_{number}"
+        workflows.nodes_of(saved, "SEGASaveGuidance")[0]["filename_prefix"] = f"face_{number}"
         file = f"sega/face_{number}_00001_.guidance.safetensors [output]"
         workflows.nodes_of(loaded, "SEGALoadGuidance")[0]["file"] = file
         pictures = [

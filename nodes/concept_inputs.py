@@ -92,7 +92,7 @@ def place_inputs() -> list[io.Input]:
             options=list[str](THRESHOLDS_OVER),
             default="channel",
             optional=True,
-            tooltip="channel applies the threshold to each channel of the latent for itself, the reference's default. "
+            tooltip="channel applies the threshold to each latent channel separately, the reference's default. "
             "space applies it to all channels together, as LEDITS++ does: a place is edited as a whole or not at all.",
         ),
         io.Float.Input(

@@ -9,7 +9,8 @@ from comfy_api.latest import io
 
 from ..sega_core import MODES, GuidanceVectors, Mode, Settings
 from .sampling.encoded_concept import EncodedConcept
-from .sampling.patch import BASELINES, Baseline, patch_model
+from .sampling.patch import patch_model
+from .sampling.request import BASELINES, Baseline, GuidanceRequest
 from .types import SegaConcept, SegaConceptStack, SegaGuidance, as_stack
 
 
@@ -71,8 +72,8 @@ def guidance_inputs() -> list[io.Input]:
             max=100,
             optional=True,
             advanced=True,
-            tooltip="Approximate, saves time: a concept's guidance serves up to so many steps before the model is "
-            "asked for it again, fewer where it changes fast, 1 to 100. 1 is off, the reference's default.",
+            tooltip="Approximate, saves time: reuses each concept's guidance for up to this many steps, fewer where it "
+            "changes fast, 1 to 100. 1 is off, the reference's default.",
         ),
         io.Float.Input(
             "warmup_tolerance",
@@ -113,4 +114,5 @@ def guided_model(
         settings = Settings(momentum_scale, momentum_beta, mode, reuse_steps, warmup_tolerance)
     except ValueError as error:
         raise ValueError(f"{node_id}: {error}") from error
-    return patch_model(model, as_stack(concepts, node_id), settings, baseline, node_id, guidance, record)
+    stack = as_stack(concepts, node_id)
+    return patch_model(model, GuidanceRequest(stack, settings, baseline, node_id, guidance, record))

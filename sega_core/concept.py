@@ -72,7 +72,7 @@ class Concept:
         warmup_steps: first step, in [0, inf), at which the concept acts. Reference default 10.
         cooldown_steps: first step at which it acts no longer; None is never. Must be after `warmup_steps`.
         weight: share among the concepts, in [0, inf); 0 is off. Reference default 1.
-        threshold_over: "channel" takes the quantile in each channel for itself, as SEGA does; "space" takes it of the
+        threshold_over: "channel" takes the quantile in each channel separately, as SEGA does; "space" takes it of the
             magnitude summed over the channels, as LEDITS++ does: a place is edited in all channels or in none.
         attention_threshold: the quantile, in [0, 1), of the cross-attention to the concept's words under which its
             guidance is dropped as well; 0 is off. LEDITS++ uses the same number as for `threshold`.

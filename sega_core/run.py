@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -65,20 +65,21 @@ class Run:
             Guidance of the same shape, fp32.
         """
         self._begin(step)
-        independent, weights = self.settings.mode == "independent", self._weights(step)
+        absent = {c for c, comparison in comparisons.items() if comparison is None}
+        independent, weights = self.settings.mode == "independent", self._weights(step, absent)
         # While some concepts warm up the reference rescales the weights of the others.
         total = 1.0 if independent or self._all_warm(step) else sum(weights)
         magnitudes: dict[int, Tensor] = {}
         # Of concepts that share a momentum from beginning to end, only the sum counts.
         sums: dict[Hashable, Tensor | None] = {}
         for c, concept in enumerate(self.concepts):
-            if concept.is_cooled(step) or (c not in comparisons and c not in self._needed[step]):
+            gamma = None if concept.is_cooled(step) else self._gamma(c, step, comparisons)
+            if gamma is None:
                 continue
-            gamma = self._gamma(c, comparisons)
-            if gamma is not None and self.recorder is not None and weights[c]:
+            if self.recorder is not None and weights[c]:
                 magnitudes[c] = magnitude(weights[c] / total * gamma)
             key = self._key(concept, step)
-            sums[key] = _added(sums.get(key), None if gamma is None else concept.weight * gamma)
+            sums[key] = _added(sums.get(key), concept.weight * gamma)
             # Gone before the next one comes: all concepts need no more memory than one.
             del gamma
         guidance = self._independent(step, sums) if independent else self._reference(step, sums, total)
@@ -86,10 +87,10 @@ class Run:
             self.recorder.keep(step, sigma, guidance, magnitudes)
         return guidance
 
-    def _gamma(self, c: int, comparisons: Mapping[int, Comparison | None]) -> Tensor | None:
-        """Return a concept's guidance before weight and momentum, evaluated now or held; None is zero."""
+    def _gamma(self, c: int, step: int, comparisons: Mapping[int, Comparison | None]) -> Tensor | None:
+        """Return a concept's guidance before weight and momentum, evaluated now or held; None where there is none."""
         if c not in comparisons:
-            return self._held.get(c)
+            return self._held.get(c) if c in self._needed[step] else None
         comparison = comparisons[c]
         if comparison is None:
             self._held.pop(c, None)
@@ -117,18 +118,22 @@ class Run:
 
     def _independent(self, step: int, sums: dict[Hashable, Tensor | None]) -> Tensor | None:
         acting: Tensor | None = None
-        warm = {self._key(concept, step) for concept in self.concepts if concept.is_warm(step)}
+        alive = [concept for concept in self.concepts if not concept.is_cooled(step)]
+        # In a warm-up without passes there is momentum alone.
+        for concept in alive:
+            sums.setdefault(self._key(concept, step), None)
+        warm = {self._key(concept, step) for concept in alive if concept.is_warm(step)}
         for key in list(sums):
             with_momentum = self._with_momentum(key, sums.pop(key))
             if key in warm:
                 acting = _added(acting, with_momentum)
         return acting
 
-    def _weights(self, step: int) -> list[float]:
+    def _weights(self, step: int, absent: Collection[int]) -> list[float]:
         """Return the weight of each concept that acts at this step, 0 for the others."""
         return [
-            concept.weight if concept.is_warm(step) and not concept.is_cooled(step) else 0.0
-            for concept in self.concepts
+            concept.weight if concept.is_warm(step) and not concept.is_cooled(step) and c not in absent else 0.0
+            for c, concept in enumerate(self.concepts)
         ]
 
     def _all_warm(self, step: int) -> bool:

@@ -79,10 +79,7 @@ class GuidanceVectors:
         return [tuple(guidance.shape[1:]) for guidance in self.guidance]
 
     def step_at(self, sigma: float, before: int = 0) -> int | None:
-        """Return the step whose guidance belongs to a noise level, whatever the schedule it comes from.
-
-        None is outside of what was recorded: the guidance there is not known.
-        """
+        """Return the step whose guidance belongs to a noise level; None outside the recorded range."""
         return covering_step(sigma, self.sigmas, before)
 
 

@@ -95,7 +95,7 @@ const addTabs = (node) => {
 
   const read = () => {
     const output = outputOf(node);
-    return output?.sega_tabs ? tabsOf(output) : [];
+    return output?.sega_tabs && output.images ? tabsOf(output) : [];
   };
 
   const draw = (found) => {

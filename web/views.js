@@ -103,8 +103,8 @@ export const addView = (node, name, content, { read, draw, growing = false, minH
     const found = read(samplers);
     const state = JSON.stringify([found, language()]);
     if (state !== shown) {
-      shown = state;
       draw(found);
+      shown = state;
     }
     if (height() !== tall) {
       tall = height();

@@ -1,14 +1,16 @@
 """One evaluation: how the concepts that a step needs get through the model, and the guidance they give.
 
-There are two ways. Within the host's own call for the prompts: it batches, splits by free memory, applies context
-windows and spreads over GPUs, and the prompt that the concepts are compared with is evaluated there anyway. Or in a
-call of their own before it, where joining would change what is compared.
+There are two ways. The concepts join the guider's call of the model for the prompts: the host batches it, splits it by
+free memory, applies context windows and spreads it over GPUs, and the prompt that the concepts are compared with is
+evaluated there anyway. Or they get a call of their own: before the guider's where joining would change the prompts or
+the comparison, after it where the guider makes no call that they can join.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import comfy.samplers
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 
     from ...sega_core import Comparison
     from .host_types import Conds, Options
-    from .run import SamplingRun
+    from .parts import GuidedParts
+    from .passes import ConceptPasses
 
 _LOG = logging.getLogger("comfyui_sega")
 
@@ -39,21 +42,25 @@ class Evaluation:
     """One prediction of the guider.
 
     Args:
-        run: the sampling that it belongs to.
+        passes: what is evaluated for the concepts.
+        parts: what makes the guidance of it.
         x: the latents it is made at, (B, C, *spatial).
         timestep: (B,), its noise level.
         sigma: the same as a number.
         step: of the schedule.
     """
 
-    def __init__(self, run: SamplingRun, x: Tensor, timestep: Tensor, sigma: float, step: int) -> None:
-        self.run = run
+    def __init__(
+        self, passes: ConceptPasses, parts: GuidedParts, x: Tensor, timestep: Tensor, sigma: float, step: int
+    ) -> None:
+        self.passes = passes
+        self.parts = parts
         self.x = x
         self.timestep = timestep
         self.sigma = sigma
         self.step = step
-        # The concepts that have yet to be evaluated, and what all of them add: None before, and where it is nothing.
-        self.needed = run.parts.needed(step)
+        # The concepts still to evaluate. The guidance is None until it is made, and where they add nothing.
+        self.needed = parts.needed(step)
         self.guidance: Tensor | None = None
 
     def predict(self, executor: WrapperExecutor, options: Options, seed: int | None) -> Tensor:
@@ -81,36 +88,27 @@ class Evaluation:
         """Return the options with this evaluation in the host's calls of the model."""
         if not self.needed:
             return options
+        join = partial(self._join, options.get("model_function_wrapper"))
+
+        def before_context_windows(args: Options) -> list[Tensor]:
+            asked = args["model"], args["conds"], args["input"], args["sigma"], args["model_options"]
+            return join(comfy.samplers.calc_cond_batch, *asked)
+
         transformer = options.get("transformer_options", {})
         wrappers = transformer.get("wrappers", {})
-        # The first of the wrappers is the outermost. It sees what sampling functions of other packs ask for.
-        outermost = {f"sega {id(self)}": [self._wrap_cond_batch], **wrappers.get(WrappersMP.CALC_COND_BATCH, {})}
+        # The first of the wrappers is the outermost. It sees what guiders and packs ask for that call the host's
+        # `calc_cond_batch` themselves.
+        outermost = {f"sega {id(self)}": [join], **wrappers.get(WrappersMP.CALC_COND_BATCH, {})}
         wrappers = {**wrappers, WrappersMP.CALC_COND_BATCH: outermost}
         return {
             **options,
             "transformer_options": {**transformer, "wrappers": wrappers},
-            "sampler_calc_cond_batch_function": self._calc_cond_batch,
+            "sampler_calc_cond_batch_function": before_context_windows,
         }
-
-    def _calc_cond_batch(self, args: Options) -> list[Tensor]:
-        """Answer the host's sampling function: before the host divides the latents into context windows."""
-        asked = args["model"], args["conds"], args["input"], args["sigma"], args["model_options"]
-        return self._join(comfy.samplers.calc_cond_batch, *asked)
-
-    def _wrap_cond_batch(
-        self,
-        executor: WrapperExecutor,
-        model: BaseModel,
-        conds: list[Conds | None],
-        x: Tensor,
-        timestep: Tensor,
-        options: Options,
-    ) -> list[Tensor]:
-        """Answer those who call `calc_cond_batch` themselves: a CALC_COND_BATCH wrapper."""
-        return self._join(executor, model, conds, x, timestep, options)
 
     def _join(
         self,
+        model_function_wrapper: Callable[..., Tensor] | None,
         calc_cond_batch: Callable[..., list[Tensor]],
         model: BaseModel,
         conds: list[Conds | None],
@@ -118,21 +116,26 @@ class Evaluation:
         timestep: Tensor,
         options: Options,
     ) -> list[Tensor]:
-        """Evaluate a call's conds and, where it is the guider's first at its latents, the concepts with them."""
-        first = self.needed and x is self.x and model is self.run.passes.guider.inner_model and _ALONE not in options
-        if first and _looks_across_the_batch(model, options):
+        """Evaluate a call's conds and, where it is the guider's first at its latents, the concepts with them.
+
+        A CALC_COND_BATCH wrapper once the first argument is bound: what the guider was given. A pack that puts another
+        in its place expects its own prompts and no others (smZNodes).
+        """
+        is_first = self.needed and x is self.x and model is self.passes.guider.inner_model and _ALONE not in options
+        if is_first and options.get("model_function_wrapper") is model_function_wrapper:
+            if not _looks_across_the_batch(model, options):
+                return self._evaluate(calc_cond_batch, conds, timestep, options)
             self._evaluate_alone(options)
-        elif first:
-            return self._evaluate(calc_cond_batch, conds, timestep, options)
         return calc_cond_batch(model, conds, x, timestep, options)
 
     def _evaluate_alone(self, options: Options) -> None:
         """Evaluate the concepts and what they are compared with in a call of their own."""
         calc_cond_batch = (
-            _one_by_one if _mixes_texts(self.run.passes.guider.inner_model) else comfy.samplers.calc_cond_batch
+            _one_by_one if _mixes_texts(self.passes.guider.inner_model) else comfy.samplers.calc_cond_batch
         )
         # Patches that draw random numbers draw the same for the guider as they would without this call.
-        with torch.random.fork_rng([self.x.device] if self.x.device.type in ("cuda", "xpu") else []):
+        device = self.x.device if self.x.device.type in ("cuda", "xpu") else None
+        with torch.random.fork_rng([device] if device else [], device_type=device.type if device else "cpu"):
             self._evaluate(calc_cond_batch, [], self.timestep, {**options, _ALONE: True})
 
     def _evaluate(
@@ -147,40 +150,41 @@ class Evaluation:
         The guidance is made at once, because CFG functions may change the prompts' estimates in place, and so that
         nothing holds on to the concepts' estimates.
         """
-        run, needed, self.needed = self.run, self.needed, ()
-        lists = run.passes.of(needed)
-        added = [entries for _, entries in lists]
-        # Right before what they are compared with, and under its label: the host batches from the end, so that all 1s
-        # stand before all 0s, and the prompts before the concepts.
-        there = [place for place, cond in enumerate(conds) if cond is run.passes.compared]
-        if there:
-            label = first = there[0]
+        needed, self.needed = self.needed, ()
+        lists = self.passes.of(needed)
+        # In front of the compared prompt, with its label: the host batches from the end, so prompts come before
+        # concepts, and 1s before 0s.
+        found = self.passes.found_in(conds)
+        if found is not None:
+            label = first = found[0]
+            lists = [(c, self.passes.changed_alike(entries, found[1])) for c, entries in lists]
+            added = [entries for _, entries in lists]
         else:
-            added.append(run.passes.compared_again())
-            label = run.passes.label
+            label = self.passes.label
             first = len(conds) if label else 0
+            added = [*(entries for _, entries in lists), self.passes.compared_again()]
         together = [*conds[:first], *added, *conds[first:]]
         labels = Labels([*range(first), *[label] * len(added), *range(first, len(conds))])
         together, options = labels.applied(together, options)
         places = {first + i: entry for i, entry in enumerate(lists)}
-        maps = run.parts.attention.watched(places, self.x.shape[0], options)
-        out = calc_cond_batch(run.passes.guider.inner_model, together, self.x, timestep, options)
-        # A text that does not act at this noise level is absent, not zero. Where another pack answered for the model,
-        # it answered for all.
+        maps = self.parts.attention.watched(places, self.x.shape[0], options)
+        out = calc_cond_batch(self.passes.guider.inner_model, together, self.x, timestep, options)
+        # A text that does not act at this noise level is absent, not zero. Where the model was not asked, since another
+        # pack answered or no prompt acts, there is no telling.
         acting = labels.evaluated or places.keys()
         compared: dict[int, tuple[Tensor, Tensor] | None] = {}
         for c in needed:
             texts = [out[place] for place, (concept, _) in places.items() if concept == c and place in acting]
             compared[c] = (_mean(texts), out[first + len(lists)]) if texts else None
-            if maps is not None and texts and c in run.parts.attention.words:
-                run.parts.attention.keep(c, maps.of(c, self.x.device))
+            if maps is not None and texts and labels.evaluated and c in self.parts.attention.words:
+                self.parts.attention.keep(c, maps.of(c, self.x.device))
         self._guide(compared)
         return out[:first] + out[first + len(added) :]
 
     def _guide(self, compared: Mapping[int, tuple[Tensor, Tensor] | None]) -> None:
         """Make the guidance of the concepts' estimates, each with the one it is compared with."""
-        comparisons = self.run.parts.comparisons(compared, -self.timestep)
-        guidance = self.run.parts.guidance(self.step, self.sigma, comparisons)
+        comparisons = self.parts.comparisons(compared, -self.timestep)
+        guidance = self.parts.guidance(self.step, self.sigma, comparisons)
         self.guidance = packed(guidance)
         _LOG.debug("%s", Evaluated(self.step, self.sigma, comparisons, guidance))
 

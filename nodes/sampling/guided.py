@@ -30,26 +30,29 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .host_types import Conds, Options
-    from .patch import SemanticGuidance
+    from .request import GuidanceRequest
 
 
 class GuidedSampling:
-    """What lives from the beginning of a guider's sampling to its end.
+    """The state of one guider's sampling.
 
     Args:
-        asked: what the patched model carries.
+        request: of the patched model.
         guider: the host's.
         shapes: of the latents, (B, C, *spatial) for each part.
         schedule: its noise levels, one more than steps.
     """
 
     def __init__(
-        self, asked: SemanticGuidance, guider: CFGGuider, shapes: Sequence[tuple[int, ...]], schedule: list[float]
+        self, request: GuidanceRequest, guider: CFGGuider, shapes: Sequence[tuple[int, ...]], schedule: list[float]
     ) -> None:
-        self.asked = asked
+        self.request = request
         self.guider = guider
         self.shapes = shapes
         self.schedule = schedule
+        # One for each part of the latents, where somebody wants the record.
+        count = len(request.concepts)
+        self.recorders = [Recorder(shape, schedule, count) for shape in shapes] if request.record else []
         # What this sampling's entries in the host's dicts are known by.
         self.key = f"sega {uuid.uuid4().hex}"
         self.run: SamplingRun | None = None
@@ -60,13 +63,11 @@ class GuidedSampling:
         Raises:
             ValueError: a concept cannot act, or the latent has become NaN or infinite.
         """
-        concepts = [encoded.concept for encoded in self.asked.concepts]
-        acts = any(passes_needed(concepts, self.asked.settings, len(self.schedule) - 1))
-        if len(self.schedule) < 2 or not (acts or self.asked.supplied):
+        if len(self.schedule) < 2 or not (self._acts() or self.request.supplied):
             return executor(*args, **kwargs)
         # The guidance of another run needs no baseline.
-        baseline = self._baseline() if acts else "positive"
-        lists = self._lists(baseline) if acts else {}
+        baseline = self._baseline() if self._acts() else "positive"
+        lists = self._lists(baseline) if self._acts() else {}
         guider = self.guider
         # A wrapper around this one may sample several times; each time has options of its own.
         given = guider.model_options
@@ -104,38 +105,36 @@ class GuidedSampling:
     ) -> Tensor:
         """Start a run with each way through the schedule, of which there may be several (FreeInit).
 
-        A SAMPLER_SAMPLE wrapper, but for the first two arguments; the guider's conds are encoded here.
+        A SAMPLER_SAMPLE wrapper once `keys` and `baseline` are bound. The host has encoded the conds by now.
         """
         self.run = self._new_run(ConceptPasses(self.guider, keys, baseline))
         self.run.enter(self.key, self.guider.model_options, extra_args["model_options"])
         return executor(model_wrap, sigmas, extra_args, *args, **kwargs)
 
-    def recorders(self) -> list[Recorder]:
-        """Return what has recorded the last way through the schedule, for each part of the latents."""
-        if self.run is None:
-            return self._new_recorders()
-        return [run.recorder for run in self.run.parts.runs if run.recorder is not None]
-
-    def _new_recorders(self) -> list[Recorder]:
-        return [Recorder(shape, self.schedule, len(self.asked.concepts)) for shape in self.shapes]
-
     def _new_run(self, passes: ConceptPasses) -> SamplingRun:
-        asked, names = self.asked, self.asked.names
+        request, names = self.request, self.request.names
         passes.check(names)
-        recorders = self._new_recorders() if asked.record else [None] * len(self.shapes)
-        concepts = [encoded.concept for encoded in asked.concepts]
-        runs = [Run(concepts, asked.settings, len(self.schedule) - 1, recorder) for recorder in recorders]
-        words = {c: e.words for c, e in enumerate(asked.concepts) if e.concept.attention_threshold > 0}
+        recorders: Sequence[Recorder | None] = self.recorders or [None] * len(self.shapes)
+        concepts = [encoded.concept for encoded in request.concepts]
+        runs = [Run(concepts, request.settings, len(self.schedule) - 1, recorder) for recorder in recorders]
+        words = {c: e.words for c, e in enumerate(request.concepts) if e.concept.attention_threshold > 0}
         attention = ConceptAttention(self.guider.inner_model.diffusion_model, words, names)
-        parts = GuidedParts(runs, self.shapes, ConceptMasks(asked.concepts, names), attention, asked.node_id)
-        supplied = None if asked.supplied is None else SuppliedGuidance(asked.supplied, self.shapes, asked.node_id)
+        parts = GuidedParts(runs, self.shapes, ConceptMasks(request.concepts, names), attention, request.node_id)
+        vectors = request.supplied
+        supplied = None if vectors is None else SuppliedGuidance(vectors, self.shapes, request.node_id)
         return SamplingRun(self._who(), passes, parts, supplied, self.schedule)
 
+    def _acts(self) -> bool:
+        """Say whether any step needs a concept's estimate: else there is only what another run has left."""
+        concepts = [encoded.concept for encoded in self.request.concepts]
+        return any(passes_needed(concepts, self.request.settings, len(self.schedule) - 1))
+
     def _who(self) -> str:
-        return self.asked.names[0] if self.asked.concepts else f"{self.asked.node_id}: guidance"
+        """Return what errors are about."""
+        return self.request.names[0] if self._acts() else f"{self.request.node_id}: guidance"
 
     def _check(self, out: Tensor) -> None:
-        """Refuse a sampling that went past the concepts, or came to nothing."""
+        """Raise if the concepts were never used or the latent is not finite."""
         if self.run is None or self.run.step is None:
             raise not_predicting(self._who(), self.guider)
         if out.isfinite().all():
@@ -144,13 +143,13 @@ class GuidedSampling:
             advice = "lower the concepts' guidance_scale or weight, momentum_scale or cfg"
         else:
             advice = "the model's own prediction has, before anything was added to it; sample it without concepts"
-        raise ValueError(f"{self.asked.node_id}: the latent has become NaN or infinite; {advice}")
+        raise ValueError(f"{self.request.node_id}: the latent has become NaN or infinite; {advice}")
 
     def _lists(self, baseline: Prompt) -> dict[ConceptKey, Conds]:
         """Return the conds of each concept's texts."""
         compared, model = self.guider.conds[baseline], self.guider.model_patcher.model
         lists: dict[ConceptKey, Conds] = {}
-        for c, (encoded, name) in enumerate(zip(self.asked.concepts, self.asked.names, strict=True)):
+        for c, (encoded, name) in enumerate(zip(self.request.concepts, self.request.names, strict=True)):
             if encoded.concept.attention_threshold > 0:
                 check_attention(model.diffusion_model, compared, name)
             entries = comfy.sampler_helpers.convert_cond(encoded.conditioning)
@@ -164,19 +163,19 @@ class GuidedSampling:
         Raises:
             ValueError: the guider does not have it.
         """
-        guider, asked = self.guider, self.asked
+        guider, wanted, node_id = self.guider, self.request.baseline, self.request.node_id
         prompts = [name for name in PROMPT_INDEX if guider.conds.get(name)]
-        if asked.baseline != "auto":
-            if asked.baseline not in prompts:
+        if wanted != "auto":
+            if wanted not in prompts:
                 raise ValueError(
-                    f"{asked.node_id}: baseline {asked.baseline!r} needs a {asked.baseline} prompt, and this guider "
-                    f"has none; use {' or '.join(repr(choice) for choice in ['auto', *prompts])}"
+                    f"{node_id}: baseline {wanted!r} needs a {wanted} prompt, and this guider has none; use "
+                    f"{' or '.join(repr(choice) for choice in ['auto', *prompts])}"
                 )
-            return asked.baseline
+            return wanted
         if not prompts:
             raise ValueError(
-                f"{asked.node_id}: baseline 'auto' needs a positive or a negative prompt, and {type(guider).__name__} "
-                "has neither; use CFGGuider or KSampler"
+                f"{node_id}: baseline 'auto' needs a positive or a negative prompt, and {type(guider).__name__} has "
+                "neither; use CFGGuider or KSampler"
             )
         keeps_negative = guider.model_options.get("disable_cfg1_optimization", False)
         # With a second model for the negative prompt, cfg 1 leaves it out whatever the options say.

@@ -54,7 +54,7 @@ class Labels:
     """What each place of one call of the host's `calc_cond_batch` is shown as, and which places it has evaluated.
 
     Args:
-        shown: per place of the call, 0 for the positive prompt, 1 for the negative one.
+        shown: per place of the call, the number that the guider's own call gives the prompt it stands for.
     """
 
     def __init__(self, shown: Sequence[int]) -> None:

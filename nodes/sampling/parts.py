@@ -52,7 +52,7 @@ class GuidedParts:
         return self.runs[0].needed(step)
 
     def fit(self, size: tuple[int, ...]) -> None:
-        """Forget the steps before where the sampler has changed the size of the latents.
+        """Drop momentum and reused guidance where the sampler has resized the latents.
 
         Raises:
             ValueError: they are recorded, and a record is of one size.
@@ -79,15 +79,16 @@ class GuidedParts:
         """
         out: list[dict[int, Comparison | None]] = [{} for _ in self.runs]
         for c, pair in compared.items():
-            for part, of_part in enumerate(out):
-                of_part[c] = None if pair is None else self._comparison(c, part, *pair, divisor)
+            if pair is None:
+                for of_part in out:
+                    of_part[c] = None
+                continue
+            parts = zip(*(comfy.utils.unpack_latents(latents, self.shapes) for latents in pair), strict=True)
+            for part, (estimate, baseline) in enumerate(parts):
+                mask = self.masks.of(c, estimate) if part == 0 else None
+                by = divisor.view(-1, *[1] * (estimate.ndim - 1))
+                out[part][c] = Comparison(estimate, baseline, by, mask, self.attention.of(c))
         return out
-
-    def _comparison(self, c: int, part: int, estimate: Tensor, baseline: Tensor, divisor: Tensor) -> Comparison:
-        estimate, baseline = (comfy.utils.unpack_latents(packed, self.shapes)[part] for packed in (estimate, baseline))
-        mask = self.masks.of(c, estimate) if part == 0 else None
-        divisor = divisor.view(-1, *[1] * (estimate.ndim - 1))
-        return Comparison(estimate, baseline, divisor, mask, self.attention.of(c))
 
     def guidance(
         self, step: int, sigma: float, comparisons: Sequence[Mapping[int, Comparison | None]]

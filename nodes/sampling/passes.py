@@ -43,17 +43,39 @@ class ConceptPasses:
         return [(key[1], self.guider.conds[key]) for key in self.keys if key[1] in concepts]
 
     @property
-    def label(self) -> int:
-        """What the host calls the prompt that the concepts are compared with."""
-        return PROMPT_INDEX[self.baseline]
-
-    @property
     def compared(self) -> Conds:
-        """The list of that prompt."""
+        """The list of the prompt that the concepts are compared with."""
         return self.guider.conds[self.baseline]
 
+    @property
+    def label(self) -> int:
+        """The host's number of that prompt, for calls that do not hold it."""
+        return PROMPT_INDEX[self.baseline]
+
+    def found_in(self, conds: Sequence[Conds | None]) -> tuple[int, Conds] | None:
+        """Return that prompt, or another pack's copy of it, with its place in a call; None where it is not there."""
+        known = [entry.get("uuid") for entry in self.compared]
+        for place, entries in enumerate(conds):
+            if entries is not None and [entry.get("uuid") for entry in entries] == known:
+                return place, entries
+        return None
+
+    def changed_alike(self, conds: Conds, compared: Conds) -> Conds:
+        """Return a concept's list with what another pack has changed in its copy of the compared prompt.
+
+        AnimateDiff-Evolved gives the copy the images that some of its motion models start from.
+        """
+        if compared is self.compared:
+            return conds
+        changed = []
+        for entry, before, after in zip(conds, self.compared, compared, strict=True):
+            old, new = before["model_conds"], after["model_conds"]
+            added = {key: value for key, value in new.items() if value is not old.get(key)}
+            changed.append({**entry, "model_conds": {**entry["model_conds"], **added}})
+        return changed
+
     def compared_again(self) -> Conds:
-        """Return that list for a second evaluation in a step.
+        """Return that prompt for a second evaluation in a step.
 
         EasyCache knows a cond by its uuid, and takes a second evaluation in a step for the first of the next.
         """
@@ -67,5 +89,5 @@ class ConceptPasses:
         Raises:
             ValueError: names the concept.
         """
-        for c, conds in self.of(range(len(names))):
-            check_text_is_used(conds, self.compared, names[c])
+        for key in self.keys:
+            check_text_is_used(self.guider.conds[key], self.compared, names[key[1]])

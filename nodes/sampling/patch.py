@@ -9,57 +9,30 @@ memory-plans them as it does the prompts, and starts a `SamplingRun` with each w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_sampling
 from comfy.patcher_extension import WrappersMP
 
-from ...sega_core import GuidanceVectors, Settings, Space, recorded
-from .encoded_concept import EncodedConcept, concept_name
+from ...sega_core import GuidanceVectors, Space, recorded
 from .guided import GuidedSampling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from comfy.model_patcher import ModelPatcher
     from comfy.patcher_extension import WrapperExecutor
     from comfy.samplers import CFGGuider
     from torch import Tensor
 
-Baseline = Literal["auto", "negative", "positive"]
-BASELINES: tuple[Baseline, ...] = get_args(Baseline)
+    from .request import GuidanceRequest
 
 
-def patch_model(
-    model: ModelPatcher,
-    concepts: Sequence[EncodedConcept],
-    settings: Settings,
-    baseline: Baseline,
-    node_id: str,
-    guidance: GuidanceVectors | None = None,
-    record: Callable[[GuidanceVectors], None] | None = None,
-) -> ModelPatcher:
-    """Return a clone of the host's MODEL that samples with semantic guidance.
-
-    Args:
-        model: ModelPatcher; not changed.
-        concepts: none leaves the sampling as it is.
-        settings: what the concepts share.
-        baseline: the estimate that the concepts are compared with; "auto" is the negative prompt's where the sampling
-            uses it and the positive prompt's where it does not (cfg 1).
-        node_id: named in errors.
-        guidance: of another run, added to that of the concepts.
-        record: is given what the concepts did, when a sampling is over; None records nothing.
-
-    Raises:
-        ValueError: baseline is none of these.
-    """
-    if baseline not in BASELINES:
-        raise ValueError(f"{node_id}: baseline must be one of {', '.join(BASELINES)}, got {baseline!r}")
+def patch_model(model: ModelPatcher, request: GuidanceRequest) -> ModelPatcher:
+    """Return a clone of the host's MODEL that samples with semantic guidance; the given one is not changed."""
     patched = model.clone()
-    if concepts or guidance is not None or record is not None:
-        wrapper = SemanticGuidance(tuple(concepts), settings, baseline, node_id, guidance, record)
-        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "sega", wrapper)
+    if not request.is_empty:
+        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "sega", SemanticGuidance(request))
     return patched
 
 
@@ -67,12 +40,7 @@ def patch_model(
 class SemanticGuidance:
     """The OUTER_SAMPLE wrapper: samples with the concepts, leaves nothing behind."""
 
-    concepts: tuple[EncodedConcept, ...]
-    settings: Settings
-    baseline: Baseline
-    node_id: str
-    supplied: GuidanceVectors | None
-    record: Callable[[GuidanceVectors], None] | None
+    request: GuidanceRequest
 
     def __call__(
         self,
@@ -85,28 +53,25 @@ class SemanticGuidance:
         **kwargs: Any,
     ) -> Tensor:
         guider: CFGGuider = executor.class_obj  # type: ignore[assignment]  # an object, says the host
-        # The host packs latents of several parts (video and sound) into one row; each part is guided by itself.
+        # The host packs latents of several parts (video and sound) into one row; each part is guided separately.
         shapes = [tuple(shape) for shape in kwargs.get("latent_shapes") or [noise.shape]]
         space = _space(guider.model_patcher)
-        if self.supplied is not None:
-            self._check_supplied(self.supplied, shapes, space)
-        sampling = GuidedSampling(self, guider, shapes, sigmas.tolist())
+        request = self.request
+        if request.supplied is not None:
+            self._check_supplied(request.supplied, shapes, space)
+        sampling = GuidedSampling(request, guider, shapes, sigmas.tolist())
         out = sampling.sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs)
-        if self.record is not None and len(sigmas) > 1:
-            texts = [encoded.text for encoded in self.concepts]
-            settings = [encoded.concept for encoded in self.concepts]
-            self.record(recorded(sampling.recorders(), space, settings, texts, self.settings))
+        if request.record is not None and len(sigmas) > 1:
+            texts = [encoded.text for encoded in request.concepts]
+            concepts = [encoded.concept for encoded in request.concepts]
+            request.record(recorded(sampling.recorders, space, concepts, texts, request.settings))
         return out
 
-    @property
-    def names(self) -> list[str]:
-        """What the concepts are called in errors."""
-        return [concept_name(self.node_id, self.concepts, index) for index in range(len(self.concepts))]
-
-    def _check_supplied(self, supplied: GuidanceVectors, shapes: Sequence[tuple[int, ...]], space: str) -> None:
+    def _check_supplied(self, supplied: GuidanceVectors, shapes: Sequence[tuple[int, ...]], space: Space) -> None:
+        node_id = self.request.node_id
         if supplied.space != space:
             raise ValueError(
-                f"{self.node_id}: guidance was recorded with a model that predicts {supplied.space}, this one predicts "
+                f"{node_id}: guidance was recorded with a model that predicts {supplied.space}, this one predicts "
                 f"{space}; record it with a model of the same kind"
             )
         fits = len(supplied.shapes) == len(shapes) and all(
@@ -114,7 +79,7 @@ class SemanticGuidance:
         )
         if not fits:
             raise ValueError(
-                f"{self.node_id}: guidance must be for latents of shape {_named(shapes)}, got "
+                f"{node_id}: guidance must be for latents of shape {_named(shapes)}, got "
                 f"{_named(supplied.shapes)}; record it at the same size and number of images"
             )
 

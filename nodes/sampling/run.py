@@ -52,7 +52,7 @@ class SamplingRun:
         self.sound: Tensor | None = None
 
     def enter(self, key: str, guider_options: Options, sampler_options: Options) -> None:
-        """Put this run, in place of an earlier one of the same key, into what the guider and its sampler read."""
+        """Add this run's wrappers to the guider's and the sampler's options, replacing those of an earlier run."""
         for kind, wrapper, options in (
             (WrappersMP.PREDICT_NOISE, self.predict_noise, guider_options),
             (WrappersMP.CALC_COND_BATCH, self.refuse_shortcut, sampler_options),
@@ -104,10 +104,11 @@ class SamplingRun:
         if sigma == 0:
             # Without noise the estimate of the noise means nothing, and the guidance is multiplied by zero.
             return executor(x, timestep, options, seed)
-        evaluation = Evaluation(self, x, timestep, sigma, self.step)
+        evaluation = Evaluation(self.passes, self.parts, x, timestep, sigma, self.step)
         denoised = evaluation.predict(executor, options, seed)
         if not self.added:
-            finite = denoised.isfinite().all()
+            # In a second way through the schedule (FreeInit) it may be the first one's doing.
+            finite = denoised.isfinite().all() | ~x.isfinite().all()
             self.sound = finite if self.sound is None else self.sound & finite
         guidance = evaluation.guidance
         supplied = None if self.supplied is None else self.supplied.at(sigma, x)

@@ -1,4 +1,4 @@
-"""Whether an output of a node is connected, so that nothing is made that nobody takes."""
+"""Whether an output of a node is connected; unused outputs are not computed."""
 
 from __future__ import annotations
 

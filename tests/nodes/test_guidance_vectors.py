@@ -63,17 +63,8 @@ def record(
     host: Host, sample: Callable[[Any], Any], *concepts: Any, model: Any = None, guidance: Any = None, **settings: Any
 ) -> tuple[Any, Any]:
     """Sample with a model that records; return what `sample` did and the vectors."""
-    baseline = settings.pop("baseline", "auto")
-    runs: list[Any] = []
-    patched = host.pack.nodes.sampling.patch.patch_model(
-        model or host.eps,
-        concepts,
-        host.pack.sega_core.Settings(**{"momentum_scale": 0.3, **settings}),
-        baseline,
-        "SEGASampler",
-        guidance=guidance,
-        record=runs.append,
-    )
+    settings = {"momentum_scale": 0.3, **settings}
+    patched, runs = host.recording(*concepts, model=model, guidance=guidance, **settings)
     out = sample(patched)
     assert len(runs) == 1
     return out, runs[0]

@@ -301,3 +301,61 @@ def test_a_guider_that_goes_past_the_predictions_is_refused_before_the_model_run
     with pytest.raises(ValueError, match=r"concept 1 .* cannot act, because Shortcut .*use CFGGuider or KSampler"):
         host.guide(guider(host.patched(host.concept(), model=passes.model)))
     assert passes.sizes == []
+
+
+@SAMPLING
+def test_what_a_pack_adds_to_its_copies_of_the_prompts_is_added_to_the_concepts(
+    host: Host, one_pass_at_a_time: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AnimateDiff-Evolved's image models (PIA) copy the prompts and put an image into the copies."""
+    import comfy.conds
+    import comfy.samplers
+
+    image = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(6))
+
+    def sampling_function(
+        model: Any, x: Tensor, timestep: Tensor, uncond: Any, cond: Any, scale: float, model_options: Any, seed: Any
+    ) -> Tensor:
+        added = {"c_concat": comfy.conds.CONDNoiseShape(image)}
+        prompts = [[{**e, "model_conds": {**e["model_conds"], **added}} for e in entries] for entries in (cond, uncond)]
+        both = comfy.samplers.calc_cond_batch(model, prompts, x, timestep, model_options)
+        return both[1] + scale * (both[0] - both[1])
+
+    def network(executor: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        assert x.shape[1] == 8
+        return executor(x[:, :4] + 0.1 * x[:, 4:], *args, **kwargs)
+
+    monkeypatch.setattr(comfy.samplers, "sampling_function", sampling_function)
+    model = wrapped(host.eps, "DIFFUSION_MODEL", network)
+    unedited = plain(host, model)
+    assert torch.equal(edit(host, host.concept(NEGATIVE), model=model), unedited)
+    assert differ(edit(host, host.concept(), model=model), unedited)
+
+
+@SAMPLING
+def test_a_pack_that_takes_the_answers_apart_itself_gets_its_own_prompts_alone(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """smZNodes' `a AND b :0.5` puts a model function wrapper of its own in, and counts what comes back."""
+    import comfy.samplers
+
+    def sampling_function(
+        model: Any, x: Tensor, timestep: Tensor, uncond: Any, cond: Any, scale: float, model_options: Any, seed: Any
+    ) -> Tensor:
+        answers: list[Tensor] = []
+
+        def keep(apply: Callable[..., Tensor], params: dict[str, Any]) -> Tensor:
+            answers.append(apply(params["input"], params["timestep"], **params["c"]))
+            assert params["cond_or_uncond"] == [1, 0]
+            return answers[-1]
+
+        comfy.samplers.calc_cond_batch(
+            model, [cond, uncond], x, timestep, {**model_options, "model_function_wrapper": keep}
+        )
+        negative, positive = answers[0].chunk(2)
+        return negative + scale * (positive - negative)
+
+    change = edit(host, host.concept(threshold=0.0)) - plain(host)
+    monkeypatch.setattr(comfy.samplers, "sampling_function", sampling_function)
+    again = edit(host, host.concept(threshold=0.0)) - plain(host)
+    assert (again - change).norm() < 1e-3 * change.norm()

@@ -521,19 +521,11 @@ def test_masks_attention_and_kept_guidance_act_on_a_gpu(host: Host) -> None:
     plain, expected = edit(host, here), edit(host, here, concept)
     edited = edit(host, there, concept)
     assert (edited - expected).norm() < 0.1 * (expected - plain).norm()
-    records: list[Any] = []
-    host.sample(
-        host.pack.nodes.sampling.patch.patch_model(
-            there, (concept,), host.pack.sega_core.Settings(), "auto", "test", None, records.append
-        )
-    )
+    recording, records = host.recording(concept, model=there)
+    host.sample(recording)
     assert records[0].guidance[0].device == torch.device("cpu")
     assert not records[0].guidance[0][..., :3].any()
-    again = host.sample(
-        host.pack.nodes.sampling.patch.patch_model(
-            there, (), host.pack.sega_core.Settings(), "auto", "test", records[0]
-        )
-    )
+    again = host.sample(host.patched(model=there, guidance=records[0]))
     assert again.isfinite().all()
     comfy.model_management.free_memory(1e30, device)
 

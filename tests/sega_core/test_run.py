@@ -191,3 +191,22 @@ def test_two_runs_share_nothing() -> None:
 )
 def test_it_is_known_beforehand_that_a_run_needs_nothing(concepts: list[Concept], steps: int, plain_run: bool) -> None:
     assert any(passes_needed(concepts, Settings(), steps)) is not plain_run
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_momentum_outlives_a_warm_up_whose_last_passes_are_left_out(mode: str) -> None:
+    """With a momentum that grows, the first passes of the warm-up count most, and a tolerance leaves out the others."""
+    settings = Settings(momentum_scale=2.0, momentum_beta=0.4, mode=mode, warmup_tolerance=0.15)
+    concepts, difference = [Concept(warmup_steps=6, threshold=0.0, guidance_scale=1.0)], torch.ones(1, 1, 2, 2)
+    needed = passes_needed(concepts, settings, 8)
+    assert needed[0] == (0,) != needed[5]
+    with_momentum = feed(concepts, settings, [[difference]] * 8)[6]
+    assert with_momentum.mean() > 20
+
+
+def test_a_concept_whose_text_does_not_act_has_no_share_of_the_weight() -> None:
+    difference = noise(1, 2, 4, 4)
+    acting, absent, later = Concept(warmup_steps=0), Concept(warmup_steps=0, weight=3.0), Concept(warmup_steps=3)
+    alone = Run([acting, later], Settings(momentum_scale=0), 4).guidance(0, {0: compared(difference)})
+    beside = Run([acting, absent, later], Settings(momentum_scale=0), 4).guidance(0, {0: compared(difference), 1: None})
+    assert torch.equal(alone, beside)

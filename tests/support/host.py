@@ -77,6 +77,13 @@ class Host:
         stack = self.stack(*concepts) if concepts else None
         return self.pack.nodes.SEGAModelPatch.execute(model or self.eps, stack, **{**SETTINGS, **settings})[0]
 
+    def recording(self, *concepts: Any, model: Any = None, **settings: Any) -> tuple[Any, list[Any]]:
+        """Return a MODEL that records as SEGASampler does, and the list of what it has recorded."""
+        runs: list[Any] = []
+        guided = self.pack.nodes.guidance_inputs.guided_model
+        settings = {**SETTINGS, **settings}
+        return guided("SEGASampler", model or self.eps, concepts, **settings, record=runs.append), runs
+
     def sample(self, model: Any = None, *, latent: dict[str, Any] | None = None, **changes: Any) -> torch.Tensor:
         """Sample with the host's own KSampler."""
         arguments = {
