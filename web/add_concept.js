@@ -35,12 +35,10 @@ const clipFor = (sampler) => {
   return loader && withOutput(loader, "CLIP");
 };
 
-// How tall a node is below its title. Nodes 2.0 draws it taller than it says, and a new one not before the next frame:
-// then as tall as another of its kind.
+// How tall a node is below its title: Nodes 2.0 draws it taller than it says.
 const heightOf = (node) => {
-  const drawn = (other) => (document.querySelector(`[data-node-id="${other.id}"]`)?.offsetHeight ?? 0) - TITLE;
-  const ofItsKind = node.graph._nodes.filter(({ type }) => type === node.type);
-  return Math.max(node.size[1], drawn(node) > 0 ? drawn(node) : Math.max(...ofItsKind.map(drawn)));
+  const drawn = document.querySelector(`[data-node-id="${node.id}"]`)?.offsetHeight ?? 0;
+  return Math.max(node.size[1], drawn - TITLE);
 };
 
 const bottomOf = (node) => node.pos[1] + heightOf(node);
@@ -51,21 +49,20 @@ const overlaps = (node, [x, y], [width, height]) =>
   node.pos[1] - TITLE < y + height &&
   bottomOf(node) > y - TITLE;
 
-// Move a new node to the first free place from (x, y) downwards.
-const place = (node, x, y) => {
-  const others = node.graph._nodes.filter((other) => other !== node);
-  const size = [node.size[0], heightOf(node)];
+// Add a node at the first free place from `at(node)` downwards. It is drawn with the next frame, as tall as others of its
+// kind; older editors leave it in Nodes 2.0 where it is added.
+const create = (type, graph, at) => {
+  const node = window.LiteGraph.createNode(type);
+  const ofItsKind = graph._nodes.filter((other) => other.type === type);
+  const size = [node.size[0], Math.max(node.size[1], ...ofItsKind.map(heightOf))];
+  let [x, y] = at(node);
   for (;;) {
-    const inTheWay = others.find((other) => overlaps(other, [x, y], size));
+    const inTheWay = graph._nodes.find((other) => overlaps(other, [x, y], size));
     if (!inTheWay) break;
     y = bottomOf(inTheWay) + GAP + TITLE;
   }
   node.pos = [x, y];
-};
-
-const create = (type, sampler) => {
-  const node = window.LiteGraph.createNode(type);
-  sampler.graph.add(node);
+  graph.add(node);
   return node;
 };
 
@@ -84,8 +81,8 @@ const sourceOf = (node, input) => {
 // The stack before a sampler, put there if need be.
 const stackOf = (sampler, source) => {
   if (isStack(source.node)) return source.node;
-  const stack = create("SEGAConceptStack", sampler);
-  place(stack, sampler.pos[0], bottomOf(sampler) + 3 * GAP);
+  const below = () => [sampler.pos[0], bottomOf(sampler) + 3 * GAP];
+  const stack = create("SEGAConceptStack", sampler.graph, below);
   const { type } = source.node.outputs[source.slot];
   link(source, stack, type === "SEGA_CONCEPT_STACK" ? inputNamed(stack, "stack") : freeSlot(stack));
   link(withOutput(stack, "SEGA_CONCEPT_STACK"), sampler, inputNamed(sampler, "concepts"));
@@ -104,9 +101,9 @@ const addConcept = (sampler) => {
   undoable(() => {
     const last = conceptsOf(sampler).findLast((node) => node.graph === sampler.graph);
     const clip = clipFor(sampler);
-    const concept = create("SEGAConcept", sampler);
-    if (last) place(concept, last.pos[0], bottomOf(last) + 2 * GAP);
-    else place(concept, sampler.pos[0] - 2 * GAP - concept.size[0], sampler.pos[1]);
+    const concept = create("SEGAConcept", sampler.graph, ({ size }) =>
+      last ? [last.pos[0], bottomOf(last) + 2 * GAP] : [sampler.pos[0] - 2 * GAP - size[0], sampler.pos[1]],
+    );
     if (clip) link(clip, concept, inputNamed(concept, "clip"));
     const stack = source && stackOf(sampler, source);
     link(withOutput(concept, "SEGA_CONCEPT"), stack ?? sampler, stack ? freeSlot(stack) : input);

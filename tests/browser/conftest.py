@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,7 +14,16 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    TimeoutError,
+    expect,
+    sync_playwright,
+)
 
 from support.packages import COMFYUI, REPO
 
@@ -285,11 +295,15 @@ class Editor:
     def _press_on_canvas(self, keys: str) -> None:
         """Press keys that put other nodes into the graph, and wait for these."""
         self.evaluate("() => { for (const node of app.graph._nodes) node.wasThere = true }")
-        # A menu that closes may still take the focus.
-        self.page.wait_for_timeout(500)
-        self.page.locator("#graph-canvas").focus()
-        self.page.keyboard.press(keys)
-        self.page.wait_for_function("() => !app.graph._nodes.some((node) => node.wasThere)")
+        # A menu that closes may still take the focus, and the keys with it.
+        for _ in range(3):
+            self.page.wait_for_timeout(500)
+            self.page.locator("#graph-canvas").focus()
+            self.page.keyboard.press(keys)
+            with contextlib.suppress(TimeoutError):
+                self.page.wait_for_function("() => !app.graph._nodes.some((node) => node.wasThere)", timeout=5000)
+                return
+        raise AssertionError(f"{keys} put no other nodes into the graph")
 
     def node(self, class_type: str, place: int = 0) -> int:
         """Return the id of a node of a class."""
