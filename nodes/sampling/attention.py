@@ -17,12 +17,10 @@ import torch.nn.functional as F
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from .labels import PLACES
+from .labels import PLACES, on_each_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from comfy.patcher_extension import WrapperExecutor
 
     from .host_types import Conds, Options
 
@@ -78,7 +76,7 @@ class ConceptAttention:
         maps = AttentionMaps(self, lengths, batch)
         # The last of the wrappers is the innermost: it sees the patches of hooks and of other wrappers too.
         comfy.patcher_extension.add_wrapper_with_key(
-            WrappersMP.APPLY_MODEL, "sega_attention", maps.apply_model, options, is_model_options=True
+            WrappersMP.APPLY_MODEL, "sega_attention", on_each_batch(maps.watching), options, is_model_options=True
         )
         return maps
 
@@ -125,25 +123,14 @@ class AttentionMaps:
             total += F.interpolate(layer.to(total.device).unsqueeze(1), size=tuple(size), mode="bilinear")
         return (total.squeeze(1) / sum(heads for _, heads in layers)).to(device)
 
-    def apply_model(
-        self,
-        executor: WrapperExecutor,
-        x: Tensor,
-        t: Tensor,
-        c_concat: Any = None,
-        c_crossattn: Any = None,
-        control: Any = None,
-        transformer_options: Any = None,
-        **kwargs: Any,
-    ) -> Tensor:
-        """Watch the attention of one batch: an APPLY_MODEL wrapper."""
+    def watching(self, transformer_options: Options, context: Tensor) -> Options:
+        """Return the options of one batch with its attention watched; `context` is what it attends to."""
         patches = transformer_options.get("patches_replace", {})
         replaced = dict(patches.get("attn2", {}))
         for name, number, index in self.attention.blocks:
             inner = replaced.get((name, number, index), replaced.get((name, number)))
-            replaced[name, number, index] = self._watching(inner, c_crossattn.shape[1])
-        transformer_options = {**transformer_options, "patches_replace": {**patches, "attn2": replaced}}
-        return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
+            replaced[name, number, index] = self._watching(inner, context.shape[1])
+        return {**transformer_options, "patches_replace": {**patches, "attn2": replaced}}
 
     def _watching(self, inner: Callable[..., Tensor] | None, length: int) -> Callable[..., Tensor]:
         def attention(q: Tensor, k: Tensor, v: Tensor, extra_options: Options) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import comfy.model_patcher
@@ -63,11 +63,11 @@ class GuidedSampling:
         Raises:
             ValueError: a concept cannot act, or the latent has become NaN or infinite.
         """
-        if len(self.schedule) < 2 or not (self._acts() or self.request.supplied):
+        if len(self.schedule) < 2 or not (self._acts or self.request.supplied):
             return executor(*args, **kwargs)
         # The guidance of another run needs no baseline.
-        baseline = self._baseline() if self._acts() else "positive"
-        lists = self._lists(baseline) if self._acts() else {}
+        baseline = self._baseline() if self._acts else "positive"
+        lists = self._lists(baseline) if self._acts else {}
         guider = self.guider
         # A wrapper around this one may sample several times; each time has options of its own.
         given = guider.model_options
@@ -124,14 +124,15 @@ class GuidedSampling:
         supplied = None if vectors is None else SuppliedGuidance(vectors, self.shapes, request.node_id)
         return SamplingRun(self._who(), passes, parts, supplied, self.schedule)
 
+    @cached_property
     def _acts(self) -> bool:
-        """Say whether any step needs a concept's estimate: else there is only what another run has left."""
+        """Whether any step needs a concept's estimate: else there is only what another run has left."""
         concepts = [encoded.concept for encoded in self.request.concepts]
         return any(passes_needed(concepts, self.request.settings, len(self.schedule) - 1))
 
     def _who(self) -> str:
         """Return what errors are about."""
-        return self.request.names[0] if self._acts() else f"{self.request.node_id}: guidance"
+        return self.request.names[0] if self._acts else f"{self.request.node_id}: guidance"
 
     def _check(self, out: Tensor) -> None:
         """Raise if the concepts were never used or the latent is not finite."""

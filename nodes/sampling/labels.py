@@ -26,7 +26,7 @@ PLACES = "sega_places"
 class _ShownControl:
     """A ControlNet that is told labels of prompts only; all else is the ControlNet's own."""
 
-    def __init__(self, control: Any, show: Callable[[Options], None]) -> None:
+    def __init__(self, control: Any, show: Callable[[Options], Options]) -> None:
         self.__dict__.update(control=control, show=show)
 
     def get_control(self, x: Tensor, t: Tensor, cond: Any, batched_number: int, transformer_options: Options) -> Any:
@@ -61,20 +61,25 @@ class Labels:
         self.shown = shown
         self.evaluated: set[int] = set()
 
-    def show(self, transformer_options: Options) -> None:
-        """Change the labels in the host's own dict: ControlNets leave notes for the network in it."""
+    def show(self, transformer_options: Options, *_: Any) -> Options:
+        """Change the labels in the host's own dict, and return it: ControlNets leave notes for the network in it."""
         # A model function wrapper hands on, whole or chunk by chunk, the labels that it was shown.
         if PLACES not in transformer_options:
             places = transformer_options["cond_or_uncond"]
             transformer_options |= {"cond_or_uncond": self._shown(places), PLACES: places}
             self.evaluated.update(places)
+        return transformer_options
 
     def applied(self, conds: Sequence[Conds | None], options: Options) -> tuple[list[Conds | None], Options]:
         """Return a call's conds and model options with these labels; the given ones are not changed."""
         options = comfy.model_patcher.create_model_options_clone(options)
-        # The first of the wrappers is the outermost: those of other packs see labels of prompts too.
+        # The first of the wrappers is the outermost: those of other packs see labels of prompts too, also where no
+        # ControlNet and no model function wrapper has been shown them.
         wrappers = options.setdefault("transformer_options", {}).setdefault("wrappers", {})
-        wrappers[WrappersMP.APPLY_MODEL] = {"sega": [self._apply_model], **wrappers.get(WrappersMP.APPLY_MODEL, {})}
+        wrappers[WrappersMP.APPLY_MODEL] = {
+            "sega": [on_each_batch(self.show)],
+            **wrappers.get(WrappersMP.APPLY_MODEL, {}),
+        }
         wrapper: Callable[..., Tensor] | None = options.get("model_function_wrapper")
         if wrapper is not None:
 
@@ -97,8 +102,15 @@ class Labels:
     def _shown(self, places: Sequence[int]) -> list[int]:
         return [self.shown[place] for place in places]
 
-    def _apply_model(
-        self,
+
+def on_each_batch(change: Callable[[Options, Tensor], Options]) -> Callable[..., Tensor]:
+    """Return an APPLY_MODEL wrapper.
+
+    Args:
+        change: is given the transformer options and the embeddings of each batch; returns the options to go on with.
+    """
+
+    def apply_model(
         executor: WrapperExecutor,
         x: Tensor,
         t: Tensor,
@@ -108,6 +120,7 @@ class Labels:
         transformer_options: Any = None,
         **kwargs: Any,
     ) -> Tensor:
-        """Show the labels where no ControlNet and no model function wrapper has seen them: an APPLY_MODEL wrapper."""
-        self.show(transformer_options)
-        return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
+        options = change(transformer_options, c_crossattn)
+        return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+
+    return apply_model

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from support.host import Host, Passes
+from support.host import CONCEPT, Host, Passes
 from support.packages import REPO, load_package
 from support.pipeline import fill_with_noise
 
@@ -34,14 +34,6 @@ BAD_SETTINGS = [
     ("mode", "paper"),
     ("baseline", "neutral"),
 ]
-CONCEPT = {
-    "direction": "add",
-    "guidance_scale": 5.0,
-    "threshold": 0.5,
-    "warmup_steps": 0,
-    "cooldown_steps": 0,
-    "weight": 1.0,
-}
 
 
 def mentions(*parts: object) -> str:

@@ -84,19 +84,15 @@ class Host:
         settings = {**SETTINGS, **settings}
         return guided("SEGASampler", model or self.eps, concepts, **settings, record=runs.append), runs
 
+    def _sampling(self) -> dict[str, Any]:
+        """Return what both samplers are given where a test says nothing else."""
+        prompts = {"positive": self.conditioning(1), "negative": self.conditioning(2)}
+        chosen = {"sampler_name": "euler", "scheduler": "normal"}
+        return {"seed": 3, "steps": STEPS, "cfg": 4.0, **chosen, **prompts, "denoise": 1.0}
+
     def sample(self, model: Any = None, *, latent: dict[str, Any] | None = None, **changes: Any) -> torch.Tensor:
         """Sample with the host's own KSampler."""
-        arguments = {
-            "seed": 3,
-            "steps": STEPS,
-            "cfg": 4.0,
-            "sampler_name": "euler",
-            "scheduler": "normal",
-            "positive": self.conditioning(1),
-            "negative": self.conditioning(2),
-            "denoise": 1.0,
-            **changes,
-        }
+        arguments = {**self._sampling(), **changes}
         latent = self.latent() if latent is None else latent
         denoise = arguments.pop("denoise")
         (out,) = self.nodes.common_ksampler(model or self.eps, **arguments, latent=latent, denoise=denoise)
@@ -104,19 +100,8 @@ class Host:
 
     def sega(self, *concepts: Any, model: Any = None, latent: dict[str, Any] | None = None, **changes: Any) -> Any:
         """Sample with SEGASampler; return its LATENT's samples."""
-        arguments = {
-            "seed": 3,
-            "steps": STEPS,
-            "cfg": 4.0,
-            "sampler_name": "euler",
-            "scheduler": "normal",
-            "positive": self.conditioning(1),
-            "negative": self.conditioning(2),
-            "latent_image": self.latent() if latent is None else latent,
-            "denoise": 1.0,
-            **SETTINGS,
-            **changes,
-        }
+        latent = self.latent() if latent is None else latent
+        arguments = {**self._sampling(), "latent_image": latent, **SETTINGS, **changes}
         stack = self.stack(*concepts) if concepts else None
         return self.pack.nodes.SEGASampler.execute(model or self.eps, concepts=stack, **arguments)[0]["samples"]
 
