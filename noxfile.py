@@ -68,7 +68,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def train(session: nox.Session) -> None:
-    """Make the demo model from nothing; needs `-- --work FOLDER` and one to two hours."""
+    """Make the demo model from nothing, in one to two hours; needs `-- --work FOLDER`, see also `-- --help`."""
     _run_module(session, "demo.training", *session.posargs)
 
 

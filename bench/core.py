@@ -11,7 +11,7 @@ from sega_core import Comparison, Run
 
 def guidance_of(run: Run, step: int, baseline: Tensor, concepts: Sequence[Tensor]) -> Tensor | None:
     """Return the guidance of a step from the estimates of noise, each (B, C, *spatial)."""
-    return run.guidance(step, {c: Comparison(concepts[c], baseline) for c in run.needed(step)})
+    return run.guidance(step, {c: Comparison(concepts[c] - baseline) for c in run.needed(step)})
 
 
 def guided_estimate(run: Run, step: int, estimates: Tensor, cfg: float) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image, ImageDraw
 
@@ -46,6 +46,16 @@ FREQUENCIES: dict[str, tuple[float, ...]] = {
     "beard": (0.65, 0.35),
 }
 
+# What comes together in the drawings of the second model, as a hat and the open air do in photographs, and how often:
+# where a face has the first value it is given the second one.
+TOGETHER = (
+    (("hat", "yes"), ("background", "green")),
+    (("glasses", "yes"), ("hair", "black")),
+    (("beard", "yes"), ("skin", "tan")),
+    (("mouth", "smiling"), ("background", "yellow")),
+)
+SHARE_TOGETHER = 0.75
+
 HAIR = {"black": (38, 34, 40), "brown": (112, 70, 40), "blond": (236, 204, 110), "ginger": (206, 96, 36)}
 SKIN = {"light": (250, 218, 194), "tan": (214, 162, 118), "dark": (128, 84, 60)}
 BACKGROUND = {"blue": (110, 168, 224), "green": (128, 190, 128), "yellow": (244, 222, 140), "purple": (170, 136, 204)}
@@ -82,6 +92,14 @@ def random_face(rng: random.Random) -> Face:
             for name, values in ATTRIBUTES.items()
         }
     )
+
+
+def with_companions(face: Face, rng: random.Random) -> Face:
+    """Return the face with what comes together with what it has, three times in four."""
+    for (name, value), (other, companion) in TOGETHER:
+        if face.value(name) == value and rng.random() < SHARE_TOGETHER:
+            face = replace(face, **{other: ATTRIBUTES[other].index(companion)})
+    return face
 
 
 def caption(face: Face, rng: random.Random, empty: float = 0.1) -> str:

@@ -10,6 +10,7 @@ from .preview import SEGAPreview
 from .sampler import SEGASampler
 from .save_conditioning import SEGASaveConditioning
 from .save_guidance import SEGASaveGuidance
+from .strengths import SEGAStrengths
 
 NODES = [
     SEGAConcept,
@@ -17,6 +18,7 @@ NODES = [
     SEGAConceptStack,
     SEGASampler,
     SEGAModelPatch,
+    SEGAStrengths,
     SEGAPreview,
     SEGASaveGuidance,
     SEGALoadGuidance,

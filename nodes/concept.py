@@ -7,7 +7,15 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from .concept_inputs import build_concept, check_steps, concept_inputs, encoded_concept, place_inputs
+from ..sega_core import compared_texts
+from .concept_inputs import (
+    advanced_inputs,
+    check_percents,
+    concept_inputs,
+    concept_settings,
+    encoded_concept,
+    place_inputs,
+)
 from .presets import NONE, available, completed
 from .types import SegaConcept
 
@@ -45,6 +53,20 @@ class SEGAConcept(io.ComfyNode):
                     tooltip="The concept, in a few words: 'smiling', 'glasses'. Weights and embeddings work as in "
                     "prompts. To remove something, name it and set direction to remove.",
                 ),
+                io.String.Input(
+                    "prompt",
+                    optional=True,
+                    force_input=True,
+                    tooltip="The picture's prompt, from the same text node as the positive prompt's. The concept is then "
+                    "the prompt with the text compared with the prompt without it, which edits more precisely and "
+                    "removes what the prompt asks for. Off: not connected, the text alone.",
+                ),
+                io.String.Input(
+                    "instead_of",
+                    default="",
+                    optional=True,
+                    tooltip="What the text takes the place of: 'black hair' for 'ginger hair'. Empty: nothing (off).",
+                ),
                 *concept_inputs(optional=True),
                 *place_inputs(),
                 io.Combo.Input(
@@ -57,16 +79,17 @@ class SEGAConcept(io.ComfyNode):
                     "default/sega_presets.json in ComfyUI's user folder.",
                     extra_dict={"sega_presets": {name: dict(preset.values) for name, preset in presets.items()}},
                 ),
+                *advanced_inputs(),
             ],
             outputs=[SegaConcept.Output("concept", display_name="concept", tooltip="For a SEGA Sampler or Stack.")],
         )
 
     @classmethod
     def validate_inputs(
-        cls, warmup_steps: int | None = None, cooldown_steps: int | None = None, preset: Any = NONE
+        cls, start_percent: float | None = None, end_percent: float | None = None, preset: Any = NONE
     ) -> bool | str:
         # That the preset is named here keeps the host from refusing a workflow that has all the values themselves.
-        return check_steps(warmup_steps, cooldown_steps)
+        return check_percents(start_percent, end_percent)
 
     @classmethod
     def fingerprint_inputs(cls, preset: Any = NONE, **inputs: Any) -> str:
@@ -75,26 +98,64 @@ class SEGAConcept(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, clip: Any, text: str | None = None, preset: Any = NONE, mask: Tensor | None = None, **given: Any
+        cls,
+        clip: Any,
+        text: str | None = None,
+        prompt: str | None = None,
+        instead_of: str = "",
+        preset: Any = NONE,
+        mask: Tensor | None = None,
+        curve: Any = None,
+        strengths: Any = None,
+        **given: Any,
     ) -> io.NodeOutput:
         try:
-            settings = completed(preset, given if text is None else {"text": text, **given})
+            values = completed(preset, given if text is None else {"text": text, **given})
         except ValueError as error:
             raise ValueError(f"SEGAConcept: {error}") from error
-        text = settings.pop("text")
-        concept = build_concept("SEGAConcept", **settings)
+        text = values.pop("text")
+        settings = concept_settings("SEGAConcept", **values)
         if clip is None:
             raise ValueError(
                 "SEGAConcept: clip must be a CLIP, got None; the checkpoint has no text encoder: load one with a "
                 "CLIP loader"
             )
-        conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(text))
-        words = _places_of_words(clip, text) if concept.attention_threshold > 0 else None
-        return io.NodeOutput(encoded_concept("SEGAConcept", concept, conditioning, text, mask, words))
+        compared = compared_texts(text, prompt, instead_of)
+        return io.NodeOutput(
+            encoded_concept(
+                "SEGAConcept",
+                settings,
+                _encoded(clip, compared.text),
+                None if compared.instead_of is None else _encoded(clip, compared.instead_of),
+                text,
+                mask=mask,
+                words=_places_of_words(clip, text, compared.text) if settings.attention_threshold > 0 else None,
+                curve=curve,
+                strengths=strengths,
+            )
+        )
 
 
-def _places_of_words(clip: Any, text: str) -> tuple[int, ...]:
-    """Return where the words stand in the embedding, between the marks of start and end and before the padding."""
+def _encoded(clip: Any, text: str) -> list[Any]:
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+
+def _places_of_words(clip: Any, words: str, text: str) -> tuple[int, ...]:
+    """Return where words stand in the embedding of a text that names them; all its words where they are not found.
+
+    The marks of start and end and the padding are no words.
+    """
+    wanted, found = _tokens(clip, words), _tokens(clip, text)
+    if wanted == found:
+        return tuple(place for place, _ in found)
+    tokens, sought = [token for _, token in found], [token for _, token in wanted]
+    starts = [start for start in range(len(tokens)) if sought and tokens[start : start + len(sought)] == sought]
+    places = [found[start + i][0] for start in starts for i in range(len(sought))]
+    return tuple(places or (place for place, _ in found))
+
+
+def _tokens(clip: Any, text: str) -> list[tuple[int, Any]]:
+    """Return the words' tokens, each with its place in the embedding."""
     chunks = next(iter(clip.tokenize(text, return_word_ids=True).values()))
-    word_of = [word for chunk in chunks for _, _, word in chunk]
-    return tuple(place for place, word in enumerate(word_of) if word)
+    every = [(token, word) for chunk in chunks for token, _, word in chunk]
+    return [(place, token) for place, (token, word) in enumerate(every) if word]

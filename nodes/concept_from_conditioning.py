@@ -7,7 +7,14 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from .concept_inputs import build_concept, check_steps, concept_inputs, encoded_concept, place_inputs
+from .concept_inputs import (
+    advanced_inputs,
+    check_percents,
+    concept_inputs,
+    concept_settings,
+    encoded_concept,
+    place_inputs,
+)
 from .types import SegaConcept
 
 
@@ -27,21 +34,49 @@ class SEGAConceptFromConditioning(io.ComfyNode):
                     tooltip="The encoded concept. Only its text is used: areas, masks, sizes and ControlNets come "
                     "from the prompt that the concept is compared with.",
                 ),
+                io.Conditioning.Input(
+                    "instead_of",
+                    optional=True,
+                    tooltip="The encoded prompt without the concept; connect the positive prompt to compare with it. "
+                    "Off: not connected, the sampler's baseline.",
+                ),
                 *concept_inputs(),
                 *place_inputs(),
+                *advanced_inputs(),
             ],
             outputs=[SegaConcept.Output("concept", display_name="concept", tooltip="For a SEGA Sampler or Stack.")],
         )
 
     @classmethod
-    def validate_inputs(cls, warmup_steps: int | None = None, cooldown_steps: int | None = None) -> bool | str:
-        return check_steps(warmup_steps, cooldown_steps)
+    def validate_inputs(cls, start_percent: float | None = None, end_percent: float | None = None) -> bool | str:
+        return check_percents(start_percent, end_percent)
 
     @classmethod
-    def execute(cls, conditioning: list[Any], mask: Tensor | None = None, **settings: Any) -> io.NodeOutput:
-        concept = build_concept("SEGAConceptFromConditioning", **settings)
-        if not conditioning:
-            raise ValueError(f"SEGAConceptFromConditioning: conditioning must not be empty, got {conditioning!r}")
+    def execute(
+        cls,
+        conditioning: list[Any],
+        instead_of: list[Any] | None = None,
+        mask: Tensor | None = None,
+        curve: Any = None,
+        strengths: Any = None,
+        **values: Any,
+    ) -> io.NodeOutput:
+        node_id = "SEGAConceptFromConditioning"
+        settings = concept_settings(node_id, **values)
+        for name, given in (("conditioning", conditioning), ("instead_of", instead_of)):
+            if given is not None and not given:
+                raise ValueError(f"{node_id}: {name} must not be empty, got {given!r}")
+        if conditioning is None:
+            raise ValueError(f"{node_id}: conditioning must not be empty, got None")
         return io.NodeOutput(
-            encoded_concept("SEGAConceptFromConditioning", concept, conditioning, "conditioning", mask)
+            encoded_concept(
+                node_id,
+                settings,
+                conditioning,
+                instead_of,
+                "conditioning",
+                mask=mask,
+                curve=curve,
+                strengths=strengths,
+            )
         )

@@ -2,133 +2,178 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..sega_core import DIRECTIONS, THRESHOLDS_OVER, Concept
+from ..sega_core import DIRECTIONS, THRESHOLDS_OVER, ConceptSettings
 from .sampling.encoded_concept import EncodedConcept
+
+_DEFAULT = ConceptSettings()
 
 
 def concept_inputs(optional: bool = False) -> list[io.Input]:
-    """Return the inputs from `direction` to `weight`, with the reference's defaults."""
+    """Return the inputs that most edits are made with: `direction` to `end_percent`."""
     return [
         io.Combo.Input(
             "direction",
             options=list[str](DIRECTIONS),
-            default="add",
+            default=_DEFAULT.direction,
             optional=optional,
-            tooltip="add moves the image towards the concept, remove away from it. The reference's default is add.",
+            tooltip="add moves the image towards the concept, remove away from it.",
         ),
         io.Float.Input(
-            "guidance_scale",
-            default=5.0,
+            "strength",
+            default=_DEFAULT.strength,
             min=0.0,
             max=100.0,
             step=0.05,
             round=0.001,
             optional=optional,
-            tooltip="How strong the edit is, 0 to 100. 0 is off. The reference's default is 5; more than 15 usually "
-            "breaks the image.",
+            tooltip="How strong the edit is, 0 to 100, in units of cfg: it means the same for every model. At 1 the "
+            "concept looks as it would if the prompt asked for it, above 1 it is exaggerated. 0 is off.",
         ),
         io.Float.Input(
             "threshold",
-            default=0.9,
+            default=_DEFAULT.threshold,
             min=0.0,
             max=0.999,
             step=0.005,
             round=0.001,
             optional=optional,
-            tooltip="How local the edit is: the share of the latent, 0 to 0.999, that it leaves alone. 0 edits "
-            "everywhere (off). The reference's default is 0.9: only the strongest 10% is edited. 0.9 to 0.95 suits "
-            "details.",
-        ),
-        io.Int.Input(
-            "warmup_steps",
-            default=10,
-            min=0,
-            max=10000,
-            optional=optional,
-            tooltip="The first sampling step at which the edit acts, 0 to 10000. Later keeps more of the composition. "
-            "0 acts from the start (off). The reference's default is 10, for 50 steps; 15 to 25% of the steps is a "
-            "good start to add things, 0 to remove what the prompt asks for.",
-        ),
-        io.Int.Input(
-            "cooldown_steps",
-            default=0,
-            min=0,
-            max=10000,
-            optional=optional,
-            tooltip="The first sampling step at which the edit acts no longer, after warmup_steps, up to 10000. "
-            "0 never stops (off), the reference's default.",
+            tooltip="How local the edit is: the share of the image, 0 to 0.999, that it leaves alone. 0.9 edits only "
+            "the tenth where the concept matters most, 0 edits everywhere (off).",
         ),
         io.Float.Input(
-            "weight",
-            default=1.0,
+            "start_percent",
+            default=_DEFAULT.start_percent,
             min=0.0,
-            max=100.0,
-            step=0.05,
+            max=1.0,
+            step=0.01,
             round=0.001,
             optional=optional,
-            tooltip="The concept's share among several, 0 to 100. 0 is off. The reference's default is 1. In "
-            "reference mode the weights are rescaled to a sum of 1 while some concepts still warm up.",
+            tooltip="When the edit begins, 0 to 1: the share of the sampling that is over by then. Later keeps more of "
+            "the composition; to remove something, begin at 0, which is the start (off).",
+        ),
+        io.Float.Input(
+            "end_percent",
+            default=_DEFAULT.end_percent,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            round=0.001,
+            optional=optional,
+            tooltip="When the edit ends, 0 to 1, after start_percent. Earlier is weaker and faster. 1 is the end of the "
+            "sampling (off).",
         ),
     ]
 
 
 def place_inputs() -> list[io.Input]:
-    """Return the inputs that say where a concept may act, off by default."""
+    """Return the mask, off by default."""
     return [
         io.Mask.Input(
             "mask",
             optional=True,
             tooltip="Where the edit may act: white edits, black does not. It is resized to the latent; several masks "
-            "go to the images of a batch in turn, or to the frames of a video. Off: not connected, the reference's "
-            "default.",
+            "go to the images of a batch in turn, or to the frames of a video. Off: not connected.",
+        ),
+    ]
+
+
+def advanced_inputs() -> list[io.Input]:
+    """Return the inputs that no good edit needs."""
+    return [
+        io.Float.Input(
+            "guidance_scale",
+            default=_DEFAULT.guidance_scale,
+            min=0.0,
+            max=100.0,
+            step=0.05,
+            round=0.001,
+            optional=True,
+            advanced=True,
+            tooltip="The paper's guidance scale, 0 to 100: a fixed number in place of cfg, multiplied by strength. "
+            "For published settings. 0 uses cfg (off).",
+        ),
+        io.Float.Input(
+            "weight",
+            default=_DEFAULT.weight,
+            min=0.0,
+            max=100.0,
+            step=0.05,
+            round=0.001,
+            optional=True,
+            advanced=True,
+            tooltip="The concept's share among several, 0 to 100. 0 is off. In the sampler's reference mode the weights "
+            "are rescaled to a sum of 1 while some concepts have not begun.",
         ),
         io.Combo.Input(
             "threshold_over",
             options=list[str](THRESHOLDS_OVER),
-            default="channel",
+            default=_DEFAULT.threshold_over,
             optional=True,
-            tooltip="channel applies the threshold to each latent channel separately, the reference's default. "
-            "space applies it to all channels together, as LEDITS++ does: a place is edited as a whole or not at all.",
+            advanced=True,
+            tooltip="channel applies the threshold to each latent channel separately, as the paper does. space applies "
+            "it to all channels together, as LEDITS++ does: a place is edited as a whole or not at all.",
         ),
         io.Float.Input(
             "attention_threshold",
-            default=0.0,
+            default=_DEFAULT.attention_threshold,
             min=0.0,
             max=0.999,
             step=0.005,
             round=0.001,
             optional=True,
+            advanced=True,
             tooltip="Edits only where the model looks at the concept's words: the share of the image, 0 to 0.999, that "
-            "is left alone because it looks there least. 0 is off, the reference's default. LEDITS++ uses the same "
-            "value as for threshold. For UNets with text cross-attention: SD1.x, SD2.x, SDXL.",
+            "is left alone because it looks there least. 0 is off. For UNets with text cross-attention: SD1.x, SD2.x, "
+            "SDXL.",
+        ),
+        # A socket: the host's own input of this type would draw an editor with a curve of its own in the node.
+        io.Custom("CURVE").Input(
+            "curve",
+            optional=True,
+            advanced=True,
+            tooltip="How the strength changes from start_percent (left) to end_percent (right): a factor at each "
+            "moment, such as a Curve Editor's. Off: not connected, 1 all the time.",
+        ),
+        io.Custom("FLOATS").Input(
+            "strengths",
+            optional=True,
+            advanced=True,
+            tooltip="A factor of the strength for each image of the batch, in turn, such as SEGA Strengths makes them: a "
+            "row of strengths in one run. Off: not connected, 1 for all.",
         ),
     ]
 
 
-def build_concept(node_id: str, cooldown_steps: int = 0, **settings: Any) -> Concept:
-    """Return the concept that the inputs describe; those left out have their defaults.
+def concept_settings(node_id: str, **settings: Any) -> ConceptSettings:
+    """Return the settings that the inputs describe; those left out have their defaults.
 
     Raises:
         ValueError: names the node, the input and the value.
     """
     try:
-        return Concept(cooldown_steps=None if cooldown_steps == 0 else cooldown_steps, **settings)
+        return ConceptSettings(**settings)
     except ValueError as error:
         raise ValueError(f"{node_id}: {error}") from error
 
 
 def encoded_concept(
     node_id: str,
-    concept: Concept,
+    settings: ConceptSettings,
     conditioning: list[Any],
-    text: str,
+    instead_of: list[Any] | None,
+    name: str,
+    *,
     mask: Tensor | None = None,
     words: tuple[int, ...] | None = None,
+    curve: Any = None,
+    strengths: Sequence[float] | None = None,
 ) -> EncodedConcept:
     """Return what the samplers are given.
 
@@ -137,9 +182,25 @@ def encoded_concept(
     """
     if mask is not None:
         _check_mask(node_id, mask)
-    if concept.attention_threshold > 0 and words == ():
-        raise ValueError(f"{node_id}: attention_threshold needs words in text, got {text!r}; set it to 0 (off)")
-    return EncodedConcept(concept, conditioning, text, mask, words)
+    if settings.attention_threshold > 0 and words == ():
+        raise ValueError(f"{node_id}: attention_threshold needs words in text, got {name!r}; set it to 0 (off)")
+    if curve is not None and not hasattr(curve, "interp"):
+        raise ValueError(f"{node_id}: curve must be a CURVE, got {type(curve).__name__}; connect a Curve Editor")
+    return EncodedConcept(
+        settings, conditioning, instead_of, name, mask, words, curve, _checked_strengths(node_id, strengths)
+    )
+
+
+def _checked_strengths(node_id: str, strengths: Sequence[float] | float | None) -> tuple[float, ...]:
+    if strengths is None:
+        return ()
+    factors = (strengths,) if isinstance(strengths, int | float) else tuple(strengths)
+    wrong = [x for x in factors if isinstance(x, bool) or not isinstance(x, int | float) or not 0 <= x < math.inf]
+    if wrong or not factors:
+        raise ValueError(
+            f"{node_id}: strengths must be one or more numbers in [0, inf), got {wrong[0] if wrong else 'none'!r}"
+        )
+    return factors
 
 
 def _check_mask(node_id: str, mask: Tensor) -> None:
@@ -151,11 +212,11 @@ def _check_mask(node_id: str, mask: Tensor) -> None:
         )
 
 
-def check_steps(warmup_steps: int | None, cooldown_steps: int | None) -> bool | str:
-    """Say before anything runs that a cool-down does not follow its warm-up; None is a value that is not known yet."""
-    for name, value in (("warmup_steps", warmup_steps), ("cooldown_steps", cooldown_steps)):
-        if value is not None and not 0 <= value <= 10000:
-            return f"{name} must be in [0, 10000], got {value}"
-    if warmup_steps is not None and cooldown_steps and cooldown_steps <= warmup_steps:
-        return f"cooldown_steps must be after warmup_steps ({warmup_steps}) or 0 for never, got {cooldown_steps}"
+def check_percents(start_percent: float | None, end_percent: float | None) -> bool | str:
+    """Say before anything runs that an end does not follow its start; None is a value that is not known yet."""
+    for name, value in (("start_percent", start_percent), ("end_percent", end_percent)):
+        if value is not None and not 0 <= value <= 1:
+            return f"{name} must be in [0, 1], got {value}"
+    if start_percent is not None and end_percent is not None and end_percent <= start_percent:
+        return f"end_percent must be after start_percent ({start_percent:g}), got {end_percent:g}"
     return True

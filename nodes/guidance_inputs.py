@@ -14,8 +14,11 @@ from .sampling.request import BASELINES, Baseline, GuidanceRequest
 from .types import SegaConcept, SegaConceptStack, SegaGuidance, as_stack
 
 
+_DEFAULT = Settings(mode="independent")
+
+
 def guidance_inputs() -> list[io.Input]:
-    """Return `concepts`, the settings and `guidance`, with the reference's defaults."""
+    """Return `concepts`, the settings and `guidance`."""
     return [
         io.MultiType.Input(
             "concepts",
@@ -23,69 +26,77 @@ def guidance_inputs() -> list[io.Input]:
             optional=True,
             tooltip="A concept or a stack of up to 100. Off: not connected, then the sampling is the plain one.",
         ),
-        io.Float.Input(
-            "momentum_scale",
-            default=0.1,
-            min=0.0,
-            max=10.0,
-            step=0.01,
-            round=0.001,
-            tooltip="How much of the previous steps' guidance is added to each step's, 0 to 10. 0 is off and saves "
-            "the passes of the warm-up. The reference's default is 0.1.",
-        ),
-        io.Float.Input(
-            "momentum_beta",
-            default=0.4,
-            min=0.0,
-            max=0.999,
-            step=0.01,
-            round=0.001,
-            tooltip="How slowly the momentum changes, 0 to 0.999: the share kept from step to step. 0 keeps only the "
-            "last step's (off). The reference's default is 0.4.",
-        ),
         io.Combo.Input(
             "mode",
             options=list[str](MODES),
-            default="reference",
-            tooltip="reference computes what the paper's implementation computes: concepts share one momentum and "
-            "their weights are rescaled while some still warm up. independent keeps the concepts apart: one "
-            "concept's settings never change another's strength. Use it for new work.",
+            default=_DEFAULT.mode,
+            optional=True,
+            advanced=True,
+            tooltip="independent keeps the concepts apart: one concept's settings never change another's strength. "
+            "reference computes what the paper's implementation computes: concepts share one momentum and their weights "
+            "are rescaled while some have not begun.",
         ),
         io.Combo.Input(
             "baseline",
             options=list[str](BASELINES),
             default="auto",
-            tooltip="What a concept is compared with: the negative prompt (the reference's way) or the positive one. "
-            "auto takes the negative prompt, or the positive one where cfg 1 leaves the negative out.",
+            optional=True,
+            advanced=True,
+            tooltip="What a concept without a prompt is compared with: the negative prompt (the paper's way) or the "
+            "positive one. auto takes the negative prompt, or the positive one where cfg 1 leaves the negative out.",
+        ),
+        io.Float.Input(
+            "momentum_scale",
+            default=_DEFAULT.momentum_scale,
+            min=0.0,
+            max=10.0,
+            step=0.01,
+            round=0.001,
+            optional=True,
+            advanced=True,
+            tooltip="How much of the previous steps' guidance is added to each step's, 0 to 10. 0 is off and saves "
+            "the passes before a concept begins. The paper's default is 0.1.",
+        ),
+        io.Float.Input(
+            "momentum_beta",
+            default=_DEFAULT.momentum_beta,
+            min=0.0,
+            max=0.999,
+            step=0.01,
+            round=0.001,
+            optional=True,
+            advanced=True,
+            tooltip="How slowly the momentum changes, 0 to 0.999: the share kept from step to step. 0 keeps only the "
+            "last step's (off). The paper's default is 0.4.",
         ),
         SegaGuidance.Input(
             "guidance",
             optional=True,
+            advanced=True,
             tooltip="Guidance of another run, added to that of the concepts: the same edit in another prompt with the "
-            "same seed. Other steps are matched by their noise level; the size must be the same. Off: not connected, "
-            "the reference's default.",
+            "same seed. Other steps are matched by their noise level; the size must be the same. Off: not connected.",
         ),
         io.Int.Input(
             "reuse_steps",
-            default=1,
+            default=_DEFAULT.reuse_steps,
             min=1,
             max=100,
             optional=True,
             advanced=True,
             tooltip="Approximate, saves time: reuses each concept's guidance for up to this many steps, fewer where it "
-            "changes fast, 1 to 100. 1 is off, the reference's default.",
+            "changes fast, 1 to 100. 1 is off.",
         ),
         io.Float.Input(
             "warmup_tolerance",
-            default=0.0,
+            default=_DEFAULT.warmup_tolerance,
             min=0.0,
             max=1.0,
             step=0.01,
             round=0.001,
             optional=True,
             advanced=True,
-            tooltip="Approximate, saves time: passes of the warm-up are left out where their share of the momentum is "
-            "this or less, 0 to 1. 0 is off, the reference's default.",
+            tooltip="Approximate, saves time: passes before a concept begins are left out where their share of the "
+            "momentum is this or less, 0 to 1. 0 is off.",
         ),
     ]
 
@@ -94,13 +105,13 @@ def guided_model(
     node_id: str,
     model: Any,
     concepts: EncodedConcept | tuple[EncodedConcept, ...] | None,
-    momentum_scale: float,
-    momentum_beta: float,
-    mode: Mode,
-    baseline: Baseline,
+    mode: Mode = _DEFAULT.mode,
+    baseline: Baseline = "auto",
+    momentum_scale: float = _DEFAULT.momentum_scale,
+    momentum_beta: float = _DEFAULT.momentum_beta,
     guidance: GuidanceVectors | None = None,
-    reuse_steps: int = 1,
-    warmup_tolerance: float = 0.0,
+    reuse_steps: int = _DEFAULT.reuse_steps,
+    warmup_tolerance: float = _DEFAULT.warmup_tolerance,
     record: Callable[[GuidanceVectors], None] | None = None,
 ) -> Any:
     """Return the host's MODEL with the guidance that the inputs describe; without any, a plain clone.

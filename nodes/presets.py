@@ -1,9 +1,9 @@
 """Concept presets: published settings of concepts, and the user's own.
 
 The user's file is `default/sega_presets.json` in ComfyUI's user folder: a list of presets such as
-`[{"name": "hat", "text": "wearing a hat", "guidance_scale": 6, "threshold": 0.95, "source": "mine"}]`.
+`[{"name": "hat", "text": "wearing a hat", "strength": 1.5, "threshold": 0.95, "source": "mine"}]`.
 The keys are `name` (needed), `text` (left out: the preset leaves the text alone), `source` (a note) and the inputs
-`direction`, `guidance_scale`, `threshold`, `warmup_steps`, `cooldown_steps`, `weight`, `threshold_over` and
+`direction`, `strength`, `threshold`, `start_percent`, `end_percent`, `guidance_scale`, `weight`, `threshold_over` and
 `attention_threshold`, in the ranges of SEGAConcept; one left out has its default. A name of a shipped preset replaces
 it. A preset that is not valid is left out and the log says why. The file is data: nothing in it is ever executed.
 """
@@ -23,7 +23,7 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
-from .concept_inputs import check_steps, concept_inputs, place_inputs
+from .concept_inputs import advanced_inputs, check_percents, concept_inputs
 
 NONE = "none"
 MAX_PRESETS = 500
@@ -80,7 +80,8 @@ def completed(name: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _settings() -> dict[str, Any]:
     """Return the inputs that a preset sets besides the text, by id."""
-    return {setting.id: setting for setting in [*concept_inputs(), *place_inputs()] if setting.id != "mask"}
+    inputs = [*concept_inputs(), *advanced_inputs()]
+    return {setting.id: setting for setting in inputs if isinstance(setting, io.Combo.Input | io.Float.Input)}
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:
@@ -150,9 +151,9 @@ def _preset(entry: Any) -> Preset:
     values: dict[str, Any] = {"text": _words("text", entry["text"], MAX_TEXT, "\n\t")} if "text" in entry else {}
     for key, setting in settings.items():
         values[key] = _fitting(setting, entry[key]) if key in entry else setting.default
-    steps = check_steps(values["warmup_steps"], values["cooldown_steps"])
-    if steps is not True:
-        raise ValueError(steps)
+    percents = check_percents(values["start_percent"], values["end_percent"])
+    if percents is not True:
+        raise ValueError(percents)
     source = _words("source", entry["source"], MAX_SOURCE, "\n\t") if "source" in entry else ""
     return Preset(name, values, source)
 
@@ -172,10 +173,8 @@ def _fitting(setting: Any, value: Any) -> Any:
         if value not in setting.options:
             raise ValueError(f"{setting.id} must be one of {', '.join(map(str, setting.options))}, got {_short(value)}")
         return value
-    whole = isinstance(setting, io.Int.Input)
-    if type(value) not in ((int,) if whole else (int, float)) or not setting.min <= value <= setting.max:
-        number = "a whole number" if whole else "a number"
-        raise ValueError(f"{setting.id} must be {number} in [{setting.min:g}, {setting.max:g}], got {_short(value)}")
+    if type(value) not in (int, float) or not setting.min <= value <= setting.max:
+        raise ValueError(f"{setting.id} must be a number in [{setting.min:g}, {setting.max:g}], got {_short(value)}")
     return value
 
 

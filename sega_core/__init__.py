@@ -2,17 +2,22 @@
 
 from .comparison import Comparison
 from .concept import DIRECTIONS, MODES, THRESHOLDS_OVER, Concept, Direction, Mode, Settings, ThresholdOver
+from .concept_settings import ConceptSettings
+from .guard import guarded
 from .guidance import attention_mask, concept_guidance, keep_largest
-from .plan import passes_needed, step_of_sigma
+from .plan import passes_needed, progress_of, step_of_sigma
 from .run import Run
+from .texts import ComparedTexts, compared_texts
 from .vectors import GuidanceVectors, Recorder, Space, recorded
 
 __all__ = [
     "DIRECTIONS",
     "MODES",
     "THRESHOLDS_OVER",
+    "ComparedTexts",
     "Comparison",
     "Concept",
+    "ConceptSettings",
     "Direction",
     "GuidanceVectors",
     "Mode",
@@ -22,9 +27,12 @@ __all__ = [
     "Space",
     "ThresholdOver",
     "attention_mask",
+    "compared_texts",
     "concept_guidance",
+    "guarded",
     "keep_largest",
     "passes_needed",
+    "progress_of",
     "recorded",
     "step_of_sigma",
 ]

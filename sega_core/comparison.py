@@ -1,4 +1,4 @@
-"""What a concept's guidance is made of at one evaluation: its text's estimate, and the one it is compared with."""
+"""What a concept's guidance is made of at one evaluation."""
 
 from __future__ import annotations
 
@@ -12,20 +12,15 @@ class Comparison:
     """A concept's text against what it is compared with (arXiv 2301.12247, equation 5).
 
     Args:
-        estimate: the model's estimate for the concept's text, (B, C, *spatial).
-        baseline: the estimate that it is compared with, of the same shape.
-        divisor: what turns their difference into one of noise or velocity, a number or (B, 1, ..., 1): minus sigma for
-            estimates of x0, 1 for estimates of noise or velocity.
+        difference: the model's estimate for the concept's text minus the one that it is compared with, in noise or
+            velocity space, (B, C, *spatial).
+        scale: what the concept's guidance scale is multiplied by, a number or (B,): the prompt's own guidance scale where
+            the concept's is relative to it, 1 where it is absolute.
         mask: where the user wants the edit, (B or 1, 1, *spatial), in [0, 1]; None is everywhere.
         attention: the cross-attention to the concept's words, (B, h, w); None does not look at it.
     """
 
-    estimate: Tensor
-    baseline: Tensor
-    divisor: Tensor | float = 1.0
+    difference: Tensor
+    scale: Tensor | float = 1.0
     mask: Tensor | None = None
     attention: Tensor | None = None
-
-    def difference(self) -> Tensor:
-        """Return the estimate minus the baseline, in noise or velocity space, (B, C, *spatial)."""
-        return (self.estimate - self.baseline) / self.divisor

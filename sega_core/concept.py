@@ -26,6 +26,9 @@ Two settings are neither's, off by default, and approximate:
 |---------------------|-------------------------------------------------------------------|
 | reuse_steps         | passes whose guidance would be much as it was a few steps before  |
 | warmup_tolerance    | passes of the warm-up that hardly count in the momentum           |
+
+`ConceptSettings` says the same in terms that hold for any model and any number of steps: the strength in units of the
+prompt's own guidance scale, the steps as progress.
 """
 
 from __future__ import annotations
@@ -42,12 +45,12 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 THRESHOLDS_OVER: tuple[ThresholdOver, ...] = get_args(ThresholdOver)
 
 
-def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+def require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
-def _require_number(name: str, value: float, low: float, below: float = math.inf, most: float | None = None) -> None:
+def require_number(name: str, value: float, low: float, below: float = math.inf, most: float | None = None) -> None:
     """Accept a finite number in [low, below), or in [low, most]."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not (low <= value < below if most is None else low <= value <= most):
@@ -91,9 +94,9 @@ class Concept:
     attention_threshold: float = 0.0
 
     def __post_init__(self) -> None:
-        _require_choice("direction", self.direction, DIRECTIONS)
-        _require_number("guidance_scale", self.guidance_scale, 0)
-        _require_number("threshold", self.threshold, 0, 1)
+        require_choice("direction", self.direction, DIRECTIONS)
+        require_number("guidance_scale", self.guidance_scale, 0)
+        require_number("threshold", self.threshold, 0, 1)
         _require_count("warmup_steps", self.warmup_steps)
         if self.cooldown_steps is not None:
             _require_count("cooldown_steps", self.cooldown_steps)
@@ -101,9 +104,9 @@ class Concept:
                 raise ValueError(
                     f"cooldown_steps must be after warmup_steps ({self.warmup_steps}), got {self.cooldown_steps}"
                 )
-        _require_number("weight", self.weight, 0)
-        _require_choice("threshold_over", self.threshold_over, THRESHOLDS_OVER)
-        _require_number("attention_threshold", self.attention_threshold, 0, 1)
+        require_number("weight", self.weight, 0)
+        require_choice("threshold_over", self.threshold_over, THRESHOLDS_OVER)
+        require_number("attention_threshold", self.attention_threshold, 0, 1)
 
     @property
     def factor(self) -> float:
@@ -148,11 +151,11 @@ class Settings:
     warmup_tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        _require_number("momentum_scale", self.momentum_scale, 0)
-        _require_number("momentum_beta", self.momentum_beta, 0, 1)
-        _require_choice("mode", self.mode, MODES)
+        require_number("momentum_scale", self.momentum_scale, 0)
+        require_number("momentum_beta", self.momentum_beta, 0, 1)
+        require_choice("mode", self.mode, MODES)
         _require_count("reuse_steps", self.reuse_steps, 1)
-        _require_number("warmup_tolerance", self.warmup_tolerance, 0, most=1)
+        require_number("warmup_tolerance", self.warmup_tolerance, 0, most=1)
 
     @property
     def momentum_kept(self) -> float:

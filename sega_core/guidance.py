@@ -10,33 +10,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .comparison import Comparison
 from .concept import Concept, ThresholdOver
 
 
-def concept_guidance(
-    difference: Tensor, concept: Concept, mask: Tensor | None = None, attention: Tensor | None = None
-) -> Tensor:
+def concept_guidance(comparison: Comparison, concept: Concept) -> Tensor:
     """Scale, mask and threshold a concept's direction (equations 5 to 7): gamma.
 
     Args:
-        difference: concept estimate minus baseline estimate, (B, C, *spatial), in noise or velocity space.
+        comparison: of the concept's text, (B, C, *spatial); its mask is applied first, so that the threshold looks at
+            what it leaves. Its attention, for two spatial axes, needs an `attention_threshold` above 0.
         concept: its direction, scale and thresholds are used.
-        mask: where the user wants the edit, (B or 1, 1, *spatial), in [0, 1]; the threshold looks at what it leaves.
-        attention: cross-attention to the concept's words, (B, h, w), for two spatial axes; needs an
-            `attention_threshold` above 0.
 
     Returns:
-        The guidance, same shape, fp32, before weight and momentum.
+        The guidance, (B, C, *spatial), fp32, before weight and momentum.
     """
-    psi = difference.float() * concept.factor
-    # Where the caller does not keep it, its memory is free for what follows.
-    del difference
-    if mask is not None:
-        psi = psi * mask
+    scale = comparison.scale
+    if isinstance(scale, Tensor):
+        scale = scale.view(-1, *[1] * (comparison.difference.ndim - 1))
+    psi = comparison.difference.float() * (concept.factor * scale)
+    if comparison.mask is not None:
+        psi = psi * comparison.mask
     gamma = keep_largest(psi, concept.threshold, concept.threshold_over)
-    if attention is None:
+    if comparison.attention is None:
         return gamma
-    return gamma * attention_mask(attention, concept.attention_threshold, gamma.shape[2:])
+    return gamma * attention_mask(comparison.attention, concept.attention_threshold, gamma.shape[2:])
 
 
 def keep_largest(psi: Tensor, threshold: float, over: ThresholdOver = "channel") -> Tensor:

@@ -2,12 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from .concept import Concept, Settings
 
 # Samplers reach a step's sigma through logarithms and exponentials.
 _RELATIVE_TOLERANCE = 1e-4
+# What a schedule and a percentage make of one noise level.
+_SAME_LEVEL = 1e-5
+# Of the whole range, to find a progress to seven digits.
+_HALVINGS = 24
+
+
+@dataclass(frozen=True)
+class Window:
+    """When a concept acts, in steps of a schedule.
+
+    Args:
+        warmup_steps: the first step at which it acts.
+        cooldown_steps: the first one after it at which it acts no longer; None is never.
+    """
+
+    warmup_steps: int
+    cooldown_steps: int | None
+
+
+def window(sigmas: Sequence[float], first: float, last: float) -> Window:
+    """Return the steps of a schedule from one noise level, included, to another, excluded.
+
+    A schedule that rises in part or as a whole has one window too: from the first of its steps between the levels to the
+    last. A `last` of 0 is no end, and no step between the levels is a window after the last step.
+    """
+    within = [
+        step
+        for step, sigma in enumerate(sigmas[:-1])
+        if sigma <= first * (1 + _SAME_LEVEL) and (last <= 0 or sigma > last * (1 + _SAME_LEVEL))
+    ]
+    if not within:
+        return Window(max(0, len(sigmas) - 1), None)
+    return Window(within[0], None if last <= 0 or within[-1] == len(sigmas) - 2 else within[-1] + 1)
+
+
+def progress_of(sigma: float, percent_to_sigma: Callable[[float], float]) -> float:
+    """Return the progress of a sampling at a noise level, in [0, 1].
+
+    Args:
+        sigma: the noise level.
+        percent_to_sigma: the model's noise level at a progress; it falls.
+    """
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if percent_to_sigma(middle) > sigma else (low, middle)
+    return high
 
 
 def step_of_sigma(sigma: float, sigmas: Sequence[float], before: int = 0) -> int:

@@ -95,7 +95,7 @@ class Run:
         if comparison is None:
             self._held.pop(c, None)
             return None
-        gamma = concept_guidance(comparison.difference(), self.concepts[c], comparison.mask, comparison.attention)
+        gamma = concept_guidance(comparison, self.concepts[c])
         if self.settings.reuse_steps > 1:
             self._held[c] = gamma
         return gamma

@@ -2,6 +2,9 @@
 
 Each stage leaves its result in the work folder and is skipped where that is there already. The last one writes
 demo/faces.safetensors, demo/classifier.safetensors and demo/figures.json.
+
+With `--together` the shipped model is trained on instead, on drawings whose attributes come together; the evaluation's
+second model, FOLDER/together.safetensors, is written (11 minutes on 2 cores).
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from .. import classifier as judge  # noqa: E402
 from .. import model  # noqa: E402
 from . import adherence, classifier, codec, diffusion, drawings  # noqa: E402
+
+
+TOGETHER_DRAWINGS, TOGETHER_STEPS, TOGETHER_RATE = 16000, 2000, 5e-4
 
 
 def pack_weights(work: Path, file: Path) -> None:
@@ -49,6 +55,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="highest rate of the diffusion model")
     parser.add_argument("--decoder-steps", type=int, default=2200)
     parser.add_argument("--classifier-steps", type=int, default=1500)
+    parser.add_argument("--together", action="store_true", help="make the second model of the evaluation instead")
     options = parser.parse_args()
     work: Path = options.work
     work.mkdir(parents=True, exist_ok=True)
@@ -62,6 +69,16 @@ def main() -> None:
         figures[name] = make() or {}
         figures_file.write_text(json.dumps(figures, indent=2))
 
+    if options.together:
+        stage("drawings", "attributes.npy", lambda: drawings.make(work, TOGETHER_DRAWINGS, together=True))
+        codec.unpack(model.WEIGHTS, work)
+        stage(
+            "diffusion",
+            "diffusion.safetensors",
+            lambda: diffusion.train_on(work, model.WEIGHTS, TOGETHER_STEPS, TOGETHER_RATE),
+        )
+        pack_weights(work, work / "together.safetensors")
+        return
     stage("drawings", "attributes.npy", lambda: drawings.make(work))
     stage("encoder", "encoder.safetensors", lambda: codec.fit_encoder(work))
     stage("decoder", "decoder.safetensors", lambda: codec.train_decoder(work, options.decoder_steps))

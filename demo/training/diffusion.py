@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,22 +97,53 @@ def _initialise(module: nn.Module) -> None:
 def train(work: Path, minutes: float, learning_rate: float) -> dict[str, Any]:
     """Train for `minutes` of wall clock, from the partial weights of a broken-off training where there are any.
 
-    The rate rises to `learning_rate` and falls to a fiftieth of it. Writes the averaged weights, returns the figures.
+    Writes the averaged weights, returns the figures.
     """
-    comfy.clip_model.CLIPLayer.forward = _out_of_place_layer
-    drawings, encoder = Drawings(work), load_encoder(work)
-    latents = torch.cat([encoder(drawings.batch(rows)).half() for rows in torch.arange(len(drawings)).split(500)])
     partial = work / "diffusion.partial.safetensors"
     seed = 1 if partial.exists() else 0
     torch.manual_seed(seed)
-    captions, network = Captions(seed), Network()
+    network = Network()
     if partial.exists():
         network.load_state_dict(load_file(partial))
+    start = time.monotonic()
+    average, figures = _fitted(
+        network, work, seed, learning_rate, lambda step: (time.monotonic() - start) / 60 / minutes, partial
+    )
+    save_file(average, work / "diffusion.safetensors")
+    return {**figures, "minutes": minutes}
+
+
+def train_on(work: Path, weights: Path, steps: int, learning_rate: float) -> dict[str, Any]:
+    """Train packed weights on for `steps` on the drawings of a work folder; write the averaged weights there."""
+    torch.manual_seed(0)
+    network = Network()
+    state = load_file(weights)
+    network.load_state_dict({key: state[key].float() for key in network.state_dict()})
+    average, figures = _fitted(network, work, 0, learning_rate, lambda step: step / steps)
+    save_file(average, work / "diffusion.safetensors")
+    return figures
+
+
+def _fitted(
+    network: Network,
+    work: Path,
+    seed: int,
+    learning_rate: float,
+    progress_at: Callable[[int], float],
+    partial: Path | None = None,
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Train until the progress is 1; return the averaged weights and the figures.
+
+    The rate rises to `learning_rate` and falls to a fiftieth of it. The average is written to `partial` now and then.
+    """
+    comfy.clip_model.CLIPLayer.forward = _out_of_place_layer
+    drawings, encoder, captions = Drawings(work), load_encoder(work), Captions(seed)
+    latents = torch.cat([encoder(drawings.batch(rows)).half() for rows in torch.arange(len(drawings)).split(500)])
     average = {k: v.clone() for k, v in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
-    start, step, running = time.monotonic(), 0, 0.0
+    step, running = 0, 0.0
 
-    while (progress := (time.monotonic() - start) / 60 / minutes) < 1:
+    while (progress := progress_at(step)) < 1:
         rate = learning_rate * min(1, (step + 1) / WARMUP) * min(1, 0.02 + 1.6 * (1 - progress))
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -131,8 +163,7 @@ def train(work: Path, minutes: float, learning_rate: float) -> dict[str, Any]:
         running += (loss.item() - running) * max(0.01, 1 / step)
         if step % 100 == 0:
             print(f"diffusion step {step}  loss {running:.4f}  {progress:.0%}", flush=True)
-        if step % 500 == 0:
+        if partial is not None and step % 500 == 0:
             save_file(average, partial)
-    save_file(average, work / "diffusion.safetensors")
     parameters = sum(p.numel() for p in network.parameters())
-    return {"parameters": parameters, "batch": BATCH, "steps": step, "minutes": minutes, "loss": round(running, 4)}
+    return average, {"parameters": parameters, "batch": BATCH, "steps": step, "loss": round(running, 4)}

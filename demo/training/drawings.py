@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -16,19 +17,21 @@ COUNT = 32000
 HELD_OUT = 512
 
 
-def draw_one(seed: int) -> tuple[tuple[int, ...], np.ndarray]:
-    """Return the attributes and the picture (H, W, 3) of one face."""
+def draw_one(seed: int, together: bool = False) -> tuple[tuple[int, ...], np.ndarray]:
+    """Return the attributes and the picture (H, W, 3) of one face, with its companions where attributes come together."""
     rng = random.Random(seed)
     face = faces.random_face(rng)
+    if together:
+        face = faces.with_companions(face, rng)
     return face.indices(), np.asarray(faces.draw(face, rng))
 
 
-def make(work: Path, count: int = COUNT) -> None:
+def make(work: Path, count: int = COUNT, together: bool = False) -> None:
     """Draw `count` faces into `work`; face i comes from seed i."""
     images = np.zeros((count, faces.SIZE, faces.SIZE, 3), np.uint8)
     attributes = np.zeros((count, len(faces.ATTRIBUTES)), np.uint8)
     with Pool() as pool:
-        for i, (indices, image) in enumerate(pool.imap(draw_one, range(count), chunksize=64)):
+        for i, (indices, image) in enumerate(pool.imap(partial(draw_one, together=together), range(count), chunksize=64)):
             images[i], attributes[i] = image, indices
             if (i + 1) % 4000 == 0:
                 print(f"drawn {i + 1} of {count} faces", flush=True)

@@ -60,20 +60,20 @@ class ConceptAttention:
             self._places[c, device] = torch.tensor(words, device=device)
         return self._places[c, device]
 
-    def watched(self, passes: Mapping[int, tuple[int, Conds]], batch: int, options: Options) -> AttentionMaps | None:
+    def watched(
+        self, passes: Mapping[int, tuple[Sequence[int], int]], batch: int, options: Options
+    ) -> AttentionMaps | None:
         """Enter the options of a call that is to be watched; None where no concept's attention counts.
 
         Args:
-            passes: for each place of the call that is a concept's, which concept's, and its conds.
+            passes: for each place of the call where words of concepts stand, whose they are, and how long the embedding
+                is.
             batch: number of samples of each place.
             options: the call's model options, changed here.
         """
-        lengths = {
-            place: (c, conds[0]["cross_attn"].shape[1]) for place, (c, conds) in passes.items() if c in self.words
-        }
-        if not lengths:
+        if not passes:
             return None
-        maps = AttentionMaps(self, lengths, batch)
+        maps = AttentionMaps(self, passes, batch)
         # The last of the wrappers is the innermost: it sees the patches of hooks and of other wrappers too.
         comfy.patcher_extension.add_wrapper_with_key(
             WrappersMP.APPLY_MODEL, "sega_attention", on_each_batch(maps.watching), options, is_model_options=True
@@ -100,16 +100,16 @@ class AttentionMaps:
 
     Args:
         attention: of the sampling.
-        passes: for each place of the call that is watched, which concept's it is, and how long its embedding is.
+        passes: for each place of the call that is watched, whose words stand there, and how long the embedding is.
         batch: number of samples of each place.
     """
 
-    def __init__(self, attention: ConceptAttention, passes: Mapping[int, tuple[int, int]], batch: int) -> None:
+    def __init__(self, attention: ConceptAttention, passes: Mapping[int, tuple[Sequence[int], int]], batch: int) -> None:
         self.attention = attention
         self.passes = passes
         self.batch = batch
         # Per concept, the sum over the heads of each layer and how many they are.
-        self._layers: dict[int, list[tuple[Tensor, int]]] = {c: [] for c, _ in passes.values()}
+        self._layers: dict[int, list[tuple[Tensor, int]]] = {c: [] for concepts, _ in passes.values() for c in concepts}
 
     def of(self, c: int, device: torch.device) -> Tensor | None:
         """Return a concept's mean map, (B, h, w), fp32; None where the network was not run."""
@@ -151,7 +151,7 @@ class AttentionMaps:
     def _see(self, q: Tensor, k: Tensor, length: int, extra_options: Options) -> None:
         evaluated = extra_options[PLACES]
         if q.shape[0] != len(evaluated) * self.batch:
-            first, _ = self.passes[min(self.passes)]
+            (first, *_), _ = self.passes[min(self.passes)]
             raise ValueError(
                 f"{self.attention.names[first]}: attention_threshold cannot be used together with a patch that divides "
                 f"the batch: {q.shape[0]} samples where {len(evaluated)} prompts of {self.batch} were expected; set it "
@@ -162,9 +162,9 @@ class AttentionMaps:
             return
         heads = extra_options["n_heads"]
         for row, place in enumerate(evaluated):
-            if place in self.passes:
-                c, own_length = self.passes[place]
-                rows = slice(row * self.batch, (row + 1) * self.batch)
+            concepts, own_length = self.passes.get(place, ((), 0))
+            rows = slice(row * self.batch, (row + 1) * self.batch)
+            for c in concepts:
                 words = self.attention.places(c, q.device)
                 looked = _attention_to(q[rows], k[rows], heads, length, words, own_length)
                 self._layers[c].append((looked.view(-1, height, width), heads))

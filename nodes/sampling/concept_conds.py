@@ -1,6 +1,6 @@
-"""A concept's conditioning: its baseline's, with the concept's text in place of the baseline's.
+"""A text's conditioning: a prompt's, with the text in place of the prompt's own.
 
-The difference of the two estimates then holds the text and nothing else (arXiv 2301.12247, equation 5).
+The difference of two estimates then holds the text and nothing else (arXiv 2301.12247, equation 5).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from .host_types import Conds, Entry
 # When an entry acts, in shares of the sampling.
 _STARTS, _ENDS = ("start_percent", "clip_start_percent"), ("end_percent", "clip_end_percent")
 
-# Conditioning keys that text encoders write, and when a text acts. A concept never keeps its baseline's, also where it
-# has none itself; it acts when both do.
+# Conditioning keys that text encoders write, and when a text acts. A text never keeps its prompt's, also where it has
+# none itself; it acts when both do.
 TEXT = frozenset(
     {
         "cross_attn", "pooled_output", "attention_mask", "attention_mask_img_shape", "t5xxl_ids", "t5xxl_weights",
@@ -29,7 +29,7 @@ TEXT = frozenset(
     }
 )  # fmt: skip
 
-# Conditioning keys that say where and with what besides text a prompt acts. A concept has its baseline's.
+# Conditioning keys that say where and with what besides text a prompt acts. A text has its prompt's.
 NOT_TEXT = frozenset(
     {
         "area", "strength", "mask", "mask_strength", "set_area_to_bounds", "default", "timestep_start", "timestep_end",
@@ -51,29 +51,33 @@ NOT_TEXT = frozenset(
 )  # fmt: skip
 
 
-def concept_conds(entries: Conds, baseline: Conds, prompt_type: str, model: Any, name: str) -> list[Conds]:
-    """Return the concept's conds: one list per text, each entry for entry like the baseline's list.
+def is_same_text(entry: Entry, other: Entry) -> bool:
+    """Say whether two entries have the same text: all that its encoder wrote, and when it acts."""
+    return all(_is_equal(entry.get(key), other.get(key)) for key in TEXT)
 
-    The host then does to each list what it does to the baseline's: areas, ControlNets, masks, hooks. The estimate of
-    a concept of several texts is the mean of theirs that act: all of combined prompts, one after the other of a
-    scheduled prompt.
+
+def concept_conds(entries: Conds, prompt: Conds, prompt_type: str, model: Any, name: str) -> list[Conds]:
+    """Return a conditioning's conds: one list per text, each entry for entry like the prompt's list.
+
+    The host then does to each list what it does to the prompt's: areas, ControlNets, masks, hooks. The estimate of
+    several texts is the mean of theirs that act: all of combined prompts, one after the other of a scheduled prompt.
 
     Args:
-        entries: the concept's conditioning, as the host's entries.
-        baseline: those of the prompt that the concept is compared with, before sampling.
-        prompt_type: "positive" or "negative", what the baseline is.
+        entries: the conditioning, as the host's entries.
+        prompt: those of the prompt in whose place the text stands, before sampling.
+        prompt_type: "positive" or "negative", what the prompt is.
         model: the host's BaseModel.
         name: of the concept in errors.
 
     Raises:
         ValueError: the concept's text is encoded for another model.
     """
-    return [[_with_text(entry, text, prompt_type, model, name) for entry in baseline] for text in entries]
+    return [[_with_text(entry, text, prompt_type, model, name) for entry in prompt] for text in entries]
 
 
-def _with_text(baseline: Entry, text: Entry, prompt_type: str, model: Any, name: str) -> Entry:
-    _check_encoder(baseline, text, model, name)
-    kept = {key: value for key, value in baseline.items() if key not in TEXT}
+def _with_text(prompt: Entry, text: Entry, prompt_type: str, model: Any, name: str) -> Entry:
+    _check_encoder(prompt, text, model, name)
+    kept = {key: value for key, value in prompt.items() if key not in TEXT}
     added = {key: value for key, value in text.items() if key not in NOT_TEXT}
     # Some models read the key, and do without a value.
     return {
@@ -81,7 +85,7 @@ def _with_text(baseline: Entry, text: Entry, prompt_type: str, model: Any, name:
         "pooled_output": None,
         **kept,
         **added,
-        **_schedule(baseline, text),
+        **_schedule(prompt, text),
         "uuid": uuid.uuid4(),
     }
 
@@ -93,9 +97,9 @@ def _schedule(*entries: Entry) -> dict[str, float]:
     return ({"start_percent": max(starts)} if starts else {}) | ({"end_percent": min(ends)} if ends else {})
 
 
-def _check_encoder(baseline: Entry, text: Entry, model: Any, name: str) -> None:
+def _check_encoder(prompt: Entry, text: Entry, model: Any, name: str) -> None:
     advice = "encode it with the CLIP that belongs to the model"
-    expected, got = baseline.get("cross_attn"), text.get("cross_attn")
+    expected, got = prompt.get("cross_attn"), text.get("cross_attn")
     if expected is not None:
         if got is None:
             raise ValueError(f"{name} has no text embedding; {advice}")
@@ -117,7 +121,7 @@ def _check_encoder(baseline: Entry, text: Entry, model: Any, name: str) -> None:
     base = comfy.model_base
     cascade = isinstance(model, (base.StableCascade_B, base.StableCascade_C))
     uses_pooled = cascade or type(model).encode_adm is not base.BaseModel.encode_adm
-    expected, got = baseline.get("pooled_output"), text.get("pooled_output")
+    expected, got = prompt.get("pooled_output"), text.get("pooled_output")
     if not uses_pooled or expected is None:
         return
     if got is None and not isinstance(model, (base.Flux, base.SD21UNCLIP)):
@@ -129,17 +133,17 @@ def _check_encoder(baseline: Entry, text: Entry, model: Any, name: str) -> None:
         )
 
 
-def check_text_is_used(conds: Conds, baseline: Conds, name: str) -> None:
+def check_text_is_used(conds: Conds, prompt: Conds, name: str) -> None:
     """Refuse a model that makes the same of two different texts: no concept can act there.
 
     Args:
         conds: one of the concept's lists, as the host has encoded it.
-        baseline: the baseline's, likewise.
+        prompt: the prompt's in whose place it stands, likewise.
 
     Raises:
         ValueError: the texts differ and what the model gets does not.
     """
-    for entry, other in zip(conds, baseline, strict=False):
+    for entry, other in zip(conds, prompt, strict=False):
         same_text = _is_equal(entry.get("cross_attn"), other.get("cross_attn"))
         if same_text or not _same_inputs(entry["model_conds"], other["model_conds"]):
             return

@@ -19,6 +19,7 @@ from comfy.patcher_extension import WrappersMP
 
 from .labels import Labels
 from .parts import packed
+from .prompt_scale import PromptScale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from ...sega_core import Comparison
     from .host_types import Conds, Options
     from .parts import GuidedParts
-    from .passes import ConceptPasses
+    from .passes import ConceptPasses, Place
+    from .sides import ListKey, Prompt, Side
 
 _LOG = logging.getLogger("comfyui_sega")
 
@@ -59,8 +61,10 @@ class Evaluation:
         self.timestep = timestep
         self.sigma = sigma
         self.step = step
-        # The concepts still to evaluate. The guidance is None until it is made, and where they add nothing.
+        # The concepts still to evaluate, and the differences of those that were; None where the texts do not act.
         self.needed = parts.needed(step)
+        self.differences: dict[int, Tensor | None] = {}
+        # None until it is made, and where the concepts add nothing.
         self.guidance: Tensor | None = None
 
     def predict(self, executor: WrapperExecutor, options: Options, seed: int | None) -> Tensor:
@@ -71,21 +75,23 @@ class Evaluation:
             options: the model options that the guider was given.
             seed: handed on.
         """
-        if not self.needed:
-            # Only what earlier steps left.
-            self._guide({})
-            return executor(self.x, self.timestep, options, seed)
-        if "sampler_calc_cond_batch_function" in options:
+        scale = PromptScale(self.passes.guider)
+        if "sampler_calc_cond_batch_function" in options and self.needed:
             # Another pack's evaluation stays in charge of the prompts, and may take no others.
             self._evaluate_alone(options)
-        denoised = executor(self.x, self.timestep, self._entered(options), seed)
+        denoised = executor(self.x, self.timestep, self._entered(options, scale), seed)
         if self.needed:
             # The guider, or another pack's sampling function, asks the model in a way of its own.
             self._evaluate_alone(options)
+        comparisons = self.parts.comparisons(self.step, self.differences, scale.value)
+        guidance = self.parts.guidance(self.step, self.sigma, comparisons)
+        self.guidance = packed(guidance)
+        _LOG.debug("%s", Evaluated(self.step, self.sigma, comparisons, guidance))
         return denoised
 
-    def _entered(self, options: Options) -> Options:
+    def _entered(self, options: Options, scale: PromptScale) -> Options:
         """Return the options with this evaluation in the host's calls of the model."""
+        options = scale.entered(options)
         if not self.needed:
             return options
         join = partial(self._join, options.get("model_function_wrapper"))
@@ -147,46 +153,44 @@ class Evaluation:
     ) -> list[Tensor]:
         """Run conds and the concepts through the model in one call; return what the conds gave.
 
-        The guidance is made at once, because CFG functions may change the prompts' estimates in place, and so that
+        The differences are taken at once, because CFG functions may change the prompts' estimates in place, and so that
         nothing holds on to the concepts' estimates.
         """
         needed, self.needed = self.needed, ()
-        lists = self.passes.of(needed)
-        # In front of the compared prompt, with its label: the host batches from the end, so prompts come before
-        # concepts, and 1s before 0s.
-        found = self.passes.found_in(conds)
-        if found is not None:
-            label = first = found[0]
-            lists = [(c, self.passes.changed_alike(entries, found[1])) for c, entries in lists]
-            added = [entries for _, entries in lists]
-        else:
-            label = self.passes.label
-            first = len(conds) if label else 0
-            added = [*(entries for _, entries in lists), self.passes.compared_again()]
-        together = [*conds[:first], *added, *conds[first:]]
-        labels = Labels([*range(first), *[label] * len(added), *range(first, len(conds))])
-        together, options = labels.applied(together, options)
-        places = {first + i: entry for i, entry in enumerate(lists)}
-        maps = self.parts.attention.watched(places, self.x.shape[0], options)
+        call = self.passes.call(conds, needed)
+        labels = Labels([place.label for place in call])
+        together, options = labels.applied([place.conds for place in call], options)
+        maps = self.parts.attention.watched(self._watched(call, needed), self.x.shape[0], options)
         out = calc_cond_batch(self.passes.guider.inner_model, together, self.x, timestep, options)
         # A text that does not act at this noise level is absent, not zero. Where the model was not asked, since another
         # pack answered or no prompt acts, there is no telling.
-        acting = labels.evaluated or places.keys()
-        compared: dict[int, tuple[Tensor, Tensor] | None] = {}
+        estimates = {
+            place.source: estimate
+            for number, (place, estimate) in enumerate(zip(call, out, strict=True))
+            if place.source is not None and (isinstance(place.source, str) or number in labels.evaluated or not labels.evaluated)
+        }
         for c in needed:
-            texts = [out[place] for place, (concept, _) in places.items() if concept == c and place in acting]
-            compared[c] = (_mean(texts), out[first + len(lists)]) if texts else None
-            if maps is not None and texts and labels.evaluated and c in self.parts.attention.words:
+            self.differences[c] = self._difference(c, estimates)
+            if maps is not None and self.differences[c] is not None and labels.evaluated and c in self.parts.attention.words:
                 self.parts.attention.keep(c, maps.of(c, self.x.device))
-        self._guide(compared)
-        return out[:first] + out[first + len(added) :]
+        return [estimate for place, estimate in zip(call, out, strict=True) if place.is_own]
 
-    def _guide(self, compared: Mapping[int, tuple[Tensor, Tensor] | None]) -> None:
-        """Make the guidance of the concepts' estimates, each with the one it is compared with."""
-        comparisons = self.parts.comparisons(compared, -self.timestep)
-        guidance = self.parts.guidance(self.step, self.sigma, comparisons)
-        self.guidance = packed(guidance)
-        _LOG.debug("%s", Evaluated(self.step, self.sigma, comparisons, guidance))
+    def _difference(self, c: int, estimates: Mapping[ListKey | Prompt, Tensor]) -> Tensor | None:
+        """Return a concept's two estimates' difference, in noise or velocity space; None where a text does not act."""
+        sides = self.passes.sides[c]
+        text, instead_of = _estimate(sides.text, estimates), _estimate(sides.instead_of, estimates)
+        if sides.are_equal or text is None or instead_of is None:
+            return None
+        return (text - instead_of).div_(-self.timestep.view(-1, *[1] * (self.x.ndim - 1)))
+
+    def _watched(self, call: Sequence[Place], needed: Sequence[int]) -> dict[int, tuple[list[int], int]]:
+        """Return for each place where the words of concepts stand, whose they are, and how long the embedding is."""
+        watched: dict[int, tuple[list[int], int]] = {}
+        for number, place in enumerate(call):
+            watching = [c for c in needed if c in self.parts.attention.words and _is_of(place, self.passes.sides[c].text)]
+            if watching and place.conds:
+                watched[number] = watching, place.conds[0]["cross_attn"].shape[1]
+        return watched
 
 
 @dataclass(frozen=True)
@@ -218,9 +222,17 @@ def _one_by_one(model: BaseModel, conds: list[Conds], *args: Any) -> list[Tensor
     return [comfy.samplers.calc_cond_batch(model, call, *args)[-1] for call in alone]
 
 
-def _mean(estimates: Sequence[Tensor]) -> Tensor:
-    first, *others = estimates
-    return sum(others, first) / len(estimates) if others else first
+def _is_of(place: Place, side: Side) -> bool:
+    return place.source in side.keys if side.keys else place.source == side.prompt
+
+
+def _estimate(side: Side, estimates: Mapping[ListKey | Prompt, Tensor]) -> Tensor | None:
+    """Return the mean estimate of a side's texts that act; None where none does."""
+    sources: Sequence[ListKey | Prompt] = side.keys or (side.prompt,)
+    acting = [estimates[source] for source in sources if source in estimates]
+    if len(acting) < 2:
+        return acting[0] if acting else None
+    return torch.stack(acting).mean(0)
 
 
 def _looks_across_the_batch(model: BaseModel, options: Options) -> bool:

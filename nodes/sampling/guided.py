@@ -15,11 +15,12 @@ from comfy.patcher_extension import WrappersMP
 
 from ...sega_core import Recorder, Run, passes_needed
 from .attention import ConceptAttention, check_attention
-from .concept_conds import concept_conds
 from .masks import ConceptMasks
 from .parts import GuidedParts
-from .passes import PROMPT_INDEX, ConceptKey, ConceptPasses, Prompt
+from .passes import ConceptPasses
 from .run import SamplingRun, not_predicting
+from .scales import ConceptScales
+from .sides import PROMPT_INDEX, SideFinder
 from .supplied import SuppliedGuidance
 
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from comfy.samplers import CFGGuider
     from torch import Tensor
 
-    from .host_types import Conds, Options
+    from .host_types import Options
     from .request import GuidanceRequest
+    from .sides import Prompt, Sides
 
 
 class GuidedSampling:
@@ -50,6 +52,9 @@ class GuidedSampling:
         self.guider = guider
         self.shapes = shapes
         self.schedule = schedule
+        self.percent_to_sigma = guider.model_patcher.get_model_object("model_sampling").percent_to_sigma
+        # In the paper's terms, for this schedule.
+        self.concepts = [encoded.settings.concept(schedule, self.percent_to_sigma) for encoded in request.concepts]
         # One for each part of the latents, where somebody wants the record.
         count = len(request.concepts)
         self.recorders = [Recorder(shape, schedule, count) for shape in shapes] if request.record else []
@@ -65,20 +70,21 @@ class GuidedSampling:
         """
         if len(self.schedule) < 2 or not (self._acts or self.request.supplied):
             return executor(*args, **kwargs)
-        # The guidance of another run needs no baseline.
-        baseline = self._baseline() if self._acts else "positive"
-        lists = self._lists(baseline) if self._acts else {}
         guider = self.guider
+        finder = SideFinder(self.key, guider.conds, guider.model_patcher.model)
+        # The guidance of another run needs none.
+        sides = self._sides(finder) if self._acts else []
+        lists = finder.lists
         # A wrapper around this one may sample several times; each time has options of its own.
         given = guider.model_options
         options: Options = comfy.model_patcher.create_model_options_clone(given)
-        if baseline == "negative":
+        if any(side.prompt == "negative" for both in sides for side in (both.text, both.instead_of)):
             options["disable_cfg1_optimization"] = True
         guider.model_options = options
         comfy.patcher_extension.add_wrapper_with_key(
             WrappersMP.SAMPLER_SAMPLE,
             self.key,
-            partial(self._begin, list(lists), baseline),
+            partial(self._begin, sides),
             options,
             is_model_options=True,
         )
@@ -94,8 +100,7 @@ class GuidedSampling:
 
     def _begin(
         self,
-        keys: Sequence[ConceptKey],
-        baseline: Prompt,
+        sides: Sequence[Sides],
         executor: WrapperExecutor,
         model_wrap: Any,
         sigmas: Tensor,
@@ -105,9 +110,9 @@ class GuidedSampling:
     ) -> Tensor:
         """Start a run with each way through the schedule, of which there may be several (FreeInit).
 
-        A SAMPLER_SAMPLE wrapper once `keys` and `baseline` are bound. The host has encoded the conds by now.
+        A SAMPLER_SAMPLE wrapper once `sides` are bound. The host has encoded the conds by now.
         """
-        self.run = self._new_run(ConceptPasses(self.guider, keys, baseline))
+        self.run = self._new_run(ConceptPasses(self.guider, sides))
         self.run.enter(self.key, self.guider.model_options, extra_args["model_options"])
         return executor(model_wrap, sigmas, extra_args, *args, **kwargs)
 
@@ -115,11 +120,12 @@ class GuidedSampling:
         request, names = self.request, self.request.names
         passes.check(names)
         recorders: Sequence[Recorder | None] = self.recorders or [None] * len(self.shapes)
-        concepts = [encoded.concept for encoded in request.concepts]
-        runs = [Run(concepts, request.settings, len(self.schedule) - 1, recorder) for recorder in recorders]
-        words = {c: e.words for c, e in enumerate(request.concepts) if e.concept.attention_threshold > 0}
+        runs = [Run(self.concepts, request.settings, len(self.schedule) - 1, recorder) for recorder in recorders]
+        words = {c: e.words for c, e in enumerate(request.concepts) if e.settings.attention_threshold > 0}
         attention = ConceptAttention(self.guider.inner_model.diffusion_model, words, names)
-        parts = GuidedParts(runs, self.shapes, ConceptMasks(request.concepts, names), attention, request.node_id)
+        masks = ConceptMasks(request.concepts, names)
+        scales = ConceptScales(request.concepts, self.schedule, self.percent_to_sigma)
+        parts = GuidedParts(runs, self.shapes, masks, scales, attention, request.node_id)
         vectors = request.supplied
         supplied = None if vectors is None else SuppliedGuidance(vectors, self.shapes, request.node_id)
         return SamplingRun(self._who(), passes, parts, supplied, self.schedule)
@@ -127,8 +133,7 @@ class GuidedSampling:
     @cached_property
     def _acts(self) -> bool:
         """Whether any step needs a concept's estimate: else there is only what another run has left."""
-        concepts = [encoded.concept for encoded in self.request.concepts]
-        return any(passes_needed(concepts, self.request.settings, len(self.schedule) - 1))
+        return any(passes_needed(self.concepts, self.request.settings, len(self.schedule) - 1))
 
     def _who(self) -> str:
         """Return what errors are about."""
@@ -141,25 +146,24 @@ class GuidedSampling:
         if out.isfinite().all():
             return
         if self.run.was_sound():
-            advice = "lower the concepts' guidance_scale or weight, momentum_scale or cfg"
+            advice = "lower the concepts' strength, guidance_scale or weight, momentum_scale or cfg"
         else:
             advice = "the model's own prediction has, before anything was added to it; sample it without concepts"
         raise ValueError(f"{self.request.node_id}: the latent has become NaN or infinite; {advice}")
 
-    def _lists(self, baseline: Prompt) -> dict[ConceptKey, Conds]:
-        """Return the conds of each concept's texts."""
-        compared, model = self.guider.conds[baseline], self.guider.model_patcher.model
-        lists: dict[ConceptKey, Conds] = {}
-        for c, (encoded, name) in enumerate(zip(self.request.concepts, self.request.names, strict=True)):
-            if encoded.concept.attention_threshold > 0:
-                check_attention(model.diffusion_model, compared, name)
-            entries = comfy.sampler_helpers.convert_cond(encoded.conditioning)
-            for text, conds in enumerate(concept_conds(entries, compared, baseline, model, name)):
-                lists[self.key, c, text] = conds
-        return lists
+    def _sides(self, finder: SideFinder) -> list[Sides]:
+        """Return the two sides of each concept."""
+        found, network = [], self.guider.model_patcher.model.diffusion_model
+        baseline = self._baseline()
+        for encoded, name in zip(self.request.concepts, self.request.names, strict=True):
+            sides = finder.sides(encoded, baseline, name)
+            if encoded.settings.attention_threshold > 0:
+                check_attention(network, self.guider.conds[sides.text.prompt], name)
+            found.append(sides)
+        return found
 
     def _baseline(self) -> Prompt:
-        """Return the prompt that the concepts are compared with.
+        """Return the prompt that concepts of one text are compared with.
 
         Raises:
             ValueError: the guider does not have it.

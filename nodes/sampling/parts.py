@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import comfy.utils
+import torch
 
-from ...sega_core import Comparison
+from ...sega_core import Comparison, guarded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from ...sega_core import Run
     from .attention import ConceptAttention
     from .masks import ConceptMasks
+    from .scales import ConceptScales
+
+
+# The strength above which edits are guarded: at 1 the picture is exactly the changed prompt's.
+_GUARDED_FROM = 1.0
 
 
 class GuidedParts:
@@ -28,6 +34,7 @@ class GuidedParts:
         runs: of the core; all have the same concepts.
         shapes: of the parts, (B, C, *spatial).
         masks: the concepts'; they are of the picture, which is the first part.
+        scales: what the concepts' guidance scales are multiplied by.
         attention: what is known of where the picture looks at the concepts' words.
         node_id: named in errors.
     """
@@ -37,14 +44,17 @@ class GuidedParts:
         runs: Sequence[Run],
         shapes: Sequence[tuple[int, ...]],
         masks: ConceptMasks,
+        scales: ConceptScales,
         attention: ConceptAttention,
         node_id: str,
     ) -> None:
         self.runs = runs
         self.shapes = shapes
         self.masks = masks
+        self.scales = scales
         self.attention = attention
         self.node_id = node_id
+        self.is_guarded = runs[0].settings.mode == "independent" and scales.exceed(_GUARDED_FROM)
         self._size: tuple[int, ...] | None = None
 
     def needed(self, step: int) -> tuple[int, ...]:
@@ -68,26 +78,26 @@ class GuidedParts:
         self._size = size
 
     def comparisons(
-        self, compared: Mapping[int, tuple[Tensor, Tensor] | None], divisor: Tensor
+        self, step: int, differences: Mapping[int, Tensor | None], prompt_scale: Tensor | float
     ) -> list[dict[int, Comparison | None]]:
         """Return what each part's guidance is made of.
 
         Args:
-            compared: per concept that was evaluated, its estimate and the one it is compared with, as the host packs
-                them; None where none of its texts acts.
-            divisor: (B,), what turns the difference of two estimates into one of noise or velocity.
+            step: of the sampling.
+            differences: per concept that was evaluated, that of its two estimates, in noise or velocity space, as the
+                host packs them; None where it has nothing to say.
+            prompt_scale: how strongly the guider draws to the positive prompt, a number or (B,).
         """
         out: list[dict[int, Comparison | None]] = [{} for _ in self.runs]
-        for c, pair in compared.items():
-            if pair is None:
-                for of_part in out:
-                    of_part[c] = None
-                continue
-            parts = zip(*(comfy.utils.unpack_latents(latents, self.shapes) for latents in pair), strict=True)
-            for part, (estimate, baseline) in enumerate(parts):
-                mask = self.masks.of(c, estimate) if part == 0 else None
-                by = divisor.view(-1, *[1] * (estimate.ndim - 1))
-                out[part][c] = Comparison(estimate, baseline, by, mask, self.attention.of(c))
+        for c, whole in differences.items():
+            parts = [None] * len(out) if whole is None else comfy.utils.unpack_latents(whole, self.shapes)
+            for part, difference in enumerate(parts):
+                if difference is None:
+                    out[part][c] = None
+                    continue
+                mask = self.masks.of(c, difference) if part == 0 else None
+                scale = self.scales.of(c, step, prompt_scale, difference)
+                out[part][c] = Comparison(difference, scale, mask, self.attention.of(c))
         return out
 
     def guidance(
@@ -101,6 +111,22 @@ class GuidedParts:
             comparisons: of each part.
         """
         return [run.guidance(step, of_part, sigma) for run, of_part in zip(self.runs, comparisons, strict=True)]
+
+
+    def edited(self, denoised: Tensor, sigma: Tensor, guidance: Tensor) -> Tensor:
+        """Return what the guider predicts with the guidance added: `denoised - sigma * guidance`.
+
+        Args:
+            denoised: what it predicts, (B, C, *spatial), as the host packs it.
+            sigma: noise levels, (B,).
+            guidance: of the concepts and of other runs, likewise.
+        """
+        sigma = sigma.view(-1, *[1] * (denoised.ndim - 1))
+        edited = torch.addcmul(denoised, sigma, guidance, value=-1).to(denoised.dtype)
+        if not self.is_guarded:
+            return edited
+        parts = (comfy.utils.unpack_latents(latents, self.shapes) for latents in (edited, denoised))
+        return packed([guarded(*part) for part in zip(*parts, strict=True)])
 
 
 def packed(parts: Sequence[Tensor | None]) -> Tensor | None:

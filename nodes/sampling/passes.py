@@ -1,26 +1,37 @@
-"""What is evaluated for the concepts: the conds that the guider has for each, and those they are compared with."""
+"""What is evaluated for the concepts: the lists that the guider has for them, and the prompts they are compared with."""
 
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .concept_conds import check_text_is_used
+from .sides import PROMPT_INDEX
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from comfy.samplers import CFGGuider
 
     from .host_types import Conds
+    from .sides import ListKey, Prompt, Side, Sides
 
-Prompt = Literal["negative", "positive"]
+@dataclass(frozen=True)
+class Place:
+    """One list of a call of the model.
 
-# Where the two prompts stand in the host's `cond_or_uncond`.
-PROMPT_INDEX: dict[Prompt, int] = {"positive": 0, "negative": 1}
+    Args:
+        conds: the list; None is an empty place of the guider's own call.
+        label: the number that other packs are shown for it.
+        source: the list's key, or the prompt that it is; None where it concerns no concept.
+        is_own: whether the guider itself asks for it.
+    """
 
-# What the guider's conds know one of a concept's lists by: the sampling's own key, the concept, the text.
-ConceptKey = tuple[str, int, int]
+    conds: Conds | None
+    label: int
+    source: ListKey | Prompt | None
+    is_own: bool
 
 
 class ConceptPasses:
@@ -28,60 +39,77 @@ class ConceptPasses:
 
     Args:
         guider: the host's; has a list of conds for each key.
-        keys: of the concepts' lists.
-        baseline: the prompt that the concepts are compared with.
+        sides: of each concept.
     """
 
-    def __init__(self, guider: CFGGuider, keys: Sequence[ConceptKey], baseline: Prompt) -> None:
+    def __init__(self, guider: CFGGuider, sides: Sequence[Sides]) -> None:
         self.guider = guider
-        self.keys = keys
-        self.baseline = baseline
-        self._baseline_again: Conds | None = None
+        self.sides = sides
+        self._again: dict[Prompt, Conds] = {}
 
-    def of(self, concepts: Sequence[int]) -> list[tuple[int, Conds]]:
-        """Return the lists to evaluate for some concepts, each with its concept's index."""
-        return [(key[1], self.guider.conds[key]) for key in self.keys if key[1] in concepts]
+    def call(self, conds: Sequence[Conds | None], concepts: Sequence[int]) -> list[Place]:
+        """Return a call of the model that evaluates conds, and what some concepts need that is not among them.
 
-    @property
-    def compared(self) -> Conds:
-        """The list of the prompt that the concepts are compared with."""
-        return self.guider.conds[self.baseline]
+        A list stands in front of the prompt that it is like, with that prompt's label: the host batches from the end, so
+        prompts come before concepts, and 1s before 0s.
+        """
+        wanted = [side for c in concepts if not self.sides[c].are_equal for side in _both(self.sides[c])]
+        keys: dict[Prompt, list[ListKey]] = {
+            prompt: list(dict.fromkeys(key for side in wanted if side.prompt == prompt for key in side.keys))
+            for prompt in PROMPT_INDEX
+        }
+        compared = {side.prompt for side in wanted if not side.keys}
+        found = {prompt: self._found(prompt, conds) for prompt in PROMPT_INDEX}
 
-    @property
-    def label(self) -> int:
-        """The host's number of that prompt, for calls that do not hold it."""
-        return PROMPT_INDEX[self.baseline]
+        def absent(prompt: Prompt) -> Iterator[Place]:
+            if found[prompt] is None:
+                label = PROMPT_INDEX[prompt]
+                yield from (Place(self.guider.conds[key], label, key, False) for key in keys[prompt])
+                if prompt in compared:
+                    yield Place(self._evaluated_again(prompt), label, prompt, False)
 
-    def found_in(self, conds: Sequence[Conds | None]) -> tuple[int, Conds] | None:
-        """Return that prompt, or another pack's copy of it, with its place in a call; None where it is not there."""
-        known = [entry.get("uuid") for entry in self.compared]
+        def asked() -> Iterator[Place]:
+            prompt_at = {place: prompt for prompt, place in found.items() if place is not None}
+            for place, entries in enumerate(conds):
+                prompt = prompt_at.get(place)
+                if prompt is not None and entries is not None:
+                    for key in keys[prompt]:
+                        yield Place(self._changed_alike(self.guider.conds[key], prompt, entries), place, key, False)
+                yield Place(entries, place, prompt, True)
+
+        return [*absent("positive"), *asked(), *absent("negative")]
+
+    def _found(self, prompt: Prompt, conds: Sequence[Conds | None]) -> int | None:
+        """Return where a prompt, or another pack's copy of it, stands in a call; None where it is not there."""
+        known = [entry.get("uuid") for entry in self.guider.conds.get(prompt) or []]
         for place, entries in enumerate(conds):
-            if entries is not None and [entry.get("uuid") for entry in entries] == known:
-                return place, entries
+            if known and entries is not None and [entry.get("uuid") for entry in entries] == known:
+                return place
         return None
 
-    def changed_alike(self, conds: Conds, compared: Conds) -> Conds:
-        """Return a concept's list with what another pack has changed in its copy of the compared prompt.
+    def _changed_alike(self, conds: Conds, prompt: Prompt, copy: Conds) -> Conds:
+        """Return a list with what another pack has changed in its copy of the prompt.
 
         AnimateDiff-Evolved gives the copy the images that some of its motion models start from.
         """
-        if compared is self.compared:
+        own = self.guider.conds[prompt]
+        if copy is own:
             return conds
         changed = []
-        for entry, before, after in zip(conds, self.compared, compared, strict=True):
+        for entry, before, after in zip(conds, own, copy, strict=True):
             old, new = before["model_conds"], after["model_conds"]
             added = {key: value for key, value in new.items() if value is not old.get(key)}
             changed.append({**entry, "model_conds": {**entry["model_conds"], **added}})
         return changed
 
-    def compared_again(self) -> Conds:
-        """Return that prompt for a second evaluation in a step.
+    def _evaluated_again(self, prompt: Prompt) -> Conds:
+        """Return a prompt for a second evaluation in a step.
 
         EasyCache knows a cond by its uuid, and takes a second evaluation in a step for the first of the next.
         """
-        if self._baseline_again is None:
-            self._baseline_again = [{**entry, "uuid": uuid.uuid4()} for entry in self.compared]
-        return self._baseline_again
+        if prompt not in self._again:
+            self._again[prompt] = [{**entry, "uuid": uuid.uuid4()} for entry in self.guider.conds[prompt]]
+        return self._again[prompt]
 
     def check(self, names: Sequence[str]) -> None:
         """Refuse concepts that cannot act.
@@ -89,5 +117,11 @@ class ConceptPasses:
         Raises:
             ValueError: names the concept.
         """
-        for key in self.keys:
-            check_text_is_used(self.guider.conds[key], self.compared, names[key[1]])
+        for c, sides in enumerate(self.sides):
+            for side in _both(sides):
+                for key in side.keys:
+                    check_text_is_used(self.guider.conds[key], self.guider.conds[side.prompt], names[c])
+
+
+def _both(sides: Sides) -> tuple[Side, Side]:
+    return sides.text, sides.instead_of

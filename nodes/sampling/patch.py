@@ -1,7 +1,7 @@
 """SEGA inside ComfyUI's sampling: what a patched MODEL carries, and what a guider is given when it samples.
 
 A patched MODEL carries nothing but a `SemanticGuidance`, an immutable OUTER_SAMPLE wrapper. When a guider samples, the
-wrapper gives the guider's own conds one list per concept and text, so that the host encodes, areas, hooks and
+wrapper gives the guider's own conds a list for each text that is no prompt's own, so that the host encodes, areas, hooks and
 memory-plans them as it does the prompts, and starts a `SamplingRun` with each way through the schedule
 (`GuidedSampling`). All are gone when the sampling ends.
 """
@@ -62,9 +62,8 @@ class SemanticGuidance:
         sampling = GuidedSampling(request, guider, shapes, sigmas.tolist())
         out = sampling.sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs)
         if request.record is not None and len(sigmas) > 1:
-            texts = [encoded.text for encoded in request.concepts]
-            concepts = [encoded.concept for encoded in request.concepts]
-            request.record(recorded(sampling.recorders, space, concepts, texts, request.settings))
+            names = [encoded.name for encoded in request.concepts]
+            request.record(recorded(sampling.recorders, space, sampling.concepts, names, request.settings))
         return out
 
     def _check_supplied(self, supplied: GuidanceVectors, shapes: Sequence[tuple[int, ...]], space: Space) -> None:

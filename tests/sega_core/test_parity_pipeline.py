@@ -48,7 +48,7 @@ def test_the_guidance_is_the_pipelines(seed: int, pipeline: Any) -> None:
     run = Run([Concept(**concept) for concept in edit["concepts"]], Settings(**edit["settings"]), STEPS)
     edited = 0
     for step, (negative, _, *concepts) in enumerate(recorded):
-        guidance = run.guidance(step, {c: Comparison(concepts[c], negative) for c in run.needed(step)})
+        guidance = run.guidance(step, {c: Comparison(concepts[c] - negative) for c in run.needed(step)})
         want = pipeline.sem_guidance[step]
         if guidance is None:
             assert not want.any()

@@ -18,8 +18,8 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def compared(difference: Tensor, mask: Tensor | None = None, attention: Tensor | None = None) -> Comparison:
-    """Return a comparison whose estimate differs from the baseline by just this."""
-    return Comparison(difference, torch.zeros_like(difference), 1.0, mask, attention)
+    """Return a comparison of an absolute scale."""
+    return Comparison(difference, 1.0, mask, attention)
 
 
 def plain_guidance(concepts: Sequence[Concept], settings: Settings, differences: Differences) -> list[Tensor | None]:

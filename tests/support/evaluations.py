@@ -39,7 +39,7 @@ class Seen:
 def seen(done: Any) -> Seen:
     """Return what a record of the log says, at once: CFG functions may change the prompts' estimates in place."""
     made_of = {c: comparison for c, comparison in done.comparisons[0].items() if comparison is not None}
-    differences = {c: comparison.difference() for c, comparison in made_of.items()}
+    differences = {c: comparison.difference for c, comparison in made_of.items()}
     attention = {c: made.attention for c, made in made_of.items() if made.attention is not None}
     return Seen(done.step, done.sigma, differences, attention, list(done.guidance))
 

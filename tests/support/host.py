@@ -17,10 +17,11 @@ from support.models import UNET, model_of, tiny_config
 
 CONCEPT = {
     "direction": "add",
+    "strength": 1.0,
     "guidance_scale": 5.0,
     "threshold": 0.5,
-    "warmup_steps": 0,
-    "cooldown_steps": 0,
+    "start_percent": 0.0,
+    "end_percent": 1.0,
     "weight": 1.0,
 }
 SETTINGS = {"momentum_scale": 0.1, "momentum_beta": 0.4, "mode": "reference", "baseline": "auto"}
