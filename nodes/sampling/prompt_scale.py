@@ -1,0 +1,62 @@
+"""How strongly a guider's own guidance draws to the positive prompt: cfg, the unit of the concepts' strength."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from comfy.samplers import CFGGuider
+    from torch import Tensor
+
+    from .host_types import Options
+
+
+class PromptScale:
+    """The scale of one prediction.
+
+    Args:
+        guider: the host's. What it says of itself counts until its prediction has shown what it does.
+    """
+
+    def __init__(self, guider: CFGGuider) -> None:
+        self.guider = guider
+        # A number, or one for each sample, (B,).
+        self.value: Tensor | float = guider_scale(guider)
+
+    def entered(self, options: Options) -> Options:
+        """Return a prediction's model options, in which it shows its scale."""
+        if hasattr(self.guider, "cfg1"):
+            # A guider of two scales hands the other one on.
+            return options
+        functions = options.get("sampler_post_cfg_function", [])
+        return {**options, "sampler_post_cfg_function": [self._see, *functions]}
+
+    def _see(self, args: Options) -> Tensor:
+        denoised: Tensor = args["denoised"]
+        scale = float(args.get("cond_scale", self.value))
+        if "sampler_cfg_function" in args["model_options"]:
+            # It may scale each frame of a video differently, or rescale all.
+            self.value = _measured(denoised, args["cond_denoised"], args["uncond_denoised"], scale)
+        else:
+            self.value = scale
+        return denoised
+
+
+def guider_scale(guider: CFGGuider) -> float:
+    """Return a guider's cfg; of two prompts' in one guider, the first one's; 1 where it has none."""
+    dual: Any = guider
+    if hasattr(guider, "cfg1"):
+        return dual.cfg1 * (dual.cfg2 if dual.nested else 1)
+    cfg = getattr(guider, "cfg", 1.0)
+    return cfg if isinstance(cfg, int | float) else 1.0
+
+
+def _measured(denoised: Tensor, cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
+    """Return how many times the prompts' difference a CFG function has added, (B,), nearest in the least squares."""
+    prompts = (cond - uncond).flatten(1).float()
+    added = (denoised - uncond).flatten(1).float()
+    size = prompts.square().sum(1)
+    measured = (added * prompts).sum(1) / size
+    return torch.where(size > 0, measured, scale)

@@ -1,0 +1,84 @@
+"""What a user asks of a concept, in terms that mean the same for any model, cfg and number of steps.
+
+The terms are our own; `ConceptSettings.concept` turns them into the paper's (arXiv 2301.12247).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .concept import Concept, Direction, ThresholdOver, require_number
+from .plan import Window, window
+
+STRENGTH = 1.0
+THRESHOLD = 0.9
+START_PERCENT = 0.0
+
+
+@dataclass(frozen=True)
+class ConceptSettings:
+    """One concept's settings.
+
+    Args:
+        direction: "add" moves the image towards the concept, "remove" away from it.
+        strength: in [0, inf), in units of the prompt's own guidance scale (cfg): at 1 the picture is painted as the
+            changed prompt would paint it where the concept acts; 0 is off, above 1 exaggerates.
+        threshold: the quantile, in [0, 1), under which the concept's guidance is dropped; 0 keeps every element.
+        start_percent: progress of the sampling, in [0, 1], from which the concept acts; 0 is from the start (off). It
+            stands for a noise level, so it holds for any number of steps and any scheduler.
+        end_percent: progress up to which it acts, in [0, 1], after `start_percent`; 1 is to the end (off).
+        weight: share among the concepts, in [0, inf); 0 is off.
+        threshold_over: see `Concept`.
+        attention_threshold: see `Concept`; 0 is off.
+        guidance_scale: takes cfg's place where it is above 0, in [0, inf): the paper's absolute s_e at strength 1.
+
+    Raises:
+        ValueError: names the argument, its range and the value.
+    """
+
+    direction: Direction = "add"
+    strength: float = STRENGTH
+    threshold: float = THRESHOLD
+    start_percent: float = START_PERCENT
+    end_percent: float = 1.0
+    weight: float = 1.0
+    threshold_over: ThresholdOver = "channel"
+    attention_threshold: float = 0.0
+    guidance_scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_number("strength", self.strength, 0)
+        require_number("guidance_scale", self.guidance_scale, 0)
+        require_number("start_percent", self.start_percent, 0, most=1)
+        require_number("end_percent", self.end_percent, 0, most=1)
+        if self.end_percent <= self.start_percent:
+            raise ValueError(f"end_percent must be after start_percent ({self.start_percent:g}), got {self.end_percent!r}")
+        self._concept(Window(0, None))
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether the strength is in units of cfg."""
+        return self.guidance_scale == 0
+
+    def concept(self, sigmas: Sequence[float], percent_to_sigma: Callable[[float], float]) -> Concept:
+        """Return the concept for a schedule, in the paper's terms; its scale is in units of cfg where it is relative.
+
+        Args:
+            sigmas: the schedule, one more entry than steps.
+            percent_to_sigma: the model's noise level at a progress in [0, 1].
+        """
+        levels = (float(percent_to_sigma(percent)) for percent in (self.start_percent, self.end_percent))
+        return self._concept(window(sigmas, *levels))
+
+    def _concept(self, acts: Window) -> Concept:
+        return Concept(
+            direction=self.direction,
+            guidance_scale=self.strength * (1 if self.is_relative else self.guidance_scale),
+            threshold=self.threshold,
+            warmup_steps=acts.warmup_steps,
+            cooldown_steps=acts.cooldown_steps,
+            weight=self.weight,
+            threshold_over=self.threshold_over,
+            attention_threshold=self.attention_threshold,
+        )
