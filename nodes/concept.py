@@ -155,7 +155,8 @@ def _places_of_words(clip: Any, words: str, text: str) -> tuple[int, ...]:
 
 
 def _tokens(clip: Any, text: str) -> list[tuple[int, Any]]:
-    """Return the words' tokens, each with its place in the embedding."""
+    """Return the words' tokens, each with its place in the embedding; embeddings as their numbers."""
     chunks = next(iter(clip.tokenize(text, return_word_ids=True).values()))
     every = [(token, word) for chunk in chunks for token, _, word in chunk]
-    return [(place, token) for place, (token, word) in enumerate(every) if word]
+    numbered = [(tuple(token.flatten().tolist()) if isinstance(token, Tensor) else token, word) for token, word in every]
+    return [(place, token) for place, (token, word) in enumerate(numbered) if word]
