@@ -16,9 +16,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from sega_core import Concept, Run, Settings
-
-from .core import guidance_of
+from sega_core import Comparison, Concept, Run, Settings
 
 FLOAT_BYTES = 4
 
@@ -55,7 +53,7 @@ def allocated(work: Callable[[], Any]) -> Memory:
 def core_memory(concepts: Sequence[Concept], settings: Settings, shape: Sequence[int], steps: int) -> tuple[float, int]:
     """Return what the core holds over a run at most, in latents, and what it leaves behind, in bytes.
 
-    The estimates are there before: they are the host's passes. The differences from the baseline count.
+    What it is given is there before: the differences stand where the host's estimates were.
 
     Args:
         concepts: of the run.
@@ -64,12 +62,12 @@ def core_memory(concepts: Sequence[Concept], settings: Settings, shape: Sequence
         steps: number of sampling steps.
     """
     generator = torch.Generator().manual_seed(0)
-    baseline, *estimates = torch.randn((1 + len(concepts), *shape), generator=generator)
+    given = [Comparison(difference) for difference in torch.randn((len(concepts), *shape), generator=generator)]
 
     def sample() -> None:
         run = Run(concepts, settings, steps)
         for step in range(steps):
-            guidance_of(run, step, baseline, estimates)
+            run.guidance(step, {c: given[c] for c in run.needed(step)})
 
     memory = allocated(sample)
     return memory.peak / (FLOAT_BYTES * prod(shape)), memory.kept

@@ -106,10 +106,11 @@ class Twin:
                 f"concept_{c}": nodes.SEGAConceptFromConditioning.execute(
                     self.conditioning(reference.FIRST_CONCEPT + c),
                     direction=concept.direction,
+                    strength=1.0,
                     guidance_scale=float(concept.guidance_scale),
                     threshold=concept.threshold,
-                    warmup_steps=concept.warmup_steps,
-                    cooldown_steps=concept.cooldown_steps or 0,
+                    start_percent=self._progress_at(concept.warmup_steps, scenario.steps),
+                    end_percent=self._progress_at(concept.cooldown_steps or scenario.steps, scenario.steps),
                     weight=concept.weight,
                 )[0]
                 for c, concept in enumerate(scenario.concepts)
@@ -123,6 +124,14 @@ class Twin:
             mode=settings.mode,
             baseline="negative",
         )[0]
+
+    def _progress_at(self, step: int, steps: int) -> float:
+        """Return a progress between the step before and this one; 0 before the first and 1 after the last."""
+        if step in (0, steps):
+            return float(step > 0)
+        scheduler = self.pipeline.scheduler
+        scheduler.set_timesteps(steps)
+        return 1 - float(scheduler.timesteps[step - 1 : step + 1].double().mean()) / (len(scheduler.alphas_cumprod) - 1)
 
     def unguided(self, more: int) -> Any:
         """Return the MODEL whose every step makes some more passes in the host's one call, and drops them."""

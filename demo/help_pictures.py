@@ -5,20 +5,24 @@ Run it as a module, in the environment and with the variables that noxfile.py gi
 
 from __future__ import annotations
 
+import argparse
 import os
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from sega_core import ConceptSettings
+
 from . import workflows
 from .comfy_server import Client, Server, Workflow
 from .faces import description, draw, random_face
-from .run import EDITS, LOOKS, ROOT, concept, drawing_workflow, face_workflow, progress_bar, run
+from .run import LOOKS, ROOT, drawing_workflow, face_workflow, progress_bar, run
 from .sheet import INK, PAPER
 
 FOLDER = ROOT / "web" / "docs" / "images"
@@ -27,6 +31,7 @@ CELL, GAP, MARGIN, HEADER, LETTERS = 256, 10, 14, 66, 44
 # Faces that show the effects well: the look of the prompt and the seed.
 FACES = ((0, 4), (3, 3))
 LIGHT = ((0, 4), (1, 4))
+BLACK = ((0, 4), (0, 3))
 RISING = ((1, 4), (2, 4))
 # The look of one prompt, that of another, and the seed of both.
 PROMPTS = ((0, 1, 4), (1, 3, 3))
@@ -52,9 +57,12 @@ class Studio:
         faces: Sequence[tuple[int, int]] = FACES,
         prompt: str = "a face",
         box: tuple[int, int, int, int] | None = None,
+        steps: int = workflows.STEPS,
     ) -> list[Image.Image]:
         """Return a picture of each face with these concepts."""
         made = [face_workflow(f"{prompt}, {LOOKS[look]}", concepts, box) for look, _ in faces]
+        for workflow in made:
+            workflows.nodes_of(workflow, "SEGASampler")[0]["steps"] = steps
         return self.pictures(made, [seed for _, seed in faces])
 
     def pictures(self, of_faces: Sequence[Workflow], seeds: Sequence[int]) -> list[Image.Image]:
@@ -71,21 +79,24 @@ def one_face(workflow: Workflow, seed: int) -> Workflow:
     return workflow
 
 
-def recommended(text: str, direction: str = "add", **changes: Any) -> dict[str, Any]:
-    return concept(next(edit for edit in EDITS if (edit.text, edit.direction) == (text, direction)), **changes)
+def add(text: str, **settings: Any) -> dict[str, Any]:
+    """Return a concept; what the settings do not name has its default."""
+    return {"text": text, **settings}
+
+
+def remove(text: str, **settings: Any) -> dict[str, Any]:
+    return {"text": text, "direction": "remove", **settings}
 
 
 def first_edit(studio: Studio) -> list[Column]:
     return [
         ("no concept", studio.faces()),
-        ("glasses", studio.faces([recommended("glasses")])),
-        ("hat", studio.faces([recommended("hat")])),
-        ("smiling", studio.faces([recommended("smiling")])),
+        *((text, studio.faces([add(text)])) for text in ("glasses", "hat", "smiling")),
     ]
 
 
 def several(studio: Studio) -> list[Column]:
-    three = [recommended(text) for text in ("glasses", "hat", "smiling")]
+    three = [add(text) for text in ("glasses", "hat", "smiling")]
     return [
         ("no concept", studio.faces()),
         ("glasses", studio.faces(three[:1])),
@@ -94,37 +105,59 @@ def several(studio: Studio) -> list[Column]:
 
 
 def strength(studio: Studio) -> list[Column]:
-    scales = (0, 1, 12, 60)
+    return [(f"{value:g}", studio.faces([add("glasses", strength=value)], RISING)) for value in (0, 0.5, 1, 2, 4)]
+
+
+def steps(studio: Studio) -> list[Column]:
+    """Return a face without and with the edit, for each number of steps."""
+    face = FACES[:1]
     return [
-        (f"{scale}", studio.faces([recommended("glasses", guidance_scale=float(scale))], RISING)) for scale in scales
+        (f"{count} steps", studio.faces(faces=face, steps=count) + studio.faces([add("glasses")], face, steps=count))
+        for count in (4, 8, 20, 50)
     ]
 
 
 def threshold(studio: Studio) -> list[Column]:
-    background = {"text": "purple background", "direction": "add", "guidance_scale": 8.0, "warmup_steps": 3}
-    values = (0.0, 0.8, 0.99)
+    purple = partial(in_place_of_background, studio, "purple background")
     return [
         ("no concept", studio.faces(faces=LIGHT)),
-        *((f"{value:g}", studio.faces([background | {"threshold": value}], LIGHT)) for value in values),
+        *((f"{value:g}", [purple(face, threshold=value) for face in LIGHT]) for value in (0, 0.8, 0.99)),
     ]
 
 
-def warm_up(studio: Studio) -> list[Column]:
-    return [(f"{step}", studio.faces([recommended("hat", warmup_steps=step)])) for step in (0, 3, 6, 12)]
+def in_place_of_background(studio: Studio, text: str, face: tuple[int, int], **settings: Any) -> Image.Image:
+    """Return a face with another background."""
+    *_, background = LOOKS[face[0]].split(", ")
+    (picture,) = studio.faces([add(text, instead_of=background, **settings)], [face])
+    return picture
+
+
+def start(studio: Studio) -> list[Column]:
+    return [(f"{value:g}", studio.faces([add("hat", start_percent=value)])) for value in (0, 0.2, 0.4, 0.6)]
 
 
 def add_and_remove(studio: Studio) -> list[Column]:
     beard = "a face, beard"
     return [
         ("a face", studio.faces(faces=LIGHT)),
-        ("+ beard", studio.faces([recommended("beard")], LIGHT)),
+        ("+ beard", studio.faces([add("beard")], LIGHT)),
         ("a face, beard", studio.faces(faces=LIGHT, prompt=beard)),
-        ("- beard", studio.faces([recommended("beard", "remove")], LIGHT, beard)),
+        ("- beard", studio.faces([remove("beard")], LIGHT, beard)),
+    ]
+
+
+def replaced(studio: Studio) -> list[Column]:
+    hair, background = "ginger hair", "purple background"
+    return [
+        ("no concept", studio.faces(faces=BLACK)),
+        (hair, studio.faces([add(hair, instead_of="black hair")], BLACK)),
+        # A background is most of a picture.
+        (background, [in_place_of_background(studio, background, face, threshold=0.5) for face in BLACK]),
     ]
 
 
 def mask(studio: Studio) -> list[Column]:
-    glasses = recommended("glasses", warmup_steps=5)
+    glasses = add("glasses")
     white = Image.new("RGB", (128, 128))
     ImageDraw.Draw(white).rectangle((SIDE[0], SIDE[1], SIDE[2] - 1, SIDE[3] - 1), "white")
     return [
@@ -137,31 +170,32 @@ def mask(studio: Studio) -> list[Column]:
 
 def averaged(studio: Studio) -> list[Column]:
     columns = []
-    for strength in (0.0, 0.5, 0.75, 1.0):
-        of_faces = [averaged_workflow(f"a face, {LOOKS[look]}", "smiling", "frowning", strength) for look, _ in LIGHT]
-        columns.append((f"{strength:g}", studio.pictures(of_faces, [seed for _, seed in LIGHT])))
+    for share in (0.0, 0.5, 0.75, 1.0):
+        of_faces = [averaged_workflow(f"a face, {LOOKS[look]}", "smiling", "frowning", share) for look, _ in LIGHT]
+        columns.append((f"{share:g}", studio.pictures(of_faces, [seed for _, seed in LIGHT])))
     return columns
 
 
-def averaged_workflow(prompt: str, to: str, from_: str, strength: float) -> Workflow:
-    """Return the first edit with two averaged texts as its concept."""
-    settings = recommended("smiling")
-    del settings["text"]
-    workflow = face_workflow(prompt, [settings])
-    (node_id,) = (node_id for node_id, node in workflow.items() if node["class_type"] == "SEGAConcept")
-    inputs = workflow[node_id]["inputs"]
-    clip = inputs.pop("clip")
-    del inputs["text"]
+def averaged_workflow(prompt: str, to: str, from_: str, share: float) -> Workflow:
+    """Return the first edit with a mixture of two texts as its concept, in comparison with the prompt."""
+    workflow = face_workflow(prompt, [])
+    sampler = workflows.nodes_of(workflow, "SEGASampler")[0]
+    (concept,) = (node for node in workflow.values() if node["class_type"] == "SEGAConcept")
+    clip = concept["inputs"]["clip"]
     for name, text in (("to", to), ("from", from_)):
         workflow[name] = {
             "class_type": "CLIPTextEncode",
-            "inputs": {"clip": clip, "text": text},
+            "inputs": {"clip": clip, "text": f"{prompt}, {text}"},
             "_meta": {"title": name},
         }
-    both = {"conditioning_to": ["to", 0], "conditioning_from": ["from", 0], "conditioning_to_strength": strength}
+    both = {"conditioning_to": ["to", 0], "conditioning_from": ["from", 0], "conditioning_to_strength": share}
     workflow["both"] = {"class_type": "ConditioningAverage", "inputs": both, "_meta": {"title": "Both"}}
-    workflow[node_id]["class_type"] = "SEGAConceptFromConditioning"
-    inputs["conditioning"] = ["both", 0]
+    workflow["concept"] = {
+        "class_type": "SEGAConceptFromConditioning",
+        "inputs": {"conditioning": ["both", 0], "instead_of": sampler["positive"], **asdict(ConceptSettings())},
+        "_meta": {"title": "Concept"},
+    }
+    sampler["concepts"] = ["concept", 0]
     return workflow
 
 
@@ -170,7 +204,7 @@ def same_guidance(studio: Studio) -> list[Column]:
     for number, (look, other, seed) in enumerate(PROMPTS):
         saved, loaded = workflows.load("save_guidance"), workflows.load("load_guidance")
         for workflow, prompt in ((saved, LOOKS[look]), (loaded, LOOKS[other])):
-            workflows.node_titled(workflow, "Prompt")["text"] = f"a face, {prompt}"
+            workflows.set_prompt(workflow, f"a face, {prompt}")
         workflows.nodes_of(saved, "SEGASaveGuidance")[0]["filename_prefix"] = f"face_{number}"
         file = f"sega/face_{number}_00001_.guidance.safetensors [output]"
         workflows.nodes_of(loaded, "SEGALoadGuidance")[0]["file"] = file
@@ -204,7 +238,7 @@ def real_image(studio: Studio) -> list[Column]:
 def preview(studio: Studio) -> Image.Image:
     """Return what SEGA Preview shows of three concepts in one face, beside the face."""
     look, seed = FACES[0]
-    three = [recommended(text) for text in ("glasses", "hat", "smiling")]
+    three = [add(text) for text in ("glasses", "hat", "smiling")]
     workflow = one_face(workflows.with_preview(face_workflow(f"a face, {LOOKS[look]}", three)), seed)
     made = studio.run(workflow, "preview")
     *heat, plot = made["SEGAPreview"]
@@ -236,17 +270,15 @@ def joined(columns: Sequence[Column]) -> Image.Image:
     return sheet
 
 
-def save(picture: Image.Image, name: str) -> None:
-    picture.save(FOLDER / f"{name}.webp", quality=82, method=6)
-
-
 STRIPS: dict[str, Callable[[Studio], list[Column]]] = {
     "first_edit": first_edit,
     "several": several,
     "strength": strength,
+    "steps": steps,
     "threshold": threshold,
-    "warm_up": warm_up,
+    "start": start,
     "add_and_remove": add_and_remove,
+    "replace": replaced,
     "mask": mask,
     "averaged": averaged,
     "same_guidance": same_guidance,
@@ -254,13 +286,17 @@ STRIPS: dict[str, Callable[[Studio], list[Column]]] = {
 }
 
 
-def main() -> None:
-    FOLDER.mkdir(parents=True, exist_ok=True)
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"of {', '.join([*STRIPS, 'preview'])}; default: all")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the pictures go")
+    options = parser.parse_args(arguments)
+    options.folder.mkdir(parents=True, exist_ok=True)
     with Server(Path(os.environ["COMFYUI_PATH"]), demo_pack=True) as server:
         studio = Studio(server.client())
-        for name, make in STRIPS.items():
-            save(joined(make(studio)), name)
-        save(preview(studio), "preview")
+        for name in options.names or [*STRIPS, "preview"]:
+            picture = preview(studio) if name == "preview" else joined(STRIPS[name](studio))
+            picture.save(options.folder / f"{name}.webp", quality=82, method=6)
 
 
 if __name__ == "__main__":

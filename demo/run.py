@@ -50,16 +50,17 @@ EDITS = [
     measure.Edit("smiling", "remove", "mouth", "smiling"),
 ]
 
-STRENGTHS = (1.0, 2.0, 4.0, 8.0)
+STRENGTHS = (0.5, 1.0, 2.0, 4.0)
 
 # Where an edit should act, in pixels: left, top, right, bottom, with room around it.
 BOXES = {"glasses": (20, 42, 108, 82), "hat": (10, 8, 118, 58)}
 # LEDITS++'s way, with thresholds of their own.
 ATTENTION = {"attention_threshold": 0.8, "threshold": 0.6, "threshold_over": "space"}
 
-# Drawings stand for a user's pictures; the model was not trained on these. Their edits: (guidance_scale, warmup_steps).
+# Drawings stand for a user's pictures; the model was not trained on these.
 DRAWINGS, DRAWING_SEED = 8, 20261121
-DRAWING_EDITS = {"glasses": (12.0, 5), "smiling": (12.0, 5), "hat": (12.0, 5)}
+DRAWING_EDITS = ("glasses", "smiling", "hat")
+DRAWING_SETTINGS = {"guidance_scale": 12.0, "threshold": 0.9}
 
 
 class Studio:
@@ -136,7 +137,7 @@ def edit_drawings(client: Client, label: str) -> list[Row]:
             # The server keeps a drawing's inversion from one run to the next.
             for row, text in zip(edited, edits, strict=True):
                 row += run(client, drawing_workflow(caption, text), bar, DRAWINGS * len(edits))["SaveImage"]
-    details = ["no edit", *(f"scale {scale:g}" for scale, _ in DRAWING_EDITS.values())]
+    details = ["no edit", *[f"scale {DRAWING_SETTINGS['guidance_scale']:g}"] * len(DRAWING_EDITS)]
     labels = ["back again", *(f"+ {text}" for text in DRAWING_EDITS)]
     section = "editing a picture that is there, by inversion"
     return [
@@ -149,11 +150,10 @@ def drawing_workflow(caption: str, text: str | None) -> Workflow:
     """Return the shipped inversion for a drawing, without a concept where there is no text."""
     workflow = workflows.load("real_image_inversion")
     workflows.nodes_of(workflow, "LoadImage")[0]["image"] = "drawing.png"
-    workflows.node_titled(workflow, "Prompt")["text"] = caption
+    workflows.set_prompt(workflow, caption)
     if text is None:
         return workflows.without_concepts(workflow)
-    scale, warmup = DRAWING_EDITS[text]
-    workflows.nodes_of(workflow, "SEGAConcept")[0] |= {"text": text, "guidance_scale": scale, "warmup_steps": warmup}
+    workflows.nodes_of(workflow, "SEGAConcept")[0] |= {"text": text, **DRAWING_SETTINGS}
     return workflow
 
 
@@ -181,10 +181,10 @@ def run(client: Client, workflow: Workflow, bar: tqdm, runs: int) -> dict[str, l
 def face_workflow(
     prompt: str, concepts: Sequence[dict[str, Any]], box: tuple[int, int, int, int] | None = None
 ) -> Workflow:
-    """Return the shipped workflow for these concepts, each {"text", "direction", "guidance_scale", ...}."""
+    """Return the shipped workflow for these concepts, each {"text", "direction", ...}."""
     name = "mask" if box else "three_concepts" if len(concepts) > 1 else "first_edit"
     workflow = workflows.load(name)
-    workflows.node_titled(workflow, "Prompt")["text"] = prompt
+    workflows.set_prompt(workflow, prompt)
     if not concepts:
         return workflows.without_concepts(workflow)
     for inputs, values in zip(workflows.nodes_of(workflow, "SEGAConcept"), concepts, strict=True):
@@ -197,9 +197,8 @@ def face_workflow(
 
 
 def concept(edit: measure.Edit, **changes: Any) -> dict[str, Any]:
-    """Return a concept node's values at the recommended settings."""
-    recommended = workflows.RECOMMENDED[edit.direction, edit.text]
-    return {"text": edit.text, "direction": edit.direction, **recommended} | changes
+    """Return a concept node's values; what the changes do not name has its default."""
+    return {"text": edit.text, "direction": edit.direction} | changes
 
 
 def judged(judge: classifier.Classifier, images: list[Image.Image]) -> dict[str, torch.Tensor]:
@@ -224,7 +223,7 @@ def show_faces(client: Client, output: Path, seed: int, faces: int) -> None:
     for edit in adds:
         images = studio.draw(f"+ {edit.text}", "a face", [concept(edit)])
         edited[edit.text] = images
-        rows.append(Row(f"+ {edit.text}", _detail(concept(edit)), images))
+        rows.append(Row(f"+ {edit.text}", "", images))
         figures.append((edit, measure.measure(edit, before, judged(judge, images))))
 
     for number, edit in enumerate(removes):
@@ -232,7 +231,7 @@ def show_faces(client: Client, output: Path, seed: int, faces: int) -> None:
         named = studio.draw("no edit", prompt)
         images = studio.draw(f"- {edit.text}", prompt, [concept(edit)])
         rows.append(Row("no edit", prompt, named, "" if number else "removing a concept"))
-        rows.append(Row(f"- {edit.text}", _detail(concept(edit)), images))
+        rows.append(Row(f"- {edit.text}", "", images))
         figures.append((edit, measure.measure(edit, judged(judge, named), judged(judge, images))))
 
     three = [concept(edit) for edit in adds if edit.text != "beard"]
@@ -246,17 +245,17 @@ def show_faces(client: Client, output: Path, seed: int, faces: int) -> None:
     studio.done += 1
     drawings = edit_drawings(client, f"[{studio.done:2}/{studio.rows}] drawings")
 
-    rising = [_columns(Row("scale 0", "no edit", plain, "rising strength"), studio.faces)]
+    rising = [_columns(Row("strength 0", "no edit", plain, "rising strength"), studio.faces)]
     smiling = next(edit for edit in adds if edit.text == "smiling")
-    for scale in STRENGTHS:
-        images = studio.draw(
-            f"+ smiling, scale {scale:g}", "a face", [concept(smiling, guidance_scale=scale)], COLUMNS_PER_LOOK
-        )
-        rising.append(Row(f"scale {scale:g}", "+ smiling", images))
+    for strength in STRENGTHS:
+        label = f"strength {strength:g}"
+        images = studio.draw(f"+ smiling, {label}", "a face", [concept(smiling, strength=strength)], COLUMNS_PER_LOOK)
+        rising.append(Row(label, "+ smiling", images))
 
     contact_sheet(
         "Semantic guidance on the demo model",
-        "Within a part, every column starts from the same noise, or from the same picture; only the concepts change.",
+        "Within a part, every column starts from the same noise, or from the same picture; only the concepts change. "
+        "Where nothing is said, all settings are the defaults.",
         [*(_columns(row, studio.faces) for row in rows), *drawings, *rising],
     ).save(output / "contact_sheet.png")
     text = f"{measure.table(figures)}\n{places}"
@@ -292,10 +291,6 @@ def show_places(
     return rows, "\n".join(f"| {line} |" for line in lines) + "\n"
 
 
-def _detail(values: dict[str, Any]) -> str:
-    return f"scale {values['guidance_scale']:g}, threshold {values['threshold']:g}"
-
-
 def _columns(row: Row, faces: int) -> Row:
     """Return the row with the first faces of each look."""
     first = [look * faces + i for look in range(len(LOOKS)) for i in range(COLUMNS_PER_LOOK)]
@@ -318,7 +313,7 @@ def show_checkpoint(client: Client, output: Path, checkpoint: str, options: argp
             plain += run(client, workflows.without_concepts(workflow), bar, 1)["SaveImage"]
         with progress_bar(f"seed {sampler['seed']}, four concepts") as bar:
             edited += run(client, workflow, bar, 1)["SaveImage"]
-    prompt = workflows.node_titled(workflow, "Prompt")["text"]
+    prompt = workflows.prompt_of(workflow)
     names = [
         ("+ " if inputs["direction"] == "add" else "- ") + inputs["text"].split(",")[0]
         for inputs in workflows.nodes_of(workflow, "SEGAConcept")

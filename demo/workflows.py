@@ -12,25 +12,14 @@ from .faces import CAPTION_START, PHRASES, SIZE
 
 FOLDER = Path(__file__).parent.parent / "example_workflows" / "api"
 
-# What the demo and the pictures use. What a prompt itself asks for is settled in the first steps, so removing it starts
-# at once.
-ADD = {"guidance_scale": 8.0, "threshold": 0.9, "warmup_steps": 3}
-REMOVE = {"guidance_scale": 8.0, "threshold": 0.85, "warmup_steps": 0}
-RECOMMENDED = {
-    ("add", "glasses"): {**ADD, "guidance_scale": 12.0},
-    ("add", "hat"): ADD,
-    ("add", "beard"): ADD,
-    ("add", "smiling"): ADD,
-    ("remove", "glasses"): REMOVE,
-    ("remove", "hat"): REMOVE,
-    ("remove", "beard"): REMOVE,
-    ("remove", "smiling"): REMOVE,
-}
+# What suits the demo model.
 STEPS, CFG = 20, 3.5
 
 # Nodes that say how large the pictures are, and inputs that count pixels.
 MAKERS_OF_SIZE = {"EmptyLatentImage", "EmptySD3LatentImage", "ImageScale"}
 LENGTHS = {"width", "height", "x", "y", "cell_width", "cell_height"}
+# Nodes that hold a text, and the input that it is in.
+TEXTS = {"PrimitiveStringMultiline": "value", "CLIPTextEncode": "text", "SEGAConcept": "text"}
 
 
 def shipped(name: str) -> Workflow:
@@ -44,17 +33,18 @@ def load(name: str) -> Workflow:
 
 
 def for_demo_model(workflow: Workflow) -> Workflow:
-    """Return the workflow with the demo model as its loader, and the texts, sizes and settings that it needs."""
+    """Return the workflow with the demo model as its loader, its sizes, steps and cfg, and texts in its words."""
     out = json.loads(json.dumps(workflow))
     scale = SIZE / next(node["inputs"]["width"] for node in out.values() if node["class_type"] in MAKERS_OF_SIZE)
     for node in out.values():
         inputs = node["inputs"]
         if node["class_type"] == "CheckpointLoaderSimple":
             node |= {"class_type": "SEGADemoModel", "inputs": {}}
-        elif node["class_type"] == "SEGAConcept":
-            _set_concept(inputs)
-        elif node["class_type"] == "CLIPTextEncode" and inputs["text"]:
-            inputs["text"] = _in_its_words(inputs["text"])
+        elif node["class_type"] in TEXTS:
+            name = TEXTS[node["class_type"]]
+            if isinstance(inputs[name], str):
+                # A text that has none of its words stays.
+                inputs[name] = _in_its_words(inputs[name]) or inputs[name]
         inputs |= {name: round(inputs[name] * scale) for name in LENGTHS & inputs.keys()}
         if "steps" in inputs:
             inputs["steps"] = STEPS
@@ -62,13 +52,6 @@ def for_demo_model(workflow: Workflow) -> Workflow:
         if inputs.get("cfg", 1) != 1:
             inputs["cfg"] = CFG
     return out
-
-
-def _set_concept(inputs: dict[str, Any]) -> None:
-    """Put the demo model's word and settings in, where it knows the concept; what is connected stays connected."""
-    for phrase in _known_phrases(inputs["text"]):
-        values = {"text": _in_its_words(inputs["text"]), **RECOMMENDED[inputs["direction"], phrase]}
-        inputs |= {name: value for name, value in values.items() if not isinstance(inputs.get(name), list)}
 
 
 def _in_its_words(text: str) -> str:
@@ -85,9 +68,21 @@ def nodes_of(workflow: Workflow, class_type: str) -> list[dict[str, Any]]:
     return [node["inputs"] for node in workflow.values() if node["class_type"] == class_type]
 
 
-def node_titled(workflow: Workflow, title: str) -> dict[str, Any]:
-    """Return the inputs of the node with that title."""
-    return next(node["inputs"] for node in workflow.values() if node["_meta"]["title"] == title)
+def set_prompt(workflow: Workflow, prompt: str) -> None:
+    """Put another prompt in: into the node titled Prompt, to which concepts may be connected as well."""
+    inputs, name = _prompt_input(workflow)
+    inputs[name] = prompt
+
+
+def prompt_of(workflow: Workflow) -> str:
+    """Return the prompt."""
+    inputs, name = _prompt_input(workflow)
+    return inputs[name]
+
+
+def _prompt_input(workflow: Workflow) -> tuple[dict[str, Any], str]:
+    (node,) = (node for node in workflow.values() if node["_meta"]["title"] == "Prompt")
+    return node["inputs"], TEXTS[node["class_type"]]
 
 
 def without_concepts(workflow: Workflow) -> Workflow:

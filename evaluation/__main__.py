@@ -18,25 +18,28 @@ from demo.run import LOOKS, ROOT
 from . import plots, report, sheets
 from .acceleration import acceleration
 from .alternatives import alternatives
+from .first_edit import first_edit
 from .properties import properties
-from .settings import settings, winners
+from .search import search
+from .settings import settings
 from .studio import Studio
 
 PARTS = {
+    "first_edit": first_edit,
     "properties": properties,
     "alternatives": alternatives,
     "settings": settings,
     "acceleration": acceleration,
 }
-# For when the recommended settings are chosen anew: not part of a run without --only.
-OTHER_PARTS = {"search": winners}
+# For when the default values are chosen anew: not part of a run without --only.
+OTHER_PARTS = {"search": search}
 OUTPUT = ROOT / "evaluation-output"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="nox -s evaluate --", description=__doc__)
     parts = [*PARTS, *OTHER_PARTS]
-    parser.add_argument("--faces", type=int, default=40, help="faces per condition, a multiple of 4; default 40")
+    parser.add_argument("--faces", type=int, default=64, help="faces per condition, a multiple of 4; default 64")
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of the parts {', '.join(parts)}, with commas")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder for figures, plots and pictures")
     parser.add_argument("--report", type=Path, help="a page whose marked tables are filled in")

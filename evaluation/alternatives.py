@@ -13,20 +13,17 @@ from demo.run import EDITS
 
 from . import statistics
 from .outcome import Outcome, compare
-from .properties import SCALES
-from .recipe import Recipe, edited, name_of, plain
+from .recipe import REFERENCE, Recipe, edited, name_of, plain
 from .studio import Studio
 
 SHARES = (0.25, 0.5, 0.75)
 WEIGHTS = {"add": (0.4, 0.7, 1.3, 1.6), "remove": (0.0, 0.3, 0.6)}
 NEGATIVE_WEIGHTS = (0.5, 1.0, 1.5)
 PERPNEG_SCALES = (0.5, 1.0, 2.0, 4.0)
+STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 REFERENCE_SCALES = (4.0, 8.0)
-# What diffusers' pipeline knows of a concept's settings, as the paper recommends them for the demo's 20 steps.
-REFERENCE_VALUES = {"threshold": 0.9, "threshold_over": "channel", "attention_threshold": 0.0, "cooldown_steps": 0}
-
-# Of the prompt as concept: scale and threshold.
-REWRITTEN = ((3.5, 0.5), (5.0, 0.7), (8.0, 0.85))
+# What diffusers' pipeline knows of a concept's settings, as the paper recommends them.
+REFERENCE_VALUES = {"strength": 1.0, "threshold": 0.9}
 
 Way = tuple[str, float, Recipe]
 
@@ -49,24 +46,17 @@ def ways(edit: Edit) -> Iterator[Way]:
         yield "prompt and negative", 1.0, Recipe(goal, negative=text)
         for scale in PERPNEG_SCALES:
             yield "PerpNeg", scale, Recipe(start, negative=text, way="perpneg", perpneg_scale=scale)
-        for scale, threshold in REWRITTEN:
-            yield "this pack, new prompt as concept", scale, rewritten(start, goal, scale, threshold)
     elif text == "smiling":
         yield "negative prompt", 1.0, Recipe(start, negative="neutral, frowning")
     for scale in REFERENCE_SCALES:
         yield "diffusers' SEGA", scale, reference_recipe(edit, scale)
 
 
-def rewritten(start: str, goal: str, scale: float, threshold: float) -> Recipe:
-    """Return the change from one prompt to another as a concept: what README advises where the prompt names a thing."""
-    values = {"text": goal, "direction": "add", "guidance_scale": scale, "threshold": threshold, "warmup_steps": 0}
-    return Recipe(start, concepts=({**values, "cooldown_steps": 0},), settings={"baseline": "positive"})
-
-
 def reference_recipe(edit: Edit, scale: float) -> Recipe:
     """Return the edit by diffusers' pipeline; ours in its `reference` mode draws the same with way "nodes"."""
-    values = {**REFERENCE_VALUES, "guidance_scale": scale, "warmup_steps": 0 if edit.direction == "remove" else 3}
-    return edited(edit, settings={"mode": "reference"}, **values).changed(way="diffusers")
+    start = 0.0 if edit.direction == "remove" else 0.15
+    values = {**REFERENCE_VALUES, "guidance_scale": scale, "start_percent": start}
+    return edited(edit, values=values, is_connected=False, settings=REFERENCE, way="diffusers")
 
 
 def alternatives(studio: Studio) -> dict[str, Any]:
@@ -77,12 +67,11 @@ def alternatives(studio: Studio) -> dict[str, Any]:
 
 def _of_edit(studio: Studio, edit: Edit) -> Iterator[dict[str, Any]]:
     before = studio.draw(plain(edit))
-    recommended = edited(edit)
-    scales = sorted({*SCALES, recommended.concepts[0]["guidance_scale"]})
-    ours = [compare([edit], before, studio.draw(edited(edit, guidance_scale=scale))) for scale in scales]
-    for scale, outcome in zip(scales, ours, strict=True):
-        is_recommended = scale == recommended.concepts[0]["guidance_scale"]
-        yield _row(edit, "ours", scale, outcome) | {"recommended": is_recommended}
+    ours = [compare([edit], before, studio.draw(edited(edit, values={"strength": each}))) for each in STRENGTHS]
+    for strength, outcome in zip(STRENGTHS, ours, strict=True):
+        yield _row(edit, "ours", strength, outcome)
+    default = compare([edit], before, studio.draw(edited(edit)))
+    yield _row(edit, "ours", studio.default_strength, default) | {"default": True}
     for way, strength, recipe in ways(edit):
         outcome = compare([edit], before, studio.draw(recipe))
         yield _row(edit, way, strength, outcome) | {"gain": asdict(gain(ours, outcome))}

@@ -16,7 +16,7 @@ from matplotlib.ticker import PercentFormatter
 from .report import LOSS, SUCCESS_COST, TARGET
 
 BLUE, ORANGE, GREY, INK = "#0072b2", "#d55e00", "#8a8a8a", "#222222"
-COLOURS = {"diffusers' SEGA": ORANGE, "this pack, new prompt as concept": BLUE}
+COLOURS = {"diffusers' SEGA": ORANGE, "changed prompt": INK}
 MARKERS = "osD^vPX*"
 STYLE = {
     "font.size": 11,
@@ -39,8 +39,8 @@ STYLE = {
 
 TITLES = {
     "attention_threshold": "attention threshold",
-    "warmup_steps": "warm-up, steps of 20",
-    "cooldown_steps": "cool-down, steps of 20",
+    "start_percent": "start",
+    "end_percent": "end",
     "momentum_scale": "momentum scale",
 }
 
@@ -49,7 +49,7 @@ def plot(parts: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write the plots of all parts that were measured; return their files."""
     makers = {
         "alternatives": ("alternatives", _alternatives),
-        "properties": ("strength", _strength),
+        "first_edit": ("strength", _strength),
         "settings": ("settings", _settings),
         "acceleration": ("acceleration", _acceleration),
     }
@@ -92,11 +92,13 @@ def _alternatives(part: Mapping[str, Any]) -> Figure:
             points = _mean_points([row for row in rows if row["way"] == name])
             colour = COLOURS.get(name, GREY)
             axis.plot(*zip(*points, strict=True), marker, color=colour, ls="-", lw=1, ms=7, label=name)
-        points = [(0.0, 1.0), *_mean_points([row for row in rows if row["way"] == "ours"])]
-        axis.plot(*zip(*points, strict=True), "o-", color=BLUE, lw=2.2, ms=6, label="this pack, rising scale", zorder=5)
-        best = [row for row in rows if row.get("recommended")]
+        points = [(0.0, 1.0), *_mean_points([row for row in rows if row["way"] == "ours" and not row.get("default")])]
+        axis.plot(
+            *zip(*points, strict=True), "o-", color=BLUE, lw=2.2, ms=6, label="this pack, rising strength", zorder=5
+        )
+        best = [row for row in rows if row.get("default")]
         x, y = (sum(row[name]["value"] for row in best) / len(best) for name in ("success", "isolation"))
-        axis.plot(x, y, "o", mfc="none", mec=BLUE, ms=14, mew=2, label="recommended settings", zorder=6)
+        axis.plot(x, y, "o", mfc="none", mec=BLUE, ms=14, mew=2, label="default values", zorder=6)
         axis.axvline(TARGET, color=INK, lw=0.8, ls=":")
         axis.axhline(TARGET, color=INK, lw=0.8, ls=":")
         axis.set(title=f"{title}, mean of the edits", xlabel="success", xlim=(-0.03, 1.04))
@@ -116,9 +118,9 @@ def _strength(part: Mapping[str, Any]) -> Figure:
         for row, (colour, line) in zip(rows, looks, strict=True):
             values = [chance["value"] for chance in row["chance"]]
             low, high = ([chance[side] for chance in row["chance"]] for side in ("low", "high"))
-            axis.plot(row["scales"], values, line, color=colour, label=row["edit"][2:], ms=6)
-            axis.fill_between(row["scales"], low, high, color=colour, alpha=0.08, lw=0)
-        axis.set(title=title, xlabel="guidance scale", ylim=(-0.03, 1.04), xticks=rows[0]["scales"])
+            axis.plot(row["strengths"], values, line, color=colour, label=row["edit"][2:], ms=6)
+            axis.fill_between(row["strengths"], low, high, color=colour, alpha=0.08, lw=0)
+        axis.set(title=title, xlabel="strength", ylim=(-0.03, 1.04), xticks=rows[0]["strengths"])
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.legend(loc="center right")
     axes[0].set_ylabel("probability of the attribute")
@@ -126,7 +128,7 @@ def _strength(part: Mapping[str, Any]) -> Figure:
 
 
 def _settings(part: Mapping[str, Any]) -> Figure:
-    groups = list(dict.fromkeys(row["setting"] for row in part["settings"] if row["setting"] != "baseline"))
+    groups = list(dict.fromkeys(row["setting"] for row in part["settings"]))
     figure, axes = plt.subplots(2, 3, figsize=(12.5, 6.6), layout="constrained", sharey=True)
     for axis, name in zip(axes.flat, groups, strict=True):
         rows = [row for row in part["settings"] if row["setting"] == name]
@@ -140,7 +142,7 @@ def _settings(part: Mapping[str, Any]) -> Figure:
             at = [place + shift for place in places]
             axis.errorbar(at, values, errors, fmt=line, color=colour, capsize=3, lw=1.5, ms=6, label=figure_name)
         axis.axhline(TARGET, color=INK, lw=0.8, ls=":")
-        labels = ["never" if name == "cooldown_steps" and not row["value"] else f"{row['value']:g}" for row in rows]
+        labels = [f"{row['value']:g}" for row in rows]
         axis.set(title=TITLES.get(name, name), xticks=list(places), xticklabels=labels)
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.flat[0].legend(loc="lower left")
@@ -152,7 +154,7 @@ def _acceleration(part: Mapping[str, Any]) -> Figure:
     exact = part["ways"][0]
     families = (
         ("reuse", "re-use for so many steps", BLUE, "o-"),
-        ("cool-down", "cool-down at this step of 20", ORANGE, "s--"),
+        ("end", "end at this share of the steps", ORANGE, "s--"),
     )
     for axis, lost in zip(axes, ("success lost", "isolation lost"), strict=True):
         combined = [row for row in part["ways"] if "," in row["way"]]

@@ -1,4 +1,4 @@
-"""The paper's properties (arXiv 2301.12247, section 4): isolation, strength, robustness, uniqueness."""
+"""The paper's properties (arXiv 2301.12247, section 4) besides strength: isolation, robustness, uniqueness."""
 
 from __future__ import annotations
 
@@ -19,10 +19,6 @@ from .outcome import compare
 from .recipe import ADDS, OTHER_SEED, SEED, THIRD_SEED, Recipe, edit_named, edited, name_of, plain, prompt_for
 from .studio import Studio
 
-SCALES = (2.0, 4.0, 8.0, 12.0, 16.0)
-# How much less an attribute's probability may be at a higher scale, and still count as not falling.
-FLAT = 0.02
-
 MIXED = (
     (edit_named("add", "hat"), edit_named("remove", "glasses")),
     (edit_named("add", "glasses"), edit_named("remove", "hat")),
@@ -34,12 +30,10 @@ FORMS = ("a face, {look}", "{look}, a face", "a face, {hair}", "a face", "a face
 
 def properties(studio: Studio) -> dict[str, Any]:
     """Return the figures of all properties."""
-    groups = [(edit,) for edit in EDITS]
-    groups += [group for size in (2, 3, 4) for group in combinations(ADDS, size)]
+    groups = [group for size in (2, 3, 4) for group in combinations(ADDS, size)]
     groups += MIXED
     return {
         "edits": [_group(studio, group) for group in groups],
-        "strength": [_strength(studio, edit) for edit in EDITS],
         "prompts": [_form(studio, form, edit) for form in FORMS for edit in EDITS if _fits(form, edit)],
         "seeds": [_seeds(studio, edit) for edit in EDITS],
         "uniqueness": [_uniqueness(studio, edit) for edit in ADDS],
@@ -51,27 +45,6 @@ def _group(studio: Studio, edits: Sequence[Edit]) -> dict[str, Any]:
     after = studio.draw(recipe)
     outcome = compare(edits, studio.draw(plain(*edits)), after)
     return {"edit": name_of(*edits), "count": len(edits), **outcome.figures(), "passes": after.passes}
-
-
-def _strength(studio: Studio, edit: Edit) -> dict[str, Any]:
-    """Return how the attribute's probability follows the scale."""
-    before = studio.draw(plain(edit))
-    drawn = [before, *(studio.draw(edited(edit, guidance_scale=scale)) for scale in SCALES)]
-    outcomes = [compare([edit], before, after) for after in drawn[1:]]
-    rows = outcomes[0].eligible
-    chances = np.stack([faces.chances[edit.attribute][rows, edit.index] for faces in drawn])
-    towards = chances if edit.direction == "add" else 1 - chances
-    steps = np.diff(towards, axis=0)
-    correlations = [statistics.rank_correlation((0.0, *SCALES), face) for face in towards.T]
-    return {
-        "edit": name_of(edit),
-        "scales": [0.0, *SCALES],
-        "chance": [asdict(statistics.mean(row)) for row in chances],
-        "success": [asdict(statistics.share(int(o.done.sum()), len(o.done))) for o in outcomes],
-        "isolation": [asdict(statistics.mean(o.isolation)) for o in outcomes],
-        "rank correlation": asdict(statistics.mean(correlations)),
-        "never falls": asdict(statistics.share(int((steps >= -FLAT).all(0).sum()), steps.shape[1])),
-    }
 
 
 def _fits(form: str, edit: Edit) -> bool:

@@ -1,4 +1,7 @@
-"""What is drawn: everything that decides about the pictures, as plain values, so that each is drawn once."""
+"""What is drawn: everything that decides about the pictures, as plain values, so that each is drawn once.
+
+A recipe that says nothing else is drawn with the nodes' default values.
+"""
 
 from __future__ import annotations
 
@@ -10,38 +13,16 @@ from typing import Any, Literal
 
 from demo.measure import Edit
 from demo.run import EDITS
+from demo.workflows import CFG, STEPS
 
 # Settings are searched on other faces than those that are reported; the demo has others again.
 SEED, OTHER_SEED, THIRD_SEED, SEARCH_SEED = 1000, 2000, 3000, 5000
 
-# What the searches found, on faces of other noise.
-RECOMMENDED: dict[tuple[str, str], dict[str, Any]] = {
-    ("add", "glasses"): {"guidance_scale": 16.0, "threshold": 0.95, "warmup_steps": 4},
-    ("add", "hat"): {"guidance_scale": 8.0, "threshold": 0.9, "warmup_steps": 3},
-    ("add", "beard"): {"guidance_scale": 8.0, "threshold": 0.9, "warmup_steps": 5},
-    ("add", "smiling"): {"guidance_scale": 8.0, "threshold": 0.9, "warmup_steps": 3},
-    ("remove", "glasses"): {
-        "guidance_scale": 8.0,
-        "threshold": 0.0,
-        "attention_threshold": 0.7,
-        "warmup_steps": 0,
-        "cooldown_steps": 8,
-    },
-    ("remove", "hat"): {
-        "guidance_scale": 8.0,
-        "threshold": 0.7,
-        "threshold_over": "space",
-        "warmup_steps": 0,
-        "cooldown_steps": 8,
-    },
-    ("remove", "beard"): {"guidance_scale": 16.0, "threshold": 0.95, "warmup_steps": 0},
-    ("remove", "smiling"): {"guidance_scale": 10.0, "threshold": 0.85, "warmup_steps": 1, "cooldown_steps": 10},
-}
-
-# As the shipped workflows have them.
-SETTINGS: dict[str, Any] = {"momentum_scale": 0.1, "momentum_beta": 0.4, "mode": "independent", "baseline": "auto"}
+# What the paper's implementation computes.
+REFERENCE: dict[str, Any] = {"mode": "reference", "momentum_scale": 0.1, "momentum_beta": 0.4}
 
 Way = Literal["nodes", "perpneg", "diffusers"]
+Model = Literal["shipped", "together"]
 
 
 @dataclass(frozen=True)
@@ -52,8 +33,13 @@ class Recipe:
         prompt: with the places {look}, {hair}, {skin} and {background} for the four looks of the demo, and {other} for
             the next look.
         negative: the negative prompt.
-        concepts: each a SEGAConcept node's values; the text may have the same places.
-        settings: a SEGASampler node's settings, where they are not SETTINGS.
+        concepts: each a SEGAConcept node's values, where they are not the defaults; texts may have the same places.
+        is_connected: whether the concepts know the prompt.
+        settings: a SEGASampler node's settings, where they are not the defaults.
+        steps: of the sampling.
+        cfg: of the sampling.
+        sampler: of the sampling.
+        model: "shipped", or the one that was trained on with attributes that come together.
         average: another prompt and its share in the conditioning, by the host's ConditioningAverage.
         way: "nodes" is SEGASampler, without concepts the host's sampling; "perpneg" the host's PerpNegGuider;
             "diffusers" the reference's pipeline.
@@ -66,7 +52,12 @@ class Recipe:
     prompt: str
     negative: str = ""
     concepts: tuple[Mapping[str, Any], ...] = ()
+    is_connected: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
+    steps: int = STEPS
+    cfg: float = CFG
+    sampler: str = "euler"
+    model: Model = "shipped"
     average: tuple[str, float] | None = None
     way: Way = "nodes"
     perpneg_scale: float = 1.0
@@ -88,18 +79,23 @@ def prompt_for(*edits: Edit, form: str = "a face, {look}") -> str:
     return form.replace("a face", ", ".join(["a face", *removed]))
 
 
-def plain(*edits: Edit, seed: int = SEED) -> Recipe:
+def plain(*edits: Edit, seed: int = SEED, **changes: Any) -> Recipe:
     """Return the picture before the edits."""
-    return Recipe(prompt_for(*edits), seed=seed)
+    return Recipe(prompt_for(*edits), seed=seed).changed(**changes)
 
 
-def edited(*edits: Edit, seed: int = SEED, settings: Mapping[str, Any] | None = None, **values: Any) -> Recipe:
-    """Return the picture with the edits at the recommended settings, with other values for all concepts where given."""
-    concepts = tuple(
-        {"text": edit.text, "direction": edit.direction, **RECOMMENDED[edit.direction, edit.text], **values}
-        for edit in edits
+def edited(*edits: Edit, seed: int = SEED, values: Mapping[str, Any] | None = None, **changes: Any) -> Recipe:
+    """Return the picture with the edits, with these values for all concepts and the defaults for the rest."""
+    concepts = tuple({"text": edit.text, "direction": edit.direction, **(values or {})} for edit in edits)
+    return Recipe(prompt_for(*edits), concepts=concepts, seed=seed).changed(**changes)
+
+
+def with_changed_prompt(edit: Edit, **changes: Any) -> Recipe:
+    """Return what a user would do instead: the prompt that says it."""
+    # An added word goes to the end, as a concept's does.
+    return Recipe("a face, {look}" if edit.direction == "remove" else f"a face, {{look}}, {edit.text}").changed(
+        **changes
     )
-    return Recipe(prompt_for(*edits), concepts=concepts, settings=settings or {}, seed=seed)
 
 
 def edit_named(direction: str, text: str) -> Edit:

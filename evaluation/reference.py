@@ -16,7 +16,7 @@ from demo.faces import SIZE
 from demo.model import MAX_TOKENS, UNET_CONFIG
 from demo.workflows import CFG, STEPS
 
-from .recipe import SETTINGS, Recipe
+from .recipe import Recipe
 from .studio import Studio, worded
 
 CHANNELS = [UNET_CONFIG["model_channels"] * factor for factor in UNET_CONFIG["channel_mult"]]
@@ -49,7 +49,7 @@ class Reference:
     def sample(self, recipe: Recipe, look: int) -> Tensor:
         """Return the latents of one look."""
         noise = comfy.sample.prepare_noise(self.studio.empty()["samples"], recipe.seed + look)
-        settings = {**SETTINGS, **recipe.settings}
+        settings = recipe.settings
         concepts = recipe.concepts
         with torch.no_grad():
             return self.pipe(
@@ -65,8 +65,8 @@ class Reference:
                 reverse_editing_direction=[concept["direction"] == "remove" for concept in concepts],
                 edit_guidance_scale=[concept["guidance_scale"] for concept in concepts],
                 edit_threshold=[concept["threshold"] for concept in concepts],
-                edit_warmup_steps=[concept["warmup_steps"] for concept in concepts],
-                edit_cooldown_steps=[concept.get("cooldown_steps") or NEVER for concept in concepts],
+                edit_warmup_steps=[round(concept["start_percent"] * STEPS) for concept in concepts],
+                edit_cooldown_steps=[NEVER for concept in concepts],
                 edit_weights=[concept.get("weight", 1.0) for concept in concepts],
                 edit_momentum_scale=settings["momentum_scale"],
                 edit_mom_beta=settings["momentum_beta"],

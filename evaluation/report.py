@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 TARGET = 0.95
+FEWEST = 4
+LOOKS = ("nearly black or white", "saturation", "contrast")
 SUCCESS_COST, LOSS = 1.5, 0.01
 
 Figures = Mapping[str, Any]
@@ -64,7 +66,85 @@ def tables(parts: Mapping[str, Any]) -> dict[str, str]:
     return made
 
 
-def _edits(part: Figures, counts: range) -> str:
+def _conditions(part: Figures) -> str:
+    """Show each edit at all numbers of steps and cfgs: success and isolation, the least in the last column."""
+    columns = list(dict.fromkeys((row["steps"], row["cfg"]) for row in part["conditions"]))
+    rows = []
+    for edit, way in dict.fromkeys((row["edit"], row["way"]) for row in part["conditions"]):
+        of_way = [row for row in part["conditions"] if (row["edit"], row["way"]) == (edit, way)]
+        cells = [f"{row['success']['value']:.1%} / {row['isolation']['value']:.1%}" for row in of_way]
+        # As the target has it: 4 steps and cfg 1 stand apart.
+        usual = [row for row in of_way if row["steps"] != FEWEST and row["cfg"] != 1]
+        values = [row["success"]["value"] for row in usual]
+        rows.append((edit, way, *cells, f"{(max(values) - min(values)) * 100:.1f}"))
+    return table(("edit", "way", *(f"{steps} steps, cfg {cfg:g}" for steps, cfg in columns), "spread"), rows)
+
+
+def _means(part: Figures) -> str:
+    """Sum the conditions up: the mean and the least over the eight edits."""
+    rows = []
+    for way in dict.fromkeys(row["way"] for row in part["conditions"]):
+        for steps, cfg in dict.fromkeys((row["steps"], row["cfg"]) for row in part["conditions"]):
+            found = [row for row in part["conditions"] if (row["way"], row["steps"], row["cfg"]) == (way, steps, cfg)]
+            cells = [way, str(steps), f"{cfg:g}"]
+            for name in ("success", "isolation"):
+                least = min(found, key=lambda row, name=name: row[name]["value"])
+                mean = sum(row[name]["value"] for row in found) / len(found)
+                cells += [f"{mean:.1%}", f"{least['edit']} {percent(least[name])}"]
+            rows.append(cells)
+    return table(("way", "steps", "cfg", "mean success", "least", "mean isolation", "least"), rows)
+
+
+def _together(part: Figures) -> str:
+    rows = [
+        (
+            row["edit"],
+            row["way"],
+            str(row["faces"]),
+            percent(row["success"]),
+            percent(row["isolation"]),
+            points(row["gain"]) if row["way"] == "ours" else "",
+        )
+        for row in part["together"]
+    ]
+    return table(("edit", "way", "faces", "success", "isolation", "ours keeps more by, points"), rows)
+
+
+def _replacements(part: Figures) -> str:
+    rows = [
+        (
+            row["edit"],
+            *(percent(row[name]) for name in ("success", "isolation")),
+            *(percent(row["changed prompt"][name]) for name in ("success", "isolation")),
+        )
+        for row in part["replacements"]
+    ]
+    return table(("edit", "success", "isolation", "changed prompt: success", "isolation"), rows)
+
+
+def _strength(part: Figures) -> str:
+    strengths = part["strength"][0]["strengths"]
+    rows = [
+        (
+            row["edit"],
+            *(f"{chance['value']:.0%}" for chance in row["chance"]),
+            f"{row['of the means']:.2f}",
+            number(row["rank correlation"]),
+        )
+        for row in part["strength"]
+    ]
+    header = ("edit", *(f"strength {each:g}" for each in strengths), "rank correlation", "face by face")
+    return table(header, rows)
+
+
+def _strong(part: Figures) -> str:
+    strong = part["strong"]
+    rows = [(row["edit"], percent(row["success"]), percent(row["isolation"])) for row in strong["edits"]]
+    looks = [(f"{name}, times the plain picture's", number(strong[name]), "") for name in LOOKS]
+    return table(("edit", "success", "isolation"), [*rows, *looks])
+
+
+def _edits(part: Figures) -> str:
     rows = [
         (
             row["edit"],
@@ -75,10 +155,8 @@ def _edits(part: Figures, counts: range) -> str:
             f"{row['worst']} {row['kept'][row['worst']]['value']:.0%}",
             number(row["background change"]),
             f"{row['background unchanged']['value']:.1%}",
-            met(min(row["success"]["value"], row["isolation"]["value"]) >= TARGET),
         )
         for row in part["edits"]
-        if row["count"] in counts
     ]
     header = (
         "edit",
@@ -89,23 +167,8 @@ def _edits(part: Figures, counts: range) -> str:
         "least kept",
         "background change",
         "background unchanged",
-        f"both {TARGET:.0%}",
     )
     return table(header, rows)
-
-
-def _strength(part: Figures) -> str:
-    scales = part["strength"][0]["scales"]
-    rows = [
-        (
-            row["edit"],
-            *(f"{chance['value']:.0%}" for chance in row["chance"]),
-            number(row["rank correlation"]),
-            percent(row["never falls"]),
-        )
-        for row in part["strength"]
-    ]
-    return table(("edit", *(f"scale {scale:g}" for scale in scales), "rank correlation", "faces in order"), rows)
 
 
 def _prompts(part: Figures) -> str:
@@ -156,12 +219,12 @@ def _uniqueness(part: Figures) -> str:
 
 
 def _ways(part: Figures) -> str:
-    """Show each way at its most successful strength, and ours as recommended; the JSON has all strengths."""
+    """Show each way at its most successful strength, and ours with the default values; the JSON has all strengths."""
     rows = []
     for edit, way in dict.fromkeys((row["edit"], row["way"]) for row in part["ways"]):
         of_way = [row for row in part["ways"] if (row["edit"], row["way"]) == (edit, way)]
         best = max(
-            of_way, key=lambda row: (row.get("recommended", False), row["success"]["value"], row["isolation"]["value"])
+            of_way, key=lambda row: (row.get("default", False), row["success"]["value"], row["isolation"]["value"])
         )
         rows.append(
             (
@@ -223,22 +286,21 @@ def _modes(part: Figures) -> str:
     return table(("mode", "success of all", "isolation", "background change"), rows)
 
 
-def _winners(part: Figures) -> str:
-    rows = []
-    for row in part["winners"]:
-        values = row["values"]
-        rows.append(
-            (
-                row["edit"],
-                f"{values['guidance_scale']:g}",
-                f"{values['threshold']:g} {values['threshold_over']}",
-                f"{values['attention_threshold']:g}",
-                f"{values['warmup_steps']}-{values['cooldown_steps'] or 'end'}",
-                percent(row["success"]),
-                percent(row["isolation"]),
-            )
+def _candidates(part: Figures) -> str:
+    rows = [
+        (
+            " ".join(f"{value:g}" for value in row["values"].values()) or "changed prompt",
+            row["where"],
+            row["direction"],
+            percent(row["success"]),
+            f"{row['least success']:.0%}",
+            percent(row["isolation"]),
+            f"{row['least isolation']:.0%}",
         )
-    return table(("edit", "scale", "threshold", "attention", "steps", "success", "isolation"), rows)
+        for row in part["candidates"]
+    ]
+    header = ("strength, threshold, start", "where", "direction", "success", "least", "isolation", "least")
+    return table(header, rows)
 
 
 def _acceleration(part: Figures) -> str:
@@ -271,16 +333,17 @@ def _acceleration(part: Figures) -> str:
 
 
 MAKERS = {
-    "properties": {
-        "singles": lambda part: _edits(part, range(1, 2)),
-        "groups": lambda part: _edits(part, range(2, 5)),
+    "first_edit": {
+        "means": _means,
+        "conditions": _conditions,
+        "together": _together,
+        "replacements": _replacements,
         "strength": _strength,
-        "prompts": _prompts,
-        "seeds": _seeds,
-        "uniqueness": _uniqueness,
+        "strong": _strong,
     },
+    "properties": {"groups": _edits, "prompts": _prompts, "seeds": _seeds, "uniqueness": _uniqueness},
     "alternatives": {"duels": _duels, "ways": _ways, "agreement": _agreement},
     "settings": {"settings": _settings, "modes": _modes},
-    "search": {"winners": _winners},
+    "search": {"candidates": _candidates},
     "acceleration": {"acceleration": _acceleration},
 }

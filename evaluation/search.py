@@ -1,68 +1,71 @@
-"""Choose each edit's settings among a shortlist, on faces of their own."""
+"""Choose the default values: candidates on two models, at several numbers of steps and cfgs, on faces of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
-import numpy as np
-
 from demo.measure import Edit
+from demo.run import EDITS
 
 from .outcome import Outcome, compare
-from .recipe import SEARCH_SEED, Recipe, plain, prompt_for
-from .studio import Faces, Studio
+from .recipe import SEARCH_SEED, Recipe, edited, plain, with_changed_prompt
+from .settings import pooled
+from .studio import Studio
 
-OFF = {"threshold_over": "channel", "attention_threshold": 0.0, "cooldown_steps": 0}
-SHORTLIST: dict[str, tuple[Mapping[str, Any], ...]] = {
-    "add": (
-        {**OFF, "guidance_scale": 8.0, "threshold": 0.9, "warmup_steps": 3},
-        {**OFF, "guidance_scale": 8.0, "threshold": 0.9, "warmup_steps": 5},
-        {**OFF, "guidance_scale": 12.0, "threshold": 0.9, "warmup_steps": 3},
-        {**OFF, "guidance_scale": 16.0, "threshold": 0.95, "warmup_steps": 4},
-        {
-            **OFF,
-            "guidance_scale": 8.0,
-            "threshold": 0.8,
-            "threshold_over": "space",
-            "attention_threshold": 0.7,
-            "warmup_steps": 3,
-        },
-    ),
-    "remove": (
-        {**OFF, "guidance_scale": 8.0, "threshold": 0.85, "warmup_steps": 0},
-        {**OFF, "guidance_scale": 16.0, "threshold": 0.95, "warmup_steps": 0},
-        {**OFF, "guidance_scale": 10.0, "threshold": 0.85, "warmup_steps": 1, "cooldown_steps": 10},
-        {**OFF, "guidance_scale": 6.0, "threshold": 0.0, "attention_threshold": 0.85, "warmup_steps": 0},
-        {
-            **OFF,
-            "guidance_scale": 8.0,
-            "threshold": 0.0,
-            "attention_threshold": 0.7,
-            "warmup_steps": 0,
-            "cooldown_steps": 8,
-        },
-    ),
-}
-WANTED_SUCCESS = 0.98
+CANDIDATES: tuple[Mapping[str, Any], ...] = tuple(
+    {"strength": strength, "threshold": threshold, "start_percent": start}
+    for strength, threshold, start in product((1.0, 1.5, 2.0), (0.8, 0.9, 0.95), (0.0, 0.1, 0.2))
+)
+# On the shipped model; on the other one the prompts are open.
+CONDITIONS: tuple[Mapping[str, Any], ...] = (
+    {"steps": 20},
+    {"steps": 8},
+    {"steps": 50},
+    {"steps": 4},
+    {"steps": 20, "cfg": 8.0},
+    {"steps": 20, "cfg": 1.0},
+    {"steps": 20, "sampler": "dpmpp_2m"},
+)
 
 
-def tried(studio: Studio, edit: Edit) -> Iterator[tuple[Mapping[str, Any], float, Outcome]]:
-    """Yield each of the shortlist, how it scores and what it did."""
-    before = studio.draw(plain(edit, seed=SEARCH_SEED))
-    for settings in SHORTLIST[edit.direction]:
-        values = {"text": edit.text, "direction": edit.direction, **settings}
-        after = studio.draw(Recipe(prompt_for(edit), concepts=(values,), seed=SEARCH_SEED))
-        outcome = compare([edit], before, after)
-        yield values, score(before, after, outcome), outcome
+def search(studio: Studio) -> dict[str, Any]:
+    """Return what each candidate does, and what changing the prompt does instead."""
+    rows = []
+    for values in (None, *CANDIDATES):
+        for name, changes in _places():
+            for direction in ("add", "remove"):
+                edits = [edit for edit in EDITS if edit.direction == direction]
+                outcomes = [_outcome(studio, edit, values, changes) for edit in edits]
+                rows.append(
+                    {
+                        "values": dict(values or {}),
+                        "where": name,
+                        "direction": direction,
+                        **pooled(outcomes),
+                        "least success": min(float(outcome.done.mean()) for outcome in outcomes),
+                        "least isolation": min(float(outcome.isolation.mean()) for outcome in outcomes),
+                    }
+                )
+    return {"candidates": rows}
 
 
-def score(before: Faces, after: Faces, outcome: Outcome) -> float:
-    """Return how much is kept, less a fine for missing success.
+def _places() -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for changes in CONDITIONS:
+        yield ", ".join(f"{name} {value}" for name, value in changes.items()), changes
+    yield "second model, open prompts", {"model": "together", "looks": (0,)}
 
-    Of the kept attributes the classifier's probabilities count, since they vary less than its verdicts.
-    """
-    rows = np.flatnonzero(outcome.eligible)
-    kept = [after.chances[name][rows, before.judged[name][rows]] for name in outcome.kept]
-    missing = max(0.0, WANTED_SUCCESS - outcome.done.mean())
-    return float(np.mean(kept) - 0.002 * outcome.change.mean() - 2 * missing)
+
+def _outcome(studio: Studio, edit: Edit, values: Mapping[str, Any] | None, changes: Mapping[str, Any]) -> Outcome:
+    """Return what candidate values do; without any, what the changed prompt does."""
+    before = plain(edit, seed=SEARCH_SEED, **changes)
+    after = (
+        with_changed_prompt(edit, seed=SEARCH_SEED, **changes)
+        if values is None
+        else edited(edit, seed=SEARCH_SEED, values=values, **changes)
+    )
+    drawn: Sequence[Recipe] = (before, after)
+    if changes.get("model") == "together":
+        drawn = [recipe.changed(prompt=recipe.prompt.replace(", {look}", "")) for recipe in drawn]
+    return compare([edit], *map(studio.draw, drawn))

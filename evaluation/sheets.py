@@ -11,6 +11,7 @@ from demo.run import EDITS, LOOKS
 from demo.sheet import Row, contact_sheet
 
 from .alternatives import ways
+from .first_edit import STRENGTHS, STRONG
 from .recipe import ADDS, OTHER_SEED, Recipe, edit_named, edited, name_of, plain
 from .studio import Studio
 
@@ -24,6 +25,8 @@ def sheets(studio: Studio, parts: Sequence[str], folder: Path) -> list[Path]:
     if "properties" in parts:
         made["edits"] = contact_sheet("Every edit", "the same noise with and without it", _edits(studio), CELL)
         made["uniqueness"] = contact_sheet("Guidance of one run in others", "the hat's", _uniqueness(studio), CELL)
+    if "first_edit" in parts:
+        made["strengths"] = contact_sheet("Rising strength", "the same noise in every column", _strengths(studio), CELL)
     if "alternatives" in parts:
         made["ways"] = contact_sheet("Other ways", "the same noise in every column", _ways(studio), CELL)
     written = []
@@ -53,6 +56,15 @@ def _edits(studio: Studio) -> list[Row]:
     return rows
 
 
+def _strengths(studio: Studio) -> list[Row]:
+    rows = []
+    for edit in (edit_named("add", "glasses"), edit_named("remove", "hat")):
+        rows.append(_row(studio, "no edit", "", plain(edit), name_of(edit)))
+        strengths = (*STRENGTHS[1:], STRONG)
+        rows += [_row(studio, f"strength {each:g}", "", edited(edit, values={"strength": each})) for each in strengths]
+    return rows
+
+
 def _uniqueness(studio: Studio) -> list[Row]:
     hat = edit_named("add", "hat")
     prompt = Recipe("a face, {other}")
@@ -70,14 +82,11 @@ def _ways(studio: Studio) -> list[Row]:
     rows = []
     for edit in (edit_named("add", "glasses"), edit_named("remove", "beard")):
         rows.append(_row(studio, "no edit", "", plain(edit), name_of(edit)))
-        rows.append(_row(studio, "this pack", "recommended", edited(edit)))
+        rows.append(_row(studio, "this pack", "default values", edited(edit)))
         shown: dict[str, tuple[float, Recipe]] = {}
         for way, strength, recipe in ways(edit):
             shown.setdefault(way, (strength, recipe))
             if strength in (0.5, 1.0, 1.3, 8.0):
                 shown[way] = (strength, recipe)
-        rows += [
-            _row(studio, way.removeprefix("this pack, "), f"strength {strength:g}", recipe)
-            for way, (strength, recipe) in shown.items()
-        ]
+        rows += [_row(studio, way, f"strength {strength:g}", recipe) for way, (strength, recipe) in shown.items()]
     return rows

@@ -19,11 +19,11 @@ from tqdm import tqdm
 
 from demo import classifier, in_process
 from demo.run import LOOKS, ROOT
-from demo.workflows import CFG, STEPS
 
-from .recipe import SETTINGS, Recipe
+from .recipe import Recipe
 
 CELLS = 16
+TOGETHER = ROOT / ".host" / "together" / "together.safetensors"
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Studio:
         from demo import model
 
         self.model, self.clip, self.vae = model.load()
+        self._load = model.load
         self.judge = classifier.load()
         self._seen: dict[str, Faces] = {}
         self._guidance: dict[tuple[str, int], Any] = {}
@@ -87,10 +88,10 @@ class Studio:
         if file.exists():
             with np.load(file) as kept:
                 return torch.from_numpy(kept["latents"]), float(kept["passes"])
-        counter = Passes(self.model)
+        counter = Passes(self._parts(recipe)[0])
         with torch.inference_mode():
             latents = torch.cat([self._sample(recipe, look, counter.model)[0] for look in recipe.looks])
-        passes = counter.passes / (len(latents) * STEPS)
+        passes = counter.passes / (len(latents) * recipe.steps)
         # Several programs may draw different parts at the same time.
         unfinished = file.with_suffix(f".{os.getpid()}.npz")
         np.savez(unfinished, latents=latents.numpy(), passes=passes)
@@ -106,10 +107,12 @@ class Studio:
 
     def _sample(self, recipe: Recipe, look: int, model: Any = None) -> tuple[Tensor, Any]:
         """Return the latents and the guidance of one look."""
-        model = model or self.model
+        unpatched, clip, _ = self._parts(recipe)
+        model = model or unpatched
         if recipe.way == "diffusers":
             return self.reference.sample(recipe, look), None
-        positive, negative = (self.encode(worded(text, look)) for text in (recipe.prompt, recipe.negative))
+        prompts = (worded(text, look) for text in (recipe.prompt, recipe.negative))
+        positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(prompt)) for prompt in prompts)
         if recipe.average:
             positive = self._averaged(positive, self.encode(worded(recipe.average[0], look)), recipe.average[1])
         if recipe.way == "perpneg":
@@ -119,19 +122,24 @@ class Studio:
         latent, guidance = self.pack.nodes.SEGASampler.execute(
             model,
             seed=recipe.seed + look,
-            steps=STEPS,
-            cfg=CFG,
-            sampler_name="euler",
+            steps=recipe.steps,
+            cfg=recipe.cfg,
+            sampler_name=recipe.sampler,
             scheduler="normal",
             positive=positive,
             negative=negative,
             latent_image=self.empty(),
             denoise=1.0,
-            concepts=self._stack(recipe, look),
+            concepts=self._stack(recipe, clip, look),
             guidance=borrowed,
-            **{**SETTINGS, **recipe.settings},
+            **recipe.settings,
         ).args
         return latent["samples"], guidance
+
+    @property
+    def default_strength(self) -> float:
+        """What a concept has where nobody says another."""
+        return self.pack.sega_core.ConceptSettings().strength
 
     @cached_property
     def reference(self) -> Any:
@@ -147,9 +155,9 @@ class Studio:
         from comfy_extras import nodes_custom_sampler, nodes_perpneg
 
         guider = nodes_perpneg.PerpNegGuider.execute(
-            model, positive, negative, self.encode(""), CFG, recipe.perpneg_scale
+            model, positive, negative, self.encode(""), recipe.cfg, recipe.perpneg_scale
         )[0]
-        sigmas = nodes_custom_sampler.BasicScheduler.execute(model, "normal", STEPS, 1.0)[0]
+        sigmas = nodes_custom_sampler.BasicScheduler.execute(model, "normal", recipe.steps, 1.0)[0]
         noise = nodes_custom_sampler.RandomNoise.execute(seed)[0]
         euler = comfy.samplers.sampler_object("euler")
         out = nodes_custom_sampler.SamplerCustomAdvanced.execute(noise, guider, euler, sigmas, self.empty())
@@ -160,16 +168,29 @@ class Studio:
 
         return host_nodes.ConditioningAverage().addWeighted(other, prompt, strength)[0]
 
-    def _stack(self, recipe: Recipe, look: int) -> Any:
+    def _stack(self, recipe: Recipe, clip: Any, look: int) -> Any:
         """Return the recipe's SEGA_CONCEPT_STACK, or None."""
         if not recipe.concepts:
             return None
         nodes = self.pack.nodes
+        known = {"prompt": worded(recipe.prompt, look)} if recipe.is_connected else {}
         concepts = [
-            nodes.SEGAConcept.execute(self.clip, **{**values, "text": worded(values["text"], look)})[0]
+            nodes.SEGAConcept.execute(clip, **known, **{**values, "text": worded(values["text"], look)})[0]
             for values in recipe.concepts
         ]
         return nodes.SEGAConceptStack.execute({f"concept_{i}": concept for i, concept in enumerate(concepts)})[0]
+
+    def _parts(self, recipe: Recipe) -> tuple[Any, Any, Any]:
+        """Return the recipe's model, its text encoder and the VAE."""
+        return (self.model, self.clip, self.vae) if recipe.model == "shipped" else self._together
+
+    @cached_property
+    def _together(self) -> tuple[Any, Any, Any]:
+        if not TOGETHER.exists():
+            raise FileNotFoundError(
+                f"{TOGETHER} is missing: make it with `nox -s train -- --work {TOGETHER.parent} --together`"
+            )
+        return self._load(TOGETHER)
 
     def encode(self, text: str) -> Any:
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
@@ -203,6 +224,7 @@ def worded(text: str, look: int) -> str:
 
 def _code() -> str:
     """Return a digest of all that decides about the pictures besides the recipe."""
-    files = sorted(file for folder in ("sega_core", "nodes") for file in (ROOT / folder).glob("*.py"))
+    files = sorted(file for folder in ("sega_core", "nodes") for file in (ROOT / folder).rglob("*.py"))
     files += [ROOT / "demo" / name for name in ("model.py", "codec.py", "faces.safetensors")]
+    files += [TOGETHER] if TOGETHER.exists() else []
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]

@@ -1,10 +1,11 @@
 """Sweep one or two inputs of a workflow over the queue of one or several ComfyUI servers, and make a contact sheet.
 
-    python examples/sweep.py WORKFLOW.json --set "SEGAConcept.guidance_scale=2,5,8" --set "SEGASampler.seed=1:5"
+    python examples/sweep.py WORKFLOW.json --set "SEGAConcept.strength=0.5,1,2" --set "SEGASampler.seed=1:5"
 
 WORKFLOW.json is in API format (in the editor: File > Export (API)). --set names a node by its title, class or id, then
-an input of it. Values are separated by commas; 1:5 and 0:1:0.25 are ranges with both ends; texts with commas are a JSON
-list: '["a hat, red", "glasses"]'. The first --set makes the rows of the sheet, the second its columns.
+an input of it, which the file may leave out. Values are separated by commas; 1:5 and 0:1:0.25 are ranges with both
+ends; texts with commas are a JSON list: '["a hat, red", "glasses"]'. The first --set makes the rows of the sheet, the
+second its columns.
 
 The output folder gets the pictures, results.jsonl (one line per run: values, files, server), sweep.json (what was
 swept) and contact_sheet.png. The same call again does only what is missing. Ctrl-C takes back what is queued. The exit
@@ -31,7 +32,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
@@ -103,21 +104,28 @@ def read_workflow(file: Path) -> Workflow:
     return workflow
 
 
-def parse_axis(argument: str, workflow: Workflow) -> Axis:
-    """Return the axis that NODE.INPUT=VALUES asks for."""
+def parse_axis(argument: str, workflow: Workflow, left_out: Callable[[str, str], Any]) -> Axis:
+    """Return the axis that NODE.INPUT=VALUES asks for.
+
+    `left_out` is asked, with class and input, for a value of an input that the workflow leaves out; None is no input.
+    """
     target, _, text = argument.partition("=")
     node_name, _, name = target.rpartition(".")
     if not (node_name and name and text):
         raise SweepError(f"--set wants NODE.INPUT=VALUES, got {argument!r}")
     node = find_node(node_name, workflow)
-    inputs = workflow[node]["inputs"]
-    if name not in inputs or is_link(inputs[name]):
-        problem = f"is connected to node {inputs[name][0]}" if name in inputs else "is not in the workflow"
-        free = ", ".join(key for key, value in inputs.items() if not is_link(value)) or "none"
+    class_type, inputs = workflow[node]["class_type"], workflow[node]["inputs"]
+    free = ", ".join(key for key, value in inputs.items() if not is_link(value)) or "none"
+    try:
+        current = inputs[name] if name in inputs else left_out(class_type, name)
+    except ServerUnusable as error:
+        raise SweepError(f"{target} is not in the workflow, which has {free}, and the server {error}") from error
+    if current is None or is_link(current):
+        problem = f"is connected to node {current[0]}" if current else f"is not an input of {class_type}"
         raise SweepError(f"{target} {problem}; inputs of this node with a value: {free}")
     title = title_of(workflow[node])
     unique = [title_of(other) for other in workflow.values()].count(title) == 1
-    values = tuple(parse_values(text, inputs[name], target))
+    values = tuple(parse_values(text, current, target))
     return Axis(node, name, f"{title if unique else node}.{name}", values)
 
 
@@ -158,7 +166,7 @@ def parse_values(text: str, current: Any, target: str) -> Iterator[Any]:
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if not (isinstance(value, type(current)) if type(current) in kinds else number):
             kind = kinds.get(type(current), "a number")
-            raise SweepError(f"{target} must be {kind} (the workflow has {json.dumps(current)}), got {value!r}")
+            raise SweepError(f"{target} must be {kind} (such as {json.dumps(current)}), got {value!r}")
         yield value
 
 
@@ -263,6 +271,15 @@ class Server:
         if status not in (200, 400) or not isinstance(answer, dict):
             raise ServerUnusable(f"does not answer as ComfyUI does (status {status} for {path})")
         return answer
+
+    def value_for(self, class_type: str, name: str) -> Any:
+        """Return a value of an input's type, as the server describes the node; None if it has no such input."""
+        node = self.ask(f"/object_info/{urllib.parse.quote(class_type)}").get(class_type, {})
+        groups = [node.get("input", {}).get(group, {}) for group in ("required", "optional")]
+        kinds = {key: spec[0] for group in groups for key, spec in group.items()}
+        # A list is the older way to say COMBO.
+        kind = "COMBO" if isinstance(kinds.get(name), list) else kinds.get(name)
+        return {"INT": 0, "FLOAT": 0.0, "BOOLEAN": False, "STRING": "", "COMBO": ""}.get(kind)
 
     def do(self, run: Run, swept: set[str]) -> list[tuple[str, bytes]]:
         """Return suffix and content of each picture that the run saves, or of its previews where it saves none."""
@@ -451,13 +468,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if len(options.set) > 2:
             raise SweepError(f"one or two inputs can be swept, not {len(options.set)}")
         workflow = read_workflow(options.workflow)
-        axes = [parse_axis(argument, workflow) for argument in options.set]
+        addresses = list(dict.fromkeys(options.server or ["127.0.0.1:8188"]))
+        first = Server(addresses[0], threading.Event())
+        axes = [parse_axis(argument, workflow, first.value_for) for argument in options.set]
         runs = make_runs(workflow, axes)
         if options.dry_run:
             sys.stdout.writelines(f"{run.number}: {run}\n" for run in runs)
             return 0
         folder = Folder(options.output, workflow, axes)
-        addresses = list(dict.fromkeys(options.server or ["127.0.0.1:8188"]))
         interrupted = sweep(runs, addresses, folder, {axis.node for axis in axes})
         if folder.results:
             content = io.BytesIO()

@@ -57,9 +57,9 @@ class SEGAConcept(io.ComfyNode):
                     "prompt",
                     optional=True,
                     force_input=True,
-                    tooltip="The picture's prompt, from the same text node as the positive prompt's. The concept is then "
-                    "the prompt with the text compared with the prompt without it, which edits more precisely and "
-                    "removes what the prompt asks for. Off: not connected, the text alone.",
+                    tooltip="The picture's prompt: the string that feeds the positive prompt. The concept is then the "
+                    "prompt with the text compared with the prompt without it, so that remove also takes out what the "
+                    "prompt asks for. Off: not connected, the text alone.",
                 ),
                 io.String.Input(
                     "instead_of",
@@ -158,5 +158,8 @@ def _tokens(clip: Any, text: str) -> list[tuple[int, Any]]:
     """Return the words' tokens, each with its place in the embedding; embeddings as their numbers."""
     chunks = next(iter(clip.tokenize(text, return_word_ids=True).values()))
     every = [(token, word) for chunk in chunks for token, _, word in chunk]
-    numbered = [(tuple(token.flatten().tolist()) if isinstance(token, Tensor) else token, word) for token, word in every]
-    return [(place, token) for place, (token, word) in enumerate(numbered) if word]
+    return [
+        (place, tuple(token.flatten().tolist()) if isinstance(token, Tensor) else token)
+        for place, (token, word) in enumerate(every)
+        if word
+    ]

@@ -52,7 +52,7 @@ def concept_inputs(optional: bool = False) -> list[io.Input]:
             default=_DEFAULT.start_percent,
             min=0.0,
             max=1.0,
-            step=0.01,
+            step=0.005,
             round=0.001,
             optional=optional,
             tooltip="When the edit begins, 0 to 1: the share of the sampling that is over by then. Later keeps more of "
@@ -63,7 +63,7 @@ def concept_inputs(optional: bool = False) -> list[io.Input]:
             default=_DEFAULT.end_percent,
             min=0.0,
             max=1.0,
-            step=0.01,
+            step=0.005,
             round=0.001,
             optional=optional,
             tooltip="When the edit ends, 0 to 1, after start_percent. Earlier is weaker and faster. 1 is the end of the "
@@ -139,13 +139,13 @@ def advanced_inputs() -> list[io.Input]:
             optional=True,
             advanced=True,
             tooltip="How the strength changes from start_percent (left) to end_percent (right): a factor at each "
-            "moment, such as a Curve Editor's. Off: not connected, 1 all the time.",
+            "moment, from a Curve Editor for example. Off: not connected, 1 all the time.",
         ),
         io.Custom("FLOATS").Input(
             "strengths",
             optional=True,
             advanced=True,
-            tooltip="A factor of the strength for each image of the batch, in turn, such as SEGA Strengths makes them: a "
+            tooltip="A factor of the strength for each image of the batch, in turn, from SEGA Strengths for example: a "
             "row of strengths in one run. Off: not connected, 1 for all.",
         ),
     ]

@@ -13,7 +13,6 @@ from .sampling.patch import patch_model
 from .sampling.request import BASELINES, Baseline, GuidanceRequest
 from .types import SegaConcept, SegaConceptStack, SegaGuidance, as_stack
 
-
 _DEFAULT = Settings(mode="independent")
 
 

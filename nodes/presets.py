@@ -4,8 +4,9 @@ The user's file is `default/sega_presets.json` in ComfyUI's user folder: a list 
 `[{"name": "hat", "text": "wearing a hat", "strength": 1.5, "threshold": 0.95, "source": "mine"}]`.
 The keys are `name` (needed), `text` (left out: the preset leaves the text alone), `source` (a note) and the inputs
 `direction`, `strength`, `threshold`, `start_percent`, `end_percent`, `guidance_scale`, `weight`, `threshold_over` and
-`attention_threshold`, in the ranges of SEGAConcept; one left out has its default. A name of a shipped preset replaces
-it. A preset that is not valid is left out and the log says why. The file is data: nothing in it is ever executed.
+`attention_threshold`, in the ranges of SEGAConcept; one left out has its default. `start_percent` is the share of the
+sampling that is over when the concept begins: a published warm-up of 10 of 50 steps is 0.2. A name of a shipped preset
+replaces it. A preset that is not valid is left out and the log says why. The file is data: nothing in it is executed.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Preset:
     Args:
         name: as the user picks it.
         values: by the input's id: every setting, and the text if the preset has one.
-        source: the publication, what it says and what was chosen here.
+        source: the publication, what it says and what was chosen here; a warm-up there is `start_percent` here.
     """
 
     name: str
@@ -59,7 +60,7 @@ def completed(name: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the given inputs, and a preset's values for those that it has and that are not given.
 
     Raises:
-        ValueError: nobody gives the text, it is none, or there is no such preset and inputs are missing.
+        ValueError: the text is missing or not a string, or an unknown preset leaves inputs missing.
     """
     presets = available()
     preset = presets.get(name) if isinstance(name, str) else None
@@ -142,9 +143,10 @@ def _preset(entry: Any) -> Preset:
     if not isinstance(entry, dict):
         raise ValueError(f"it must be an object, got {_short(entry)}")
     settings = _settings()
-    unknown = entry.keys() - {"name", "text", "source", *settings}
+    fields = ["name", "text", *settings, "source"]
+    unknown = entry.keys() - {*fields}
     if unknown:
-        raise ValueError(f"there is no field {_short(min(unknown))}")
+        raise ValueError(f"there is no field {_short(min(unknown))}, only {', '.join(fields)}")
     name = _words("name", entry.get("name"), MAX_NAME)
     if name.strip().casefold() == NONE:
         raise ValueError(f"name must not be {NONE!r}, which is no preset, got {_short(name)}")

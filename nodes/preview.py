@@ -43,7 +43,8 @@ class SEGAPreview(io.ComfyNode):
                 io.Image.Output(
                     "plot",
                     display_name="plot",
-                    tooltip="Each concept's strength over the steps, on one scale, with its warm-up and cool-down.",
+                    tooltip="Each concept's strength over the steps, on one scale; steps in which it does not act are "
+                    "hatched.",
                 ),
             ],
             is_output_node=True,

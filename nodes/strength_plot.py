@@ -94,9 +94,9 @@ class Plot:
 
     def row(self, top: float, bottom: float, concept: Concept, values: list[float], most: float) -> None:
         """Draw a concept's strength, a level for each step, over the zones in which it does not act."""
-        cooldown = self.steps if concept.cooldown_steps is None else min(concept.cooldown_steps, self.steps)
-        self.zone("warm-up", 0, min(concept.warmup_steps, self.steps), top, bottom)
-        self.zone("cool-down", cooldown, self.steps, top, bottom)
+        end = self.steps if concept.cooldown_steps is None else min(concept.cooldown_steps, self.steps)
+        self.zone("before the start", 0, min(concept.warmup_steps, self.steps), top, bottom)
+        self.zone("after the end", end, self.steps, top, bottom)
         self.line([(self.left, top), (RIGHT, top)], GRID, 1)
         levels = [bottom - (bottom - top) * value / most if most else bottom for value in values]
         outline = [(self.x(step + side), level) for step, level in enumerate(levels) for side in (0, 1)]

@@ -17,7 +17,7 @@ class SEGAStrengths(io.ComfyNode):
             display_name="SEGA Strengths",
             category="sampling/SEGA",
             description="Strengths for the images of a batch: a row from weak to strong, or the concept in some of the "
-            "images and not in the others. Connect it to a SEGA Concept.",
+            "images and not in the others. Connect it to the strengths of a SEGA Concept.",
             search_aliases=["semantic guidance", "concept slider", "strength slider", "batch", "variation", "floats"],
             inputs=[
                 io.Float.Input(

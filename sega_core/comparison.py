@@ -14,8 +14,8 @@ class Comparison:
     Args:
         difference: the model's estimate for the concept's text minus the one that it is compared with, in noise or
             velocity space, (B, C, *spatial).
-        scale: what the concept's guidance scale is multiplied by, a number or (B,): the prompt's own guidance scale where
-            the concept's is relative to it, 1 where it is absolute.
+        scale: what the concept's guidance scale is multiplied by, a number or (B,): the prompt's own guidance scale
+            where the concept's is relative to it, 1 where it is absolute.
         mask: where the user wants the edit, (B or 1, 1, *spatial), in [0, 1]; None is everywhere.
         attention: the cross-attention to the concept's words, (B, h, w); None does not look at it.
     """

@@ -53,7 +53,9 @@ class ConceptSettings:
         require_number("start_percent", self.start_percent, 0, most=1)
         require_number("end_percent", self.end_percent, 0, most=1)
         if self.end_percent <= self.start_percent:
-            raise ValueError(f"end_percent must be after start_percent ({self.start_percent:g}), got {self.end_percent!r}")
+            raise ValueError(
+                f"end_percent must be after start_percent ({self.start_percent:g}), got {self.end_percent!r}"
+            )
         self._concept(Window(0, None))
 
     @property

@@ -31,8 +31,8 @@ class Window:
 def window(sigmas: Sequence[float], first: float, last: float) -> Window:
     """Return the steps of a schedule from one noise level, included, to another, excluded.
 
-    A schedule that rises in part or as a whole has one window too: from the first of its steps between the levels to the
-    last. A `last` of 0 is no end, and no step between the levels is a window after the last step.
+    A schedule that rises in part or as a whole has one window too: from the first of its steps between the levels to
+    the last. Where no step lies between the levels, the window begins after the last step.
     """
     within = [
         step
@@ -41,7 +41,7 @@ def window(sigmas: Sequence[float], first: float, last: float) -> Window:
     ]
     if not within:
         return Window(max(0, len(sigmas) - 1), None)
-    return Window(within[0], None if last <= 0 or within[-1] == len(sigmas) - 2 else within[-1] + 1)
+    return Window(within[0], None if within[-1] == len(sigmas) - 2 else within[-1] + 1)
 
 
 def progress_of(sigma: float, percent_to_sigma: Callable[[float], float]) -> float:

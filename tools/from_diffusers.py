@@ -394,6 +394,20 @@ def _steps(call: _Call) -> tuple[int, range]:
     return steps, range(1, 1 + steps * every, every)
 
 
+def _percent(call: _Call, step: int) -> float:
+    """Return the progress, to three decimals, from which on the host is at a step or after it; 0.999 after the last.
+
+    This is the step's share of all steps, or the nearest right one where DDIM leaves a part of its 1000 timesteps out.
+    """
+    steps, timesteps = _steps(call)
+    if step == 0:
+        return 0.0
+    # The host's progress p is the timestep 999 * (1 - p). Steps begin at these, and a window cannot begin at 1.
+    begins = [*((999 - timestep) / 999 for timestep in reversed(timesteps)), 0.9999]
+    step, rounding = min(step, steps), 0.0005
+    return round(min(max(step / steps, begins[step - 1] + rounding), begins[step] - rounding), 3)
+
+
 def _first_sigma(call: _Call) -> float:
     """Return the noise level at which DDIM starts with Stable Diffusion's betas."""
     low, high = math.sqrt(0.00085), math.sqrt(0.012)
@@ -497,11 +511,12 @@ def _settings(call: _Call, c: int, count: int) -> dict[str, Any]:
             cooldown, weight = None, 0
     return {
         "direction": "remove" if bool(reverse) != (scale < 0) else "add",
-        "guidance_scale": float(abs(scale)),
+        # A guidance scale of 0 stands for cfg.
+        "strength": 0.0 if scale == 0 else 1.0,
         "threshold": float(_number("edit_threshold", value("edit_threshold"), 0, 0.999)),
-        "warmup_steps": min(warmup, 10000),
-        # 0 never cools down, nor does a step that no sampling reaches.
-        "cooldown_steps": 0 if cooldown is None or cooldown > 10000 else cooldown,
+        "start_percent": _percent(call, warmup),
+        "end_percent": 1.0 if cooldown is None or cooldown >= _steps(call)[0] else _percent(call, cooldown),
+        "guidance_scale": float(abs(scale)),
         "weight": float(weight),
     }
 

@@ -48,7 +48,10 @@ CONDITIONING = {
     },
     "tensors": {"0.cross_attn": ["F32", [1, 3, 4]], "0.pooled_output": ["BF16", [1, 4]], "1.cross_attn": ["I64", [1]]},
 }
-PRESETS = [{"name": "hat", **CONCEPT, "source": "mine"}, {"name": "no hat", "direction": "remove", "weight": 2}]
+PRESETS = [
+    {"name": "hat", "text": "hat", "strength": 1.5, "threshold": 0.9, "start_percent": 0.2, "source": "mine"},
+    {"name": "no hat", "direction": "remove", "guidance_scale": 5, "end_percent": 0.8, "weight": 2},
+]
 # In the order of the readers below.
 VALID = {"guidance": GUIDANCE, "conditioning": CONDITIONING, "presets": PRESETS}
 
@@ -135,7 +138,7 @@ class Readers:
         presets, node = self.pack.nodes.presets, self.pack.nodes.concept_inputs
         self.file.write_bytes(data)
         for preset in presets._valid(self.file):
-            node.build_concept("SEGAConcept", **{key: preset.values[key] for key in preset.values.keys() - {"text"}})
+            node.concept_settings("SEGAConcept", **{key: preset.values[key] for key in preset.values.keys() - {"text"}})
 
 
 def as_tensor_file(data: bytes) -> bytes:

@@ -43,8 +43,10 @@ MODELS = {
 # What the nodes need, in pixels, where that is more than the editor gives them: room for texts, pictures and what the
 # extension shows.
 WIDTHS = {"SEGAConcept": 340, "SEGASampler": 340, "CLIPTextEncode": 360, "CheckpointLoaderSimple": 360}
+WIDTHS |= {"PrimitiveStringMultiline": 360}
 WIDTHS |= {"SaveImage": 420, "LoadImage": 320, "SEGAPreview": 420, "SEGALoadGuidance": 420}
 HEIGHTS = {
+    "PrimitiveStringMultiline": 130,
     "CLIPTextEncode": 130,
     "SEGAConcept": 520,
     "SEGASampler": 660,
@@ -89,50 +91,55 @@ class Layout:
     columns: Sequence[Mapping[str, Sequence[str]]]
 
 
+def _start(*prompt: str) -> list[Mapping[str, Sequence[str]]]:
+    """Return the first columns: the loader, and beside it the prompts and the size."""
+    return [{"Model": ["1"]}, {"Prompt": [*prompt, "2", "3", "4"]}]
+
+
 def _sampler_layout(
-    note: str, concepts: Sequence[str], sampler: Sequence[str] = ("6",), result: Sequence[str] = ("7", "8")
+    note: str,
+    prompt: str,
+    concepts: Sequence[str] = ("5",),
+    sampler: Sequence[str] = ("6",),
+    result: Sequence[str] = ("7", "8"),
 ) -> Layout:
-    return Layout(note, [*START, {"Concept": concepts}, {"Sampling": sampler}, {"Picture": result}])
+    return Layout(note, [*_start(prompt), {"Concept": concepts}, {"Sampling": sampler}, {"Picture": result}])
 
 
-# Most begin with the loader, and prompts and size beside it.
-START: tuple[Mapping[str, Sequence[str]], ...] = ({"Model": ["1"]}, {"Prompt": ["2", "3", "4"]})
 SAME_SEED = "**Compare**: bypass the concept (Ctrl+B) and run again: the same picture without the edit."
+WITHOUT_STACK = "**Compare**: bypass the stack (Ctrl+B) and run again: the same picture without the edits."
 
 LAYOUTS = {
     "first_edit": _sampler_layout(
         "Adds glasses to a face. The rest of the picture stays what the seed and the prompt make it.\n\n"
-        "**Change first**: the concept's *text*. Too weak: raise *guidance_scale*. Too much changes: raise "
-        "*threshold*, then *warmup_steps*.\n\n" + SAME_SEED,
-        ["5"],
+        "**Change first**: the concept's *text*. Too weak or too strong: *strength*. Too much changes: raise "
+        "*threshold*. Another face or pose: raise *start_percent*.\n\n" + SAME_SEED,
+        "9",
     ),
     "sdxl_edit": _sampler_layout(
-        "The first edit on SDXL, at 1024 by 1024 in 30 steps.\n\n"
-        "**Change first**: the concept's *text*. Too weak: raise *guidance_scale*. *warmup_steps* is a fifth of "
-        "the steps; change it with them.\n\n" + SAME_SEED,
-        ["5"],
+        "The first edit on SDXL, at 1024 by 1024.\n\n"
+        "**Change first**: the concept's *text*. The settings mean the same for every model.\n\n" + SAME_SEED,
+        "9",
     ),
     "flux_edit": _sampler_layout(
-        "The first edit on Flux. At cfg 1 there is no negative prompt: *baseline* *positive* compares the concept "
-        "with the prompt. So the concept is the prompt again, with the change in it.\n\n"
-        "**Change first**: the prompt, and the concept's *text* with it. Too weak: raise *guidance_scale*. Too "
-        "much changes: raise *threshold*.\n\n" + SAME_SEED,
-        ["5"],
+        "The first edit on Flux, at cfg 1 and without a negative prompt.\n\n"
+        "**Change first**: the concept's *text*. Too weak: raise *strength*, whose unit is cfg. Too much changes: "
+        "raise *threshold*.\n\n" + SAME_SEED,
+        "10",
         sampler=["9", "6"],
     ),
     "remove_concept": _sampler_layout(
-        "Takes the hat away that the prompt asks for.\n\n"
-        "**Change first**: the concept's *text*: name what has to go, without 'no'. Not gone yet: lower "
-        "*warmup_steps*, then raise *guidance_scale*.\n\n" + SAME_SEED,
-        ["5"],
+        "Takes away the hat that the prompt asks for. The prompt stays as it is.\n\n"
+        "**Change first**: the concept's *text*: what has to go, in the prompt's words and without 'no'. Not gone "
+        "yet: set *start_percent* to 0, then raise *strength*.\n\n" + SAME_SEED,
+        "9",
     ),
     "three_concepts": Layout(
-        "Glasses, a hat and a smile at once, each with its own strength, threshold and start.\n\n"
-        "**Change first**: the concepts' *text* and *guidance_scale*. For one more, add a SEGA Concept and connect "
-        "it to the stack's free input.\n\n"
-        "**Compare**: bypass the stack (Ctrl+B) and run again: the same picture without the edits.",
+        "Glasses, a hat and a smile at once. No concept changes another's strength.\n\n"
+        "**Change first**: the concepts' *text* and *strength*. For one more, add a SEGA Concept and connect it to "
+        "the stack's free input.\n\n" + WITHOUT_STACK,
         [
-            *START,
+            *_start("12"),
             {"Concepts": ["5", "6"]},
             {"More concepts": ["7", "8"]},
             {"Sampling": ["9"]},
@@ -141,12 +148,11 @@ LAYOUTS = {
     ),
     "four_concept_face": Layout(
         "The example of diffusers' documentation of SEGA: smile, glasses, curls and beard, with its values, in "
-        "*reference* mode.\n\n"
-        "**Change first**: the *seed*, then a concept's *guidance_scale*. In *independent* mode no concept changes "
-        "another's strength.\n\n"
-        "**Compare**: bypass the stack (Ctrl+B) and run again: the same picture without the edits.",
+        "*reference* mode. The prompt is not connected: each concept is its text alone, as in the paper.\n\n"
+        "**Change first**: the *seed*, then a concept's *guidance_scale*, which is the paper's number in place of "
+        "cfg.\n\n" + WITHOUT_STACK,
         [
-            *START,
+            *_start(),
             {"Concepts": ["5", "6"]},
             {"More concepts": ["7", "8"]},
             {"Sampling": ["9", "10"]},
@@ -155,10 +161,10 @@ LAYOUTS = {
     ),
     "preview": Layout(
         "Shows where in the picture each concept acted, and how strongly at each step.\n\n"
-        "**Change first**: a concept's *threshold* (how much of the picture it leaves alone) and *warmup_steps* "
+        "**Change first**: a concept's *threshold* (how much of the picture it leaves alone) and *start_percent* "
         "(when it starts), and watch the heat map and the plot.",
         [
-            *START,
+            *_start("13"),
             {"Concepts": ["5", "6"]},
             {"More concepts": ["7", "8"]},
             {"Sampling": ["9", "10"]},
@@ -166,12 +172,12 @@ LAYOUTS = {
         ],
     ),
     "mask": Layout(
-        "The glasses act inside of the mask only. Two SolidMask nodes make a rectangle; any MASK will do, of any "
+        "The glasses act inside the mask only. Two SolidMask nodes make a rectangle; any MASK will do, of any "
         "size.\n\n"
         "**Change first**: the rectangle's size (White) and its place, *x* and *y*, in pixels of the picture. Or "
         "connect the mask of a Load Image and paint it there.",
         [
-            *START,
+            *_start("12"),
             {"Mask": ["9", "10"]},
             {"Concept": ["11", "5"]},
             {"Sampling": ["6"]},
@@ -183,7 +189,7 @@ LAYOUTS = {
         "nodes sample.\n\n"
         "**Change first**: the guider or the sampler. The picture is the one that SEGA Sampler makes.",
         [
-            *START,
+            *_start("14"),
             {"Concept": ["5"]},
             {"Guidance": ["6", "7"]},
             {"Sampling": ["8", "9", "10", "11"]},
@@ -193,28 +199,44 @@ LAYOUTS = {
     "compare_strengths": Layout(
         "The same seed with five strengths of a concept, side by side. A list at an input makes one picture for "
         "each of its values.\n\n"
-        "**Change first**: the five values. The list fits other numbers of the concept too, such as *threshold*, "
-        "with values that suit it.",
+        "**Change first**: the five values. The list fits the concept's other numbers too, such as *threshold* or "
+        "*start_percent*.",
         [
-            *START,
+            *_start("16"),
             {"Strengths": ["9", "10", "11", "12", "13"]},
             {"Concept": ["14", "5"]},
             {"Sampling": ["6"]},
             {"Pictures": ["7", "15", "8"]},
         ],
     ),
+    "strength_slider": Layout(
+        "One face with more and more of a concept, all in one run: the images of the batch have the same noise, and "
+        "SEGA Strengths gives each its own strength.\n\n"
+        "**Change first**: *first* and *last*, which are multiplied by the concept's *strength*. For more images "
+        "raise *count*, *batch_size* and *columns* together.\n\n"
+        "With *seed_behavior* random and a *share* below 1, SEGA Strengths puts the concept into some of many "
+        "different pictures.",
+        [
+            {"Model": ["1"]},
+            {"Prompt": ["9", "2", "3"]},
+            {"Batch": ["4", "10", "11"]},
+            {"Concept": ["5"]},
+            {"Sampling": ["6"]},
+            {"Pictures": ["7", "12", "13", "8"]},
+        ],
+    ),
     "save_guidance": _sampler_layout(
         "Saves what the concept added at each step to a file, for *load_guidance*.\n\n"
         "**Change first**: the concept. The file lands in *output/sega*; each run adds one.",
-        ["5"],
+        "10",
         result=["9", "7", "8"],
     ),
     "load_guidance": Layout(
         "Puts an edit that *save_guidance* has saved into a picture of another prompt. No concept is needed.\n\n"
         "**Run *save_guidance* first**, then press R and pick its file.\n\n"
-        "**Change first**: the prompt. Seed, size, steps and sampler stay those of the saved run.",
+        "**Change first**: the prompt. Seed, size and sampler stay those of the saved run.",
         [
-            *START,
+            *_start(),
             {"Saved edit": ["9"]},
             {"Sampling": ["6"]},
             {"Picture": ["7", "8"]},
@@ -227,7 +249,8 @@ LAYOUTS = {
         [
             {"Model": ["1"]},
             {"Your picture": ["4", "10", "5"]},
-            {"Prompt": ["2", "3"], "Concept": ["6"]},
+            {"Prompt": ["11", "2", "3"]},
+            {"Concept": ["6"]},
             {"Sampling": ["7"]},
             {"Picture": ["8", "9"]},
         ],
@@ -235,8 +258,8 @@ LAYOUTS = {
     "real_image_inversion": Layout(
         "Adds glasses to a picture of yours and keeps the rest: the picture is first sampled backwards to its "
         "noise, then forwards with the concept.\n\n"
-        "**Change first**: the picture, and the prompt so that it says what is there. Then the concept: it takes "
-        "about twice the strength it has in a new picture.\n\n"
+        "**Change first**: the picture, and the prompt so that it says what is there. Then the concept's *text*. Too "
+        "weak: raise its *guidance_scale*, which stands for cfg here.\n\n"
         "**Compare**: bypass the concept (Ctrl+B): the picture comes back, nearly as it was.",
         [
             {"Model": ["1"]},
@@ -364,11 +387,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             (server.folder / "models" / "checkpoints" / file).touch()
         shutil.copy(comfyui / "input" / "example.png", server.folder / "input")
         browser = playwright.chromium.launch(executable_path=browser_program)
-        page = browser.new_page(viewport={"width": 1920, "height": 1080})
-        page.goto(server.url)
-        page.wait_for_function("() => window.app?.graph && LiteGraph.registered_node_types.SEGASampler")
         for name in options.names or LAYOUTS:
+            # A page for each: an input that a workflow leaves out would get the value it had in the one before.
+            page = browser.new_page(viewport={"width": 1920, "height": 1080})
+            page.goto(server.url)
+            page.wait_for_function("() => window.app?.graph && LiteGraph.registered_node_types.SEGASampler")
+            page.wait_for_function("() => !document.querySelector('.p-progressspinner, #splash-loader')")
             (TEMPLATES / f"{name}.json").write_text(written(make(page, name)), encoding="utf-8")
+            page.close()
         browser.close()
 
 

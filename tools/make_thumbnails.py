@@ -61,9 +61,8 @@ def template(name: str, seed: int, look: str = "") -> Workflow:
             if key in node["inputs"]:
                 node["inputs"][key] = seed
     if look:
-        for node in workflow.values():
-            if isinstance(text := node["inputs"].get("text"), str):
-                node["inputs"]["text"] = text.replace(CAPTION_START, f"{CAPTION_START}, {look}")
+        prompt = workflows.prompt_of(workflow)
+        workflows.set_prompt(workflow, prompt.replace(CAPTION_START, f"{CAPTION_START}, {look}"))
     return workflow
 
 
@@ -98,6 +97,16 @@ def rows(images: Sequence[Image.Image], labels: Sequence[str]) -> Image.Image:
         strip = image.resize((SIDE, room - LINE), Image.Resampling.LANCZOS, box=box)
         write(ImageDraw.Draw(strip), (12, (room - LINE) // 2), label, 30, "lm")
         out.paste(strip, (0, place * room))
+    return out
+
+
+def columns(images: Sequence[Image.Image]) -> Image.Image:
+    """Show the middle of pictures above the label, side by side."""
+    out, room = Image.new("RGB", (SIDE, SIDE), "white"), SIDE // len(images)
+    for place, image in enumerate(images):
+        picture = scaled(image, SIDE - LABEL, SIDE - LABEL)
+        left = (picture.width - room + LINE) // 2
+        out.paste(picture.crop((left, 0, left + room - LINE, picture.height)), (place * room + LINE // 2, 0))
     return out
 
 
@@ -139,11 +148,14 @@ def compare_strengths(studio: Studio) -> Image.Image:
     workflow = template("compare_strengths", 7, "brown hair, light skin, blue background")
     grid_node = workflows.nodes_of(workflow, "ImageGrid")[0]
     workflows.nodes_of(workflow, "SaveImage")[0]["images"] = grid_node["images"]
-    # Much less than the template's own are enough for this model.
-    values = [0.0, 0.7, 1.0, 1.5, 3.0]
-    for inputs, value in zip(workflows.nodes_of(workflow, "PrimitiveFloat"), values, strict=True):
-        inputs["value"] = value
+    values = [inputs["value"] for inputs in workflows.nodes_of(workflow, "PrimitiveFloat")]
     return rows(studio.run(workflow), [f"{value:g}" for value in values])
+
+
+def strength_slider(studio: Studio) -> Image.Image:
+    workflow = template("strength_slider", 11, "ginger hair, tan skin, green background")
+    workflows.nodes_of(workflow, "SaveImage")[0]["images"] = workflows.nodes_of(workflow, "RebatchImages")[0]["images"]
+    return columns(studio.run(workflow))
 
 
 def preview(studio: Studio) -> Image.Image:
@@ -181,7 +193,7 @@ def real_image(studio: Studio, name: str) -> Image.Image:
     studio.client.upload("drawing.png", file.getvalue())
     workflow = template(name, 7)
     workflows.nodes_of(workflow, "LoadImage")[0]["image"] = "drawing.png"
-    workflows.node_titled(workflow, "Prompt")["text"] = faces.description(face)
+    workflows.set_prompt(workflow, faces.description(face))
     return halves(drawing, studio.run(workflow)[0])
 
 
@@ -215,6 +227,7 @@ THUMBNAILS: dict[str, tuple[str, Callable[[Studio], Image.Image]]] = {
     "mask": ("only in the mask", mask),
     "preview": ("where each concept acts", preview),
     "compare_strengths": ("strength by strength", compare_strengths),
+    "strength_slider": ("a slider in one run", strength_slider),
     "save_guidance": ("save the edit", save_guidance),
     "load_guidance": ("reuse the edit", load_guidance),
     "real_image_img2img": ("your picture, image to image", lambda s: real_image(s, "real_image_img2img")),

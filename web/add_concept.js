@@ -3,15 +3,10 @@
 import { app } from "/scripts/app.js";
 
 import { conceptsOf, inputNamed, isSampler, isStack, nodesIn, originOf } from "./graph.js";
+import { connectPrompt, promptFor } from "./prompt.js";
 import { make, undoable } from "./views.js";
+import { bottomOf, create, GAP, link, outputOf, withOutput } from "./wiring.js";
 import { word } from "./words.js";
-
-const GAP = 40;
-const TITLE = 30;
-
-const outputOf = (node, type) => node.outputs?.findIndex((output) => output.type === type) ?? -1;
-
-const withOutput = (node, type) => ({ node, slot: outputOf(node, type) });
 
 // What an input gets, if that can be connected to a node of the same graph.
 const here = (node, input) => {
@@ -35,41 +30,8 @@ const clipFor = (sampler) => {
   return loader && withOutput(loader, "CLIP");
 };
 
-// How tall a node is below its title: Nodes 2.0 draws it taller than it says.
-const heightOf = (node) => {
-  const drawn = document.querySelector(`[data-node-id="${node.id}"]`)?.offsetHeight ?? 0;
-  return Math.max(node.size[1], drawn - TITLE);
-};
-
-const bottomOf = (node) => node.pos[1] + heightOf(node);
-
-const overlaps = (node, [x, y], [width, height]) =>
-  node.pos[0] < x + width &&
-  node.pos[0] + node.size[0] > x &&
-  node.pos[1] - TITLE < y + height &&
-  bottomOf(node) > y - TITLE;
-
-// Add a node at the first free place from `at(node)` downwards. It is drawn with the next frame, as tall as others of its
-// kind; older editors leave it in Nodes 2.0 where it is added.
-const create = (type, graph, at) => {
-  const node = window.LiteGraph.createNode(type);
-  const ofItsKind = graph._nodes.filter((other) => other.type === type);
-  const size = [node.size[0], Math.max(node.size[1], ...ofItsKind.map(heightOf))];
-  let [x, y] = at(node);
-  for (;;) {
-    const inTheWay = graph._nodes.find((other) => overlaps(other, [x, y], size));
-    if (!inTheWay) break;
-    y = bottomOf(inTheWay) + GAP + TITLE;
-  }
-  node.pos = [x, y];
-  graph.add(node);
-  return node;
-};
-
 const freeSlot = (stack) =>
   stack.inputs.find((input) => input.name.startsWith("concepts") && input.link == null);
-
-const link = ({ node, slot }, target, input) => node.connectSlots(node.outputs[slot], target, input);
 
 // What is connected to an input in the same graph, muted and bypassed nodes too.
 const sourceOf = (node, input) => {
@@ -105,6 +67,7 @@ const addConcept = (sampler) => {
       last ? [last.pos[0], bottomOf(last) + 2 * GAP] : [sampler.pos[0] - 2 * GAP - size[0], sampler.pos[1]],
     );
     if (clip) link(clip, concept, inputNamed(concept, "clip"));
+    connectPrompt(concept, promptFor(concept, [sampler]));
     const stack = source && stackOf(sampler, source);
     link(withOutput(concept, "SEGA_CONCEPT"), stack ?? sampler, stack ? freeSlot(stack) : input);
     app.canvas.selectNode(concept);

@@ -1,15 +1,16 @@
-// What a concept's fields say, and what in them can have no effect.
+// What a concept's fields say, when it acts, and what in them can have no effect.
 
 import { valueOf } from "./graph.js";
+import { comparedOf } from "./texts.js";
 import { word } from "./words.js";
 
-const numbers = ["guidance_scale", "threshold", "attention_threshold", "warmup_steps", "cooldown_steps", "weight"];
+const FIELDS = ["direction", "strength", "threshold", "attention_threshold", "start_percent", "end_percent", "weight", "instead_of"];
 
 // The fields by name; undefined where only a run could tell.
 export const settingsOf = (node) => ({
-  ...Object.fromEntries(numbers.map((name) => [name, valueOf(node, name)])),
-  direction: valueOf(node, "direction"),
+  ...Object.fromEntries(FIELDS.map((name) => [name, valueOf(node, name)])),
   text: nameOf(node),
+  compared: comparedOf(node),
 });
 
 const nameOf = (node) => {
@@ -18,28 +19,45 @@ const nameOf = (node) => {
   return text == null ? node.title : String(text).trim();
 };
 
-// How long a timeline is where the number of steps is not known.
-export const UNKNOWN_STEPS = 20;
+// How finely percents are shown where the number of steps is not known: in 5%.
+const UNKNOWN_STEPS = 20;
+const TINY = 1e-6;
+
+// How many steps a schedule has, those too that the sampler skips.
+export const wholeOf = (schedule) => (schedule ? schedule.skipped + schedule.steps : UNKNOWN_STEPS);
+
+// The first of so many steps that is not before a share of the sampling.
+export const stepAt = (percent, whole) => Math.ceil(percent * whole - TINY);
+
+// The share of the sampling at which a step begins. Fields keep three digits: rounded up, it would be after the step.
+export const percentAt = (step, whole) => Math.floor((1000 * step) / whole + TINY) / 1000;
+
+// The steps of a sampler in which the concept acts, as its counter shows them: {first, last}; first > last is never.
+export const actingSteps = ({ start_percent, end_percent }, schedule) => {
+  const { steps, skipped } = schedule;
+  const whole = wholeOf(schedule);
+  const first = Math.max(stepAt(start_percent ?? 0, whole) - skipped, 0) + 1;
+  return { first, last: end_percent < 1 ? stepAt(end_percent, whole) - skipped : steps };
+};
 
 const TINY_SHARE = 0.005;
 
-// Why the concept cannot be seen in the picture, as sentences; `steps` may be unknown.
-export const warningsOf = (settings, steps) => {
-  const { guidance_scale, weight, threshold, attention_threshold, warmup_steps, cooldown_steps, text } = settings;
+// Why the concept cannot be seen in the picture, as sentences.
+export const warningsOf = (settings) => {
+  const { strength, weight, threshold, attention_threshold, start_percent, end_percent, text, instead_of, compared } = settings;
   const found = [];
-  if (text === "") found.push(word("noText"));
-  if (guidance_scale === 0) found.push(word("noScale"));
+  if (text === "" && instead_of === "") found.push(word("noText"));
+  else if (compared && compared.text === compared.instead_of) found.push(word("sameTexts"));
+  if (strength === 0) found.push(word("noStrength"));
   if (weight === 0) found.push(word("noWeight"));
-  if (cooldown_steps > 0 && cooldown_steps <= warmup_steps) found.push(word("endsFirst", { warmup_steps, cooldown_steps }));
-  else if (steps !== undefined && warmup_steps >= steps) found.push(word("startsLate", { warmup_steps, steps }));
+  if (end_percent <= start_percent) found.push(word("endsFirst", { start_percent, end_percent }));
   const share = 1 - Math.max(threshold ?? 0, attention_threshold ?? 0);
   if (share <= TINY_SHARE + 1e-9) found.push(word("tinyShare", { percent: +(100 * share).toFixed(2) }));
   return found;
 };
 
-// Whether the concept changes the picture at this step.
-export const actsAt = (settings, step) =>
-  settings.guidance_scale !== 0 &&
-  settings.weight !== 0 &&
-  step >= settings.warmup_steps &&
-  (settings.cooldown_steps === 0 || step < settings.cooldown_steps);
+// Whether the concept changes the picture at a step, counted from 0.
+export const actsAt = (settings, step, schedule) => {
+  const { first, last } = actingSteps(settings, schedule);
+  return settings.strength !== 0 && settings.weight !== 0 && step + 1 >= first && step + 1 <= last;
+};

@@ -1,39 +1,78 @@
-// SEGAConcept: when the concept acts, as a bar over the sampler's steps whose ends are its warm-up and cool-down.
+// SEGAConcept: when the concept acts, as a bar over the sampling whose ends are its start and its end, and what it compares.
 
 import { app } from "/scripts/app.js";
 
-import { settingsOf, UNKNOWN_STEPS, warningsOf } from "./concept_settings.js";
+import { actingSteps, percentAt, settingsOf, stepAt, warningsOf, wholeOf } from "./concept_settings.js";
 import { inputNamed, isConcept, widgetNamed } from "./graph.js";
+import { connectPrompt, promptFor } from "./prompt.js";
+import { difference } from "./texts.js";
 import { addView, make, stepOf, undoable } from "./views.js";
 import { word } from "./words.js";
 
 const isFree = (node, name) => inputNamed(node, name)?.link == null;
 
+// Without the field's callback: that of a number rounds to the field's step.
 const write = (node, name, value) => {
   const widget = widgetNamed(node, name);
   if (!widget || !isFree(node, name) || widget.value === value) return;
   widget.value = value;
-  widget.callback?.(value);
   app.canvas?.setDirty(true, true);
+};
+
+const percentOf = (share) => +(100 * share).toFixed(1);
+
+const windowOf = ({ connected, schedule, start, end, settings }) => {
+  if (!connected) return word("notConnected");
+  const percents = { from: percentOf(start), to: percentOf(end) };
+  if (!schedule) return word("actsIn", percents);
+  const { steps } = schedule;
+  const { first, last } = actingSteps(settings, schedule);
+  return first > last ? word("actsNever", { steps, ...percents }) : word("actsInOf", { first, last, steps, ...percents });
+};
+
+// How much of a text is shown before, in and after what differs.
+const SHOWN = [24, 60, 12];
+const MORE = "…";
+
+const shortened = ([before, changed, after]) => [
+  before.length > SHOWN[0] ? MORE + before.slice(-SHOWN[0]).trimStart() : before,
+  changed.length > SHOWN[1] ? changed.slice(0, SHOWN[1]).trimEnd() + MORE : changed,
+  after.length > SHOWN[2] ? after.slice(0, SHOWN[2]).trimEnd() + MORE : after,
+];
+
+const comparedRow = (label, text, other) => {
+  const [before, changed, after] = shortened(difference(text, other));
+  const shown = make("dd", "", {}, before, make("b", "", {}, changed), after);
+  shown.title = text;
+  return [make("dt", "", {}, label), shown];
 };
 
 const addTimeline = (node) => {
   const direction = make("button", "sega-direction", { type: "button" });
   const span = make("span", "sega-span");
+  const skipped = make("div", "sega-skipped");
   const active = make("div", "sega-active");
   const now = make("div", "sega-now");
   const start = make("div", "sega-handle", { role: "slider", tabindex: "0", "data-end": "start" });
   const end = make("div", "sega-handle", { role: "slider", tabindex: "0", "data-end": "end" });
-  const track = make("div", "sega-track", {}, active, now, start, end);
+  const track = make("div", "sega-track", {}, skipped, active, now, start, end);
+  const texts = make("dl", "sega-texts");
+  const connect = make("button", "", { type: "button" });
+  const hint = make("span", "sega-quiet");
+  const prompt = make("div", "sega-prompt", {}, hint, connect);
   const warnings = make("ul", "sega-warnings", { role: "status" });
-  const content = make("div", "sega-timeline", {}, make("div", "sega-head", {}, direction, span), track, warnings);
+  const head = make("div", "sega-head", {}, direction, span);
+  const content = make("div", "sega-timeline", {}, head, track, texts, prompt, warnings);
 
-  let shown;
+  let shown, connectable;
 
-  const setStart = (step) => write(node, "warmup_steps", Math.min(Math.max(step, 0), (shown.end ?? shown.scale) - 1));
+  const setStart = (step) => {
+    const last = stepAt(shown.end, shown.whole) - 1;
+    write(node, "start_percent", percentAt(Math.max(Math.min(step, last), 0), shown.whole));
+  };
   const setEnd = (step) => {
-    const last = Math.max(step, shown.start + 1);
-    write(node, "cooldown_steps", last >= shown.scale ? 0 : last);
+    const first = stepAt(shown.start, shown.whole) + 1;
+    write(node, "end_percent", percentAt(Math.min(Math.max(step, first), shown.whole), shown.whole));
   };
 
   const drag = (handle, move) => {
@@ -46,16 +85,17 @@ const addTimeline = (node) => {
     handle.addEventListener("pointermove", (event) => {
       if (!handle.hasPointerCapture(event.pointerId)) return;
       const box = track.getBoundingClientRect();
-      move(Math.round(((event.clientX - box.left) / box.width) * shown.scale));
+      move(Math.round(((event.clientX - box.left) / box.width) * shown.whole));
       show();
     });
   };
 
   const keys = (handle, at, move) => {
     handle.addEventListener("keydown", (event) => {
-      const tenth = Math.max(1, Math.round(shown.scale / 10));
+      const { whole } = shown;
+      const tenth = Math.max(1, Math.round(whole / 10));
       const by = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -tenth, PageUp: tenth }[event.key];
-      const to = { Home: 0, End: shown.scale }[event.key] ?? (by === undefined ? undefined : at() + by);
+      const to = { Home: 0, End: whole }[event.key] ?? (by === undefined ? undefined : stepAt(at(), whole) + by);
       if (to === undefined || handle.ariaDisabled === "true") return;
       event.preventDefault();
       event.stopPropagation();
@@ -67,67 +107,87 @@ const addTimeline = (node) => {
   drag(start, setStart);
   drag(end, setEnd);
   keys(start, () => shown.start, setStart);
-  keys(end, () => shown.end ?? shown.scale, setEnd);
+  keys(end, () => shown.end, setEnd);
   direction.addEventListener("click", () => {
     undoable(() => write(node, "direction", shown.remove ? "add" : "remove"));
     show();
   });
+  connect.addEventListener("click", () => {
+    undoable(() => connectPrompt(node, connectable));
+    app.canvas?.setDirty(true, true);
+    show();
+  });
 
   const read = (samplers) => {
-    const found = samplers.find(({ concepts }) => concepts.includes(node));
+    const users = samplers.filter(({ concepts }) => concepts.includes(node));
+    const used = users.find(({ sampler }) => stepOf(sampler) !== undefined) ?? users[0];
     const settings = settingsOf(node);
-    const first = settings.warmup_steps ?? 0;
-    const last = settings.cooldown_steps || undefined;
-    const scale = found?.steps ?? Math.max(UNKNOWN_STEPS, first + 1, last ?? 0);
+    connectable = promptFor(node, users.map(({ sampler }) => sampler));
     return {
       // What leads through other packs' nodes may not be found.
-      connected: found !== undefined || node.outputs[0].links?.length > 0,
-      steps: found?.steps,
-      step: found && stepOf(found.sampler),
-      scale,
-      start: first,
-      end: last,
+      connected: users.length > 0 || node.outputs[0].links?.length > 0,
+      schedule: used?.schedule,
+      step: used && stepOf(used.sampler),
+      whole: wholeOf(used?.schedule),
+      settings,
+      start: settings.start_percent ?? 0,
+      end: settings.end_percent ?? 1,
       remove: settings.direction === "remove",
-      warnings: warningsOf(settings, found?.steps),
-      free: ["direction", "warmup_steps", "cooldown_steps"].map((name) => isFree(node, name)),
+      prompt: connectable && (connectable.why ?? "open"),
+      warnings: warningsOf(settings),
+      free: ["direction", "start_percent", "end_percent"].map((name) => isFree(node, name)),
     };
   };
 
-  const spanOf = ({ connected, steps, start, end }) => {
-    const first = start + 1;
-    if (!connected) return word("notConnected");
-    if (steps === undefined) return end ? word("actsIn", { first, last: end }) : word("actsFrom", { first });
-    const last = Math.min(end ?? steps, steps);
-    return first > last ? word("actsNever") : word("actsInOf", { first, last, steps });
+  const saying = (key, percent) => {
+    const step = shown.schedule && stepAt(percent, shown.whole) - shown.schedule.skipped + (key === "starts" ? 1 : 0);
+    const values = { percent: percentOf(percent), step };
+    if (key === "starts") return step > 0 ? word("startsAtStep", values) : word("startsAt", values);
+    if (percent >= 1) return word("endsNever");
+    return step > 0 ? word("endsAfterStep", values) : word("endsAt", values);
   };
 
-  const slide = (handle, label, value, text, isOpen) => {
-    handle.style.left = `${(100 * Math.min(value, shown.scale)) / shown.scale}%`;
+  const slide = (handle, label, percent, text, isOpen) => {
+    handle.style.left = `${100 * percent}%`;
     handle.ariaLabel = handle.title = label;
     handle.ariaValueMin = "0";
-    handle.ariaValueMax = String(shown.scale);
-    handle.ariaValueNow = String(value);
+    handle.ariaValueMax = "100";
+    handle.ariaValueNow = String(percentOf(percent));
     handle.ariaValueText = text;
     handle.ariaDisabled = String(!isOpen);
   };
 
   const draw = (found) => {
     shown = found;
-    const { scale, start: first, end: last = scale, remove, step, free } = found;
+    const { whole, schedule, start: from, end: to, remove, step, free, settings } = found;
     content.dataset.direction = remove ? "remove" : "add";
     content.classList.toggle("sega-off", found.warnings.length > 0);
     direction.textContent = remove ? `− ${word("remove")}` : `+ ${word("add")}`;
     direction.title = word("directionHint");
     direction.disabled = !free[0];
-    span.textContent = spanOf(found);
-    const from = Math.min(first, scale);
-    active.style.left = `${(100 * from) / scale}%`;
-    active.style.width = `${(100 * Math.max(Math.min(last, scale) - from, 0)) / scale}%`;
-    track.style.setProperty("--sega-steps", scale <= 60 ? scale : 1);
+    span.textContent = span.title = windowOf(found);
+    active.style.left = `${100 * from}%`;
+    active.style.width = `${100 * Math.max(to - from, 0)}%`;
+    track.style.setProperty("--sega-steps", whole <= 60 ? whole : 1);
+    const before = schedule?.skipped ?? 0;
+    skipped.hidden = before === 0;
+    skipped.title = word("skipped");
+    skipped.style.width = `${(100 * before) / whole}%`;
     now.hidden = step === undefined;
-    now.style.left = `${(100 * ((step ?? 0) + 0.5)) / scale}%`;
-    slide(start, word("warmupHint"), first, word("startsAt", { first: first + 1 }), free[1]);
-    slide(end, word("cooldownHint"), last, last >= scale ? word("endsNever") : word("endsAfter", { last }), free[2]);
+    now.style.left = `${(100 * (before + (step ?? 0) + 0.5)) / whole}%`;
+    slide(start, word("startHint"), from, saying("starts", from), free[1]);
+    slide(end, word("endHint"), to, saying("ends", to), free[2]);
+    const { text, instead_of } = settings.compared ?? {};
+    texts.replaceChildren(
+      ...(typeof instead_of === "string"
+        ? [...comparedRow(word("with"), text, instead_of), ...comparedRow(word("without"), instead_of, text)]
+        : []),
+    );
+    prompt.hidden = !found.prompt;
+    hint.textContent = found.prompt === "dynamic" ? word("promptDynamic", { choice: "{a|b}" }) : word("promptOpen");
+    connect.textContent = word("connectPrompt");
+    connect.title = word("connectHint");
+    connect.hidden = found.prompt === "dynamic";
     warnings.replaceChildren(...found.warnings.map((text) => make("li", "", {}, `⚠ ${text}`)));
   };
 

@@ -106,28 +106,41 @@ export const isModelOf = (source, node, seen = new Set()) => {
     });
 };
 
-const ownSteps = (node) => {
+// A sampling's `steps` as its node counts them, and how many of the schedule's were `skipped` before: `denoise` below 1 is
+// the end of a longer schedule. Undefined where only a run could tell.
+const scheduleFrom = (node) => {
   const steps = valueOf(node, "steps");
-  if (!widgetNamed(node, "start_at_step")) return steps;
-  return Math.min(valueOf(node, "end_at_step"), steps) - valueOf(node, "start_at_step");
-};
-
-// How many steps a node samples; undefined where only a run could tell.
-const stepsSampled = (node) => {
-  if (widgetNamed(node, "steps")) return ownSteps(node);
-  const scheduler = originOf(node, inputNamed(node, "sigmas"))?.node;
-  return scheduler && widgetNamed(scheduler, "steps") ? valueOf(scheduler, "steps") : undefined;
+  const denoise = widgetNamed(node, "denoise") ? valueOf(node, "denoise") : 1;
+  if (!Number.isInteger(steps) || steps < 1 || !(denoise > 0)) return undefined;
+  return { steps, skipped: denoise > 0.9999 ? 0 : Math.trunc(steps / denoise) - steps };
 };
 
 const samples = (node) => runs(node) && node.outputs?.some((output) => output.type === "LATENT");
 
-// How many steps a sampler makes, or what samples with the model that it patches; undefined where only a run could tell.
-export const stepsOf = (sampler) => {
-  const nodes = nodesIn(sampler.graph.rootGraph ?? sampler.graph).filter(samples);
-  const sampling = samples(sampler) ? [sampler] : nodes.filter((node) => isModelOf(sampler, node));
-  const steps = sampling.map(stepsSampled).find((found) => found !== undefined);
-  return Number.isInteger(steps) && steps > 0 ? steps : undefined;
+// The sampler itself, or what works with the model that it patches.
+const ends = (sampler, isEnd) => {
+  if (isEnd(sampler)) return [sampler];
+  return nodesIn(sampler.graph.rootGraph ?? sampler.graph).filter((node) => isEnd(node) && isModelOf(sampler, node));
 };
+
+// The schedule of a sampler, or of what samples with the model that it patches.
+export const scheduleOf = (sampler) =>
+  ends(sampler, samples)
+    .map((node) => (widgetNamed(node, "steps") ? node : originOf(node, inputNamed(node, "sigmas"))?.node))
+    .map((node) => node && widgetNamed(node, "steps") && scheduleFrom(node))
+    .find(Boolean);
+
+// Where in its schedule a sampler starts that makes a part of it, as KSampler (Advanced).
+export const firstStepOf = (node) => (widgetNamed(node, "start_at_step") && valueOf(node, "start_at_step")) || 0;
+
+const POSITIVE = ["positive", "conditioning", "cond1"];
+
+const positiveOf = (node) =>
+  POSITIVE.map((name) => inputNamed(node, name)).find((input) => input?.type === "CONDITIONING");
+
+// The positive conditionings of a sampler, or of what works with the model that it patches: {node, input}.
+export const positivesOf = (sampler) =>
+  ends(sampler, (node) => runs(node) && positiveOf(node)).map((node) => ({ node, input: positiveOf(node) }));
 
 // The node that an id of a run names: "7", or "12:5" for node 5 in the subgraph node 12.
 export const nodeOfRun = (root, id) =>

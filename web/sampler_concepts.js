@@ -3,7 +3,7 @@
 import { app } from "/scripts/app.js";
 
 import { addConceptButton } from "./add_concept.js";
-import { actsAt, settingsOf, UNKNOWN_STEPS, warningsOf } from "./concept_settings.js";
+import { actsAt, settingsOf, warningsOf, wholeOf } from "./concept_settings.js";
 import { inputNamed, isSampler, nodesIn } from "./graph.js";
 import { addView, make, rootGraph, stepOf } from "./views.js";
 import { word } from "./words.js";
@@ -16,7 +16,7 @@ const goTo = (node) => {
 
 const conceptIn = (id) => nodesIn(rootGraph()).find((node) => `${node.graph.id}:${node.id}` === id);
 
-const rowOf = ({ id, text, remove, warnings, from, to }, scale) => {
+const rowOf = ({ id, text, remove, warnings, from, to }, whole) => {
   const sign = make("span", "sega-sign", {}, warnings.length ? "⚠" : remove ? "−" : "+");
   const name = make("button", "sega-name", { type: "button" }, text || word("noName"));
   name.addEventListener("click", (event) => {
@@ -25,21 +25,22 @@ const rowOf = ({ id, text, remove, warnings, from, to }, scale) => {
     goTo(conceptIn(id));
   });
   const active = make("div", "sega-active");
-  active.style.left = `${(100 * from) / scale}%`;
-  active.style.width = `${(100 * (to - from)) / scale}%`;
+  active.style.left = `${100 * from}%`;
+  active.style.width = `${100 * Math.max(to - from, 0)}%`;
   const bar = make("div", "sega-track", {}, active, make("div", "sega-now"));
+  bar.style.setProperty("--sega-steps", whole <= 60 ? whole : 1);
   const row = make("li", "sega-row", { "data-direction": remove ? "remove" : "add" }, sign, name, bar);
   row.title = warnings.join("\n");
   row.classList.toggle("sega-off", warnings.length > 0);
   return row;
 };
 
-const showStep = (row, isOn, step, scale) => {
+const showStep = (row, isOn, place) => {
   row.classList.toggle("sega-on", isOn);
   row.ariaCurrent = isOn ? "step" : null;
   const now = row.querySelector(".sega-now");
-  now.hidden = step === undefined;
-  now.style.left = `${(100 * ((step ?? 0) + 0.5)) / scale}%`;
+  now.hidden = place === undefined;
+  now.style.left = `${100 * (place ?? 0)}%`;
 };
 
 const addList = (node) => {
@@ -52,39 +53,37 @@ const addList = (node) => {
     const found = samplers.find(({ sampler }) => sampler === node);
     const step = found && stepOf(node);
     const concepts = (found?.concepts ?? []).map((concept) => ({ concept, settings: settingsOf(concept) }));
-    const ends = concepts.flatMap(({ settings }) => [settings.warmup_steps + 1 || 1, settings.cooldown_steps ?? 0]);
-    const scale = found?.steps ?? Math.max(UNKNOWN_STEPS, ...ends);
+    const schedule = found?.schedule;
     return {
       step,
-      scale,
+      schedule,
       isWithout: inputNamed(node, "concepts").link == null,
-      on: concepts.map(({ settings }) => step !== undefined && actsAt(settings, step)),
-      rows: concepts.map(({ concept, settings }) => {
-        const from = Math.min(settings.warmup_steps ?? 0, scale);
-        return {
-          id: `${concept.graph.id}:${concept.id}`,
-          text: settings.text,
-          remove: settings.direction === "remove",
-          warnings: warningsOf(settings, found.steps),
-          from,
-          to: Math.max(from, Math.min(settings.cooldown_steps || scale, scale)),
-        };
-      }),
+      on: concepts.map(({ settings }) => step !== undefined && actsAt(settings, step, schedule)),
+      rows: concepts.map(({ concept, settings }) => ({
+        id: `${concept.graph.id}:${concept.id}`,
+        text: settings.text,
+        remove: settings.direction === "remove",
+        warnings: warningsOf(settings),
+        from: settings.start_percent ?? 0,
+        to: settings.end_percent ?? 1,
+      })),
     };
   };
 
   let listed;
-  const draw = ({ step, scale, isWithout, on, rows }) => {
+  const draw = ({ step, schedule, isWithout, on, rows }) => {
     add.textContent = `+ ${word("concept")}`;
     add.title = word("addConcept");
     const active = on.filter(Boolean).length;
-    if (step !== undefined) status.textContent = word("running", { step: step + 1, scale, active, count: rows.length });
-    else status.textContent = isWithout ? word("noConcepts") : "";
+    if (step === undefined) status.textContent = isWithout ? word("noConcepts") : "";
+    else status.textContent = word("running", { step: step + 1, steps: schedule.steps, active, count: rows.length });
+    const whole = wholeOf(schedule);
     // Rows stay while the steps go on: they may have the focus, or be under a click.
-    const found = JSON.stringify([rows, scale]);
-    if (found !== listed) list.replaceChildren(...rows.map((row) => rowOf(row, scale)));
+    const found = JSON.stringify([rows, whole]);
+    if (found !== listed) list.replaceChildren(...rows.map((row) => rowOf(row, whole)));
     listed = found;
-    on.forEach((isOn, place) => showStep(list.children[place], isOn, step, scale));
+    const place = step === undefined ? undefined : (schedule.skipped + step + 0.5) / whole;
+    on.forEach((isOn, row) => showStep(list.children[row], isOn, place));
   };
 
   addView(node, "concepts", content, { read, draw });

@@ -3,7 +3,7 @@
 import { api } from "/scripts/api.js";
 import { app } from "/scripts/app.js";
 
-import { isModelOf, nodeOfRun, samplersIn, stepsOf } from "./graph.js";
+import { firstStepOf, isModelOf, nodeOfRun, samplersIn, scheduleOf } from "./graph.js";
 import { language, loadWords } from "./words.js";
 
 const MARGIN = 6;
@@ -14,11 +14,16 @@ let running, started;
 
 export const rootGraph = () => app.rootGraph ?? app.graph;
 
-// The step that a sampler is in, counted from 0; undefined where it does not run.
-export const stepOf = (sampler) => {
+// What a sampler's run is at; undefined where it does not run.
+const runOf = (sampler) => {
   if (!running || running.node.graph?.getNodeById(running.node.id) !== running.node) return undefined;
-  return running.node === sampler || isModelOf(sampler, running.node) ? running.step : undefined;
+  return running.node === sampler || isModelOf(sampler, running.node) ? running : undefined;
 };
+
+// The step that a sampler is in, counted from 0.
+export const stepOf = (sampler) => runOf(sampler)?.step;
+
+const scheduleNow = (sampler) => scheduleOf(sampler) ?? runOf(sampler)?.schedule;
 
 const nodesShown = () => {
   const nodes = [];
@@ -36,7 +41,7 @@ const refresh = () => {
   const nodes = nodesShown();
   // Large graphs without a node of ours are left alone.
   if (nodes.length === 0) return;
-  const samplers = samplersIn(root).map((found) => ({ ...found, steps: stepsOf(found.sampler) }));
+  const samplers = samplersIn(root).map((found) => ({ ...found, schedule: scheduleNow(found.sampler) }));
   for (const node of nodes) views.get(node)(samplers);
 };
 
@@ -50,7 +55,9 @@ api.addEventListener("execution_start", ({ detail }) => {
 api.addEventListener("progress", ({ detail }) => {
   const isHere = started?.prompt !== detail.prompt_id || started.workflow === openWorkflow();
   const node = isHere ? nodeOfRun(rootGraph(), detail.node) : undefined;
-  running = node && detail.value < detail.max ? { node, step: detail.value } : undefined;
+  const { value, max } = detail;
+  const isOn = node && value < max;
+  running = isOn ? { node, step: firstStepOf(node) + value, schedule: { steps: max, skipped: 0 } } : undefined;
   refresh();
 });
 

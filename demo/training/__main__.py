@@ -26,7 +26,6 @@ from .. import classifier as judge  # noqa: E402
 from .. import model  # noqa: E402
 from . import adherence, classifier, codec, diffusion, drawings  # noqa: E402
 
-
 TOGETHER_DRAWINGS, TOGETHER_STEPS, TOGETHER_RATE = 16000, 2000, 5e-4
 
 

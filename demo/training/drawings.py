@@ -18,7 +18,7 @@ HELD_OUT = 512
 
 
 def draw_one(seed: int, together: bool = False) -> tuple[tuple[int, ...], np.ndarray]:
-    """Return the attributes and the picture (H, W, 3) of one face, with its companions where attributes come together."""
+    """Return the attributes and the picture (H, W, 3) of one face; with its companions if asked."""
     rng = random.Random(seed)
     face = faces.random_face(rng)
     if together:
@@ -31,7 +31,9 @@ def make(work: Path, count: int = COUNT, together: bool = False) -> None:
     images = np.zeros((count, faces.SIZE, faces.SIZE, 3), np.uint8)
     attributes = np.zeros((count, len(faces.ATTRIBUTES)), np.uint8)
     with Pool() as pool:
-        for i, (indices, image) in enumerate(pool.imap(partial(draw_one, together=together), range(count), chunksize=64)):
+        for i, (indices, image) in enumerate(
+            pool.imap(partial(draw_one, together=together), range(count), chunksize=64)
+        ):
             images[i], attributes[i] = image, indices
             if (i + 1) % 4000 == 0:
                 print(f"drawn {i + 1} of {count} faces", flush=True)

@@ -104,12 +104,15 @@ class AttentionMaps:
         batch: number of samples of each place.
     """
 
-    def __init__(self, attention: ConceptAttention, passes: Mapping[int, tuple[Sequence[int], int]], batch: int) -> None:
+    def __init__(
+        self, attention: ConceptAttention, passes: Mapping[int, tuple[Sequence[int], int]], batch: int
+    ) -> None:
         self.attention = attention
         self.passes = passes
         self.batch = batch
         # Per concept, the sum over the heads of each layer and how many they are.
-        self._layers: dict[int, list[tuple[Tensor, int]]] = {c: [] for concepts, _ in passes.values() for c in concepts}
+        watched = [c for concepts, _ in passes.values() for c in concepts]
+        self._layers: dict[int, list[tuple[Tensor, int]]] = {c: [] for c in watched}
 
     def of(self, c: int, device: torch.device) -> Tensor | None:
         """Return a concept's mean map, (B, h, w), fp32; None where the network was not run."""

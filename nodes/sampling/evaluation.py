@@ -85,7 +85,8 @@ class Evaluation:
             self._evaluate_alone(options)
         comparisons = self.parts.comparisons(self.step, self.differences, scale.value)
         guidance = self.parts.guidance(self.step, self.sigma, comparisons)
-        self.guidance = packed(guidance)
+        made = [part for part in guidance if part is not None]
+        self.guidance = packed(made) if made else None
         _LOG.debug("%s", Evaluated(self.step, self.sigma, comparisons, guidance))
         return denoised
 
@@ -164,14 +165,16 @@ class Evaluation:
         out = calc_cond_batch(self.passes.guider.inner_model, together, self.x, timestep, options)
         # A text that does not act at this noise level is absent, not zero. Where the model was not asked, since another
         # pack answered or no prompt acts, there is no telling.
+        acting = labels.evaluated or range(len(call))
         estimates = {
             place.source: estimate
             for number, (place, estimate) in enumerate(zip(call, out, strict=True))
-            if place.source is not None and (isinstance(place.source, str) or number in labels.evaluated or not labels.evaluated)
+            if isinstance(place.source, str) or (place.source is not None and number in acting)
         }
         for c in needed:
             self.differences[c] = self._difference(c, estimates)
-            if maps is not None and self.differences[c] is not None and labels.evaluated and c in self.parts.attention.words:
+        if maps is not None and labels.evaluated:
+            for c in self.parts.attention.words.keys() & {c for c in needed if self.differences[c] is not None}:
                 self.parts.attention.keep(c, maps.of(c, self.x.device))
         return [estimate for place, estimate in zip(call, out, strict=True) if place.is_own]
 
@@ -186,8 +189,9 @@ class Evaluation:
     def _watched(self, call: Sequence[Place], needed: Sequence[int]) -> dict[int, tuple[list[int], int]]:
         """Return for each place where the words of concepts stand, whose they are, and how long the embedding is."""
         watched: dict[int, tuple[list[int], int]] = {}
+        attentive = [c for c in needed if c in self.parts.attention.words]
         for number, place in enumerate(call):
-            watching = [c for c in needed if c in self.parts.attention.words and _is_of(place, self.passes.sides[c].text)]
+            watching = [c for c in attentive if _is_of(place, self.passes.sides[c].text)]
             if watching and place.conds:
                 watched[number] = watching, place.conds[0]["cross_attn"].shape[1]
         return watched

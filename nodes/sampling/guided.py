@@ -24,7 +24,7 @@ from .sides import PROMPT_INDEX, SideFinder
 from .supplied import SuppliedGuidance
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from comfy.patcher_extension import WrapperExecutor
     from comfy.samplers import CFGGuider
@@ -52,7 +52,8 @@ class GuidedSampling:
         self.guider = guider
         self.shapes = shapes
         self.schedule = schedule
-        self.percent_to_sigma = guider.model_patcher.get_model_object("model_sampling").percent_to_sigma
+        model_sampling: Any = guider.model_patcher.get_model_object("model_sampling")
+        self.percent_to_sigma: Callable[[float], float] = model_sampling.percent_to_sigma
         # In the paper's terms, for this schedule.
         self.concepts = [encoded.settings.concept(schedule, self.percent_to_sigma) for encoded in request.concepts]
         # One for each part of the latents, where somebody wants the record.

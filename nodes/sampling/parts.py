@@ -112,7 +112,6 @@ class GuidedParts:
         """
         return [run.guidance(step, of_part, sigma) for run, of_part in zip(self.runs, comparisons, strict=True)]
 
-
     def edited(self, denoised: Tensor, sigma: Tensor, guidance: Tensor) -> Tensor:
         """Return what the guider predicts with the guidance added: `denoised - sigma * guidance`.
 
@@ -129,6 +128,6 @@ class GuidedParts:
         return packed([guarded(*part) for part in zip(*parts, strict=True)])
 
 
-def packed(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """Return the parts of latents as the host samples them; None where there are none."""
-    return parts[0] if len(parts) == 1 or parts[0] is None else comfy.utils.pack_latents(parts)[0]
+def packed(parts: Sequence[Tensor]) -> Tensor:
+    """Return the parts of latents as the host samples them."""
+    return parts[0] if len(parts) == 1 else comfy.utils.pack_latents(parts)[0]

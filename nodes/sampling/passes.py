@@ -1,4 +1,4 @@
-"""What is evaluated for the concepts: the lists that the guider has for them, and the prompts they are compared with."""
+"""What is evaluated for the concepts: the lists of conds that the guider has for them, and the prompts they need."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from .host_types import Conds
     from .sides import ListKey, Prompt, Side, Sides
+
 
 @dataclass(frozen=True)
 class Place:
@@ -50,8 +51,8 @@ class ConceptPasses:
     def call(self, conds: Sequence[Conds | None], concepts: Sequence[int]) -> list[Place]:
         """Return a call of the model that evaluates conds, and what some concepts need that is not among them.
 
-        A list stands in front of the prompt that it is like, with that prompt's label: the host batches from the end, so
-        prompts come before concepts, and 1s before 0s.
+        A list stands in front of the prompt whose entries it has, with that prompt's label: the host batches from the
+        end, so prompts come before concepts, and 1s before 0s.
         """
         wanted = [side for c in concepts if not self.sides[c].are_equal for side in _both(self.sides[c])]
         keys: dict[Prompt, list[ListKey]] = {

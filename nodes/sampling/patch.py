@@ -1,8 +1,8 @@
 """SEGA inside ComfyUI's sampling: what a patched MODEL carries, and what a guider is given when it samples.
 
 A patched MODEL carries nothing but a `SemanticGuidance`, an immutable OUTER_SAMPLE wrapper. When a guider samples, the
-wrapper gives the guider's own conds a list for each text that is no prompt's own, so that the host encodes, areas, hooks and
-memory-plans them as it does the prompts, and starts a `SamplingRun` with each way through the schedule
+wrapper adds the concepts' texts to the guider's own conds, unless a prompt says the same, so that the host encodes,
+areas, hooks and memory-plans them as it does the prompts, and starts a `SamplingRun` with each way through the schedule
 (`GuidedSampling`). All are gone when the sampling ends.
 """
 

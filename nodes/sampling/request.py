@@ -24,7 +24,7 @@ class GuidanceRequest:
     Args:
         concepts: none leaves the sampling as it is.
         settings: what the concepts share.
-        baseline: the estimate that concepts of one text are compared with; "auto" is the negative prompt's where the sampling
+        baseline: what concepts of one text are compared with; "auto" is the negative prompt's where the sampling
             uses it and the positive prompt's where it does not (cfg 1).
         node_id: named in errors.
         supplied: guidance of another run, added to that of the concepts.

@@ -48,6 +48,8 @@ NOISE = (
     # It looks for help in its language first; the English pages are the ones without a language.
     "/en.md",
 )
+# What a workflow may leave out at a concept.
+CONCEPT_FIELDS = {"instead_of", "direction", "strength", "start_percent", "end_percent", "attention_threshold"}
 SIZE = {"width": 1600, "height": 1000}
 PATIENCE = 20_000  # Milliseconds, for a busy machine.
 
@@ -398,8 +400,9 @@ def demo_workflow(demo: ModuleType) -> Callable[..., dict[str, Any]]:
     def load(name: str, steps: int = 6, batch: int = 1, **inputs: Any) -> dict[str, Any]:
         workflow = workflows.load(name)
         for node in workflow.values():
-            given = {"steps": steps, "batch_size": batch, "warmup_steps": 1, **inputs}
-            node["inputs"].update({key: given[key] for key in node["inputs"].keys() & given.keys()})
+            given = {"steps": steps, "batch_size": batch, **inputs}
+            taken = node["inputs"].keys() | (CONCEPT_FIELDS if node["class_type"] == "SEGAConcept" else set())
+            node["inputs"].update({key: given[key] for key in taken & given.keys()})
         return workflow
 
     return load

@@ -276,6 +276,49 @@ def test_the_mask_is_where_the_model_looks_at_the_words(
     assert (places > 0.2 * without.guidance[0, 0].numel()).all()
 
 
+ADDS, REMOVES = (CONCEPT, POSITIVE), (POSITIVE, CONCEPT)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "instead_of"),
+    [
+        *((name, *pair) for name in PATCHES for pair in (ADDS, REMOVES)),
+        *(("none", *pair) for pair in ((CONCEPT, NEGATIVE), (NEGATIVE, CONCEPT), (CONCEPT, CONCEPT + 1))),
+    ],
+)
+def test_the_text_with_the_concept_is_looked_at_also_where_it_is_a_prompt_itself(
+    host: Host, evaluations: list[Seen], name: str, text: int, instead_of: int
+) -> None:
+    patch = PATCHES[name]
+    model = patch.add(host)
+    for threshold in (0.0, 0.5):
+        concept = attentive(host, text, attention_threshold=threshold)
+        edit(host, replace(concept, instead_of=host.conditioning(instead_of)), model=model)
+    without, with_mask = evaluations
+    assert torch.equal(with_mask.differences[0], without.differences[0])
+    attention = with_mask.attention[0]
+    # NAG changes the positive prompt alone, and not where concepts have a call of their own.
+    if not patch.draws and not patch.resizes and name != "NAG":
+        label, prompt = (1, "negative") if NEGATIVE in (text, instead_of) else (0, "positive")
+        looked = Looked(model)
+        host.sample(looked.model, steps=1, **{prompt: host.conditioning(text)})
+        torch.testing.assert_close(attention, looked.at(label), rtol=1e-4, atol=1e-6)
+    assert torch.equal(with_mask.guidance, masked(host, without.guidance, attention, 0.5))
+    assert 0.2 < float((with_mask.guidance != 0).float().mean()) < 0.8
+
+
+def test_two_concepts_look_at_their_own_words_of_one_prompt(host: Host, evaluations: list[Seen]) -> None:
+    concepts = [
+        replace(attentive(host, POSITIVE, words, direction="remove"), instead_of=host.conditioning(CONCEPT + i))
+        for i, words in enumerate([WORDS, (5, 40)])
+    ]
+    edit(host, *concepts)
+    looked = Looked(host.eps)
+    host.sample(looked.model, steps=1)
+    for c, concept in enumerate(concepts):
+        torch.testing.assert_close(evaluations[0].attention[c], looked.at(0, concept.words), rtol=1e-4, atol=1e-6)
+
+
 @every_patch
 def test_the_prompts_estimates_keep_their_bits(host: Host, name: str) -> None:
     estimates = []
@@ -330,7 +373,7 @@ def test_the_attention_is_computed_for_the_concepts_that_ask_and_at_the_coarse_l
         host,
         attentive(host, 10),
         host.concept(11),
-        attentive(host, 12, warmup_steps=1),
+        attentive(host, 12, start_percent=1 / steps),
         steps=steps,
         momentum_scale=0.0,
         latent=host.latent(2),
@@ -490,7 +533,7 @@ def test_where_a_cache_leaves_out_the_network_the_last_mask_stays(
 ) -> None:
     steps = 8
     cache = node("nodes_easycache", name, reuse_threshold=1.0, start_percent=0.0, end_percent=1.0, verbose=False)
-    edit(host, attentive(host, warmup_steps=warmup), model=cache(host), steps=steps, momentum_scale=0.0)
+    edit(host, attentive(host, start_percent=warmup / steps), model=cache(host), steps=steps, momentum_scale=0.0)
     acted = [evaluation for evaluation in evaluations if evaluation.differences]
     runs = len(attended) / len(COARSE)
     assert 0 < runs < steps - warmup
@@ -595,8 +638,8 @@ def test_texts_of_different_lengths(host: Host, evaluations: list[Seen], lengths
         [[torch.randn((1, length, 32), generator=torch.Generator().manual_seed(seed)), {}]]
         for seed, length in enumerate(lengths)
     )
-    settings = {"threshold": 0.0, "attention_threshold": 0.5, "direction": "add", "guidance_scale": 5.0}
-    settings |= {"warmup_steps": 0, "cooldown_steps": 0, "weight": 1.0}
+    settings = {"threshold": 0.0, "attention_threshold": 0.5, "guidance_scale": 5.0}
+    settings |= {"strength": 1.0, "start_percent": 0.0}
     made = host.pack.nodes.SEGAConceptFromConditioning.execute(concept, **settings)[0]
     words = (1, lengths[2] - 1)
     edit(host, replace(made, words=words), positive=prompts[0], negative=prompts[1])
@@ -637,7 +680,7 @@ def test_each_concept_has_its_own_mask(host: Host, evaluations: list[Seen]) -> N
 
 
 def test_direction_and_scale_do_not_move_the_mask(host: Host, evaluations: list[Seen]) -> None:
-    for changes in ({}, {"direction": "remove"}, {"guidance_scale": 0.5}):
+    for changes in ({}, {"direction": "remove"}, {"guidance_scale": 0.5}, {"strength": 0.5, "guidance_scale": 0.0}):
         edit(host, attentive(host, **changes))
     first, *others = (evaluation.guidance != 0 for evaluation in evaluations)
     assert all(torch.equal(first, other) for other in others)
@@ -666,7 +709,7 @@ def test_other_unets(host: Host, evaluations: list[Seen], kind: str) -> None:
     prompts = {"positive": host.conditioning(POSITIVE, **pooled), "negative": host.conditioning(NEGATIVE, **pooled)}
     concept = replace(attentive(host), conditioning=host.conditioning(CONCEPT, **pooled))
     for threshold in (0.0, 0.5):
-        chosen = replace(concept, concept=replace(concept.concept, attention_threshold=threshold))
+        chosen = replace(concept, settings=replace(concept.settings, attention_threshold=threshold))
         edit(host, chosen, model=model, **prompts)
     without, with_mask = evaluations
     assert torch.equal(with_mask.differences[0], without.differences[0])
@@ -788,12 +831,17 @@ def test_an_error_leaves_nothing_behind(host: Host) -> None:
 def test_a_concept_that_is_the_baseline_adds_nothing(
     host: Host, evaluations: list[Seen], one_pass_at_a_time: None
 ) -> None:
-    same = edit(host, attentive(host, NEGATIVE), steps=4)
+    # With the keys, which change nothing, it is another text: it is evaluated.
+    text = host.conditioning(NEGATIVE, clip_start_percent=0.0, clip_end_percent=1.0)
+    same = edit(host, replace(attentive(host), conditioning=text), steps=4)
     assert not any(evaluation.guidance.any() for evaluation in evaluations)
     assert torch.equal(same, host.sample())
 
 
 # The words.
+
+# In the demo's vocabulary.
+BOTH = (18, 19)
 
 
 @pytest.fixture(scope="module")
@@ -802,7 +850,7 @@ def clip(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("embeddings")
     clip = demo_clip([str(folder)])
     table = clip.cond_stage_model.clip_l.transformer.get_input_embeddings().weight
-    save_file({"clip_l": table[2:4].detach().clone()}, folder / "both.safetensors")
+    save_file({"clip_l": table[list(BOTH)].detach().clone()}, folder / "both.safetensors")
     return clip
 
 
@@ -831,23 +879,93 @@ def test_the_places_are_those_of_the_texts_words(host: Host, clip: Any, text: st
         assert by_token == places
 
 
+@pytest.mark.parametrize(
+    ("text", "prompt", "compared", "places"),
+    [
+        ("hat", "a face", "a face, hat", [4]),
+        ("purple hat", "a face, beard", "a face, beard, purple hat", [6, 7]),
+        ("hat", "a face, hat, beard", None, [4]),
+        ("Hat", "a hat", None, [2]),
+        ("hat", "hat, face, hat", None, [1, 5]),
+        ("purple hat", "a hat, (purple hat:1.3), face", None, [4, 5]),
+        ("(hat:1.3)", "a hat", None, [2]),
+        ("embedding:both", "a face", "a face, embedding:both", [4, 5]),
+        ("embedding:both", "a embedding:both, hat", None, [2, 3]),
+        ("hat", "embedding:both hat", None, [3]),
+        ("hat embedding:both", "a face", "a face, hat embedding:both", [4, 5, 6]),
+        # In the second chunk, and over the border.
+        ("hat", ("face " * 30).strip(), "face " * 29 + "face, hat", [34]),
+        ("purple hat", ("face " * 20).strip(), "face " * 19 + "face, purple hat", [22, 25]),
+        ("hat", "hat " + "face " * 30 + "hat", None, [1, 34]),
+    ],
+)
+def test_the_places_are_those_of_the_texts_words_within_the_prompt(
+    host: Host, clip: Any, text: str, prompt: str, compared: str | None, places: list[int]
+) -> None:
+    concept = host.pack.nodes.SEGAConcept.execute(clip, text, prompt, attention_threshold=0.5)[0]
+    expected = clip.encode_from_tokens_scheduled(clip.tokenize(compared or prompt))
+    assert torch.equal(concept.conditioning[0][0], expected[0][0])
+    assert list(concept.words) == places
+
+
+def test_words_in_the_place_of_others_are_looked_at_there(host: Host, clip: Any) -> None:
+    node = host.pack.nodes.SEGAConcept
+    concept = node.execute(clip, "purple hat", "a beard, face", instead_of="beard", attention_threshold=0.5)[0]
+    assert concept.words == (2, 3)
+    removed = node.execute(clip, "hat", "a hat, face", instead_of="beard", attention_threshold=0.5)[0]
+    assert removed.words == (2,)
+
+
+class Tokenizing:
+    """A CLIP of one of the host's real tokenizers and no network."""
+
+    def __init__(self, kind: str) -> None:
+        import comfy.sd1_clip
+        import comfy.sdxl_clip
+        import comfy.text_encoders.sd2_clip
+
+        self.tokenizer = {
+            "SD1.x": comfy.sd1_clip.SD1Tokenizer,
+            "SD2.x": comfy.text_encoders.sd2_clip.SD2Tokenizer,
+            "SDXL": comfy.sdxl_clip.SDXLTokenizer,
+        }[kind]()
+
+    def tokenize(self, text: str, **options: Any) -> Any:
+        return self.tokenizer.tokenize_with_weights(text, **options)
+
+    def encode_from_tokens_scheduled(self, tokens: Any) -> list[Any]:
+        return [[torch.zeros(1, 77, 32), {}]]
+
+
+real_tokenizers = pytest.mark.parametrize("kind", ["SD1.x", "SD2.x", "SDXL"])
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt", "before"),
+    [
+        ("sunglasses", "a photo of a woman, sunglasses, at the beach", "a photo of a woman,"),
+        ("ring", "a woman with earrings and a ring", "a woman with earrings and a"),
+        ("丸い眼鏡", "女性の写真、丸い眼鏡", "女性の写真、"),
+        ("red hat", "a photo, " * 30 + "red hat, dusk", "a photo, " * 30),
+    ],
+)
+@real_tokenizers
+def test_the_places_in_a_prompt_are_those_of_the_real_tokenizers_words(
+    host: Host, kind: str, text: str, prompt: str, before: str
+) -> None:
+    def count(words: str) -> int:
+        chunks = next(iter(Tokenizing(kind).tokenize(words, return_word_ids=True).values()))
+        return sum(word != 0 for chunk in chunks for _, _, word in chunk)
+
+    words = range(count(before), count(before) + count(text))
+    concept = host.pack.nodes.SEGAConcept.execute(Tokenizing(kind), text, prompt, attention_threshold=0.5)[0]
+    assert list(concept.words) == [77 * (word // 75) + 1 + word % 75 for word in words]
+
+
 @pytest.mark.parametrize("text", ["red hat", "glasses, (sunglasses:1.3)", "ünïcode 😀", "word " * 80])
-@pytest.mark.parametrize("kind", ["SD1.x", "SD2.x", "SDXL"])
+@real_tokenizers
 def test_the_places_are_those_of_the_real_tokenizers_words(host: Host, kind: str, text: str) -> None:
     import comfy.sd1_clip
-    import comfy.sdxl_clip
-    import comfy.text_encoders.sd2_clip
-
-    tokenizer = {
-        "SD1.x": comfy.sd1_clip.SD1Tokenizer,
-        "SD2.x": comfy.text_encoders.sd2_clip.SD2Tokenizer,
-        "SDXL": comfy.sdxl_clip.SDXLTokenizer,
-    }[kind]()
-
-    class Clip:
-        def tokenize(self, text: str, **options: Any) -> Any:
-            return tokenizer.tokenize_with_weights(text, **options)
-
     import transformers
 
     folder = Path(comfy.sd1_clip.__file__).parent / "sd1_tokenizer"
@@ -855,7 +973,8 @@ def test_the_places_are_those_of_the_real_tokenizers_words(host: Host, kind: str
     count = len(transformers.CLIPTokenizer.from_pretrained(folder)(plain, truncation=False).input_ids) - 2
     chunks = [range(start, min(start + 75, count)) for start in range(0, count, 75)]
     expected = [77 * number + 1 + i for number, chunk in enumerate(chunks) for i in range(len(chunk))]
-    assert list(host.pack.nodes.concept._places_of_words(Clip(), text)) == expected
+    concept = host.pack.nodes.SEGAConcept.execute(Tokenizing(kind), text, attention_threshold=0.5)[0]
+    assert list(concept.words) == expected
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\n"])
@@ -872,17 +991,18 @@ def test_a_threshold_out_of_range_is_refused(host: Host, value: Any) -> None:
         host.concept(attention_threshold=value)
 
 
-def test_an_embedding_is_looked_at_as_the_words_it_stands_for(host: Host, clip: Any, evaluations: list[Seen]) -> None:
+@pytest.mark.parametrize("prompt", [None, "a face", "a face, " * 9 + "hat"])
+def test_an_embedding_is_looked_at_as_the_words_it_stands_for(
+    host: Host, clip: Any, evaluations: list[Seen], prompt: str | None
+) -> None:
     import comfy.model_base
 
     model = host.model(comfy.model_base.ModelType.EPS, context_dim=96)
     prompts = {name: host.conditioning(seed, 96) for seed, name in enumerate(("positive", "negative"))}
     vocabulary = clip.tokenizer.clip_l.tokenizer.get_vocab()
-    spelled = [word.removesuffix("</w>") for word in sorted(vocabulary, key=vocabulary.__getitem__)[2:4]]
-    for text in ("embedding:both", " ".join(spelled)):
-        concept = host.pack.nodes.SEGAConcept.execute(
-            clip, text, threshold=0.0, warmup_steps=0, attention_threshold=0.5
-        )
+    spelled = [word.removesuffix("</w>") for word in sorted(vocabulary, key=vocabulary.__getitem__)]
+    for text in ("embedding:both", " ".join(spelled[token] for token in BOTH)):
+        concept = host.pack.nodes.SEGAConcept.execute(clip, text, prompt, threshold=0.0, attention_threshold=0.5)
         edit(host, concept[0], model=model, **prompts)
     embedding, words = (evaluation.attention[0] for evaluation in evaluations)
     assert torch.equal(embedding, words)
@@ -892,17 +1012,22 @@ def test_an_embedding_is_looked_at_as_the_words_it_stands_for(host: Host, clip: 
 
 
 @pytest.mark.parametrize(("text", "rows"), [("hat", (1, 4)), ("glasses", (2, 5)), ("beard", (4, 7))])
+@pytest.mark.parametrize("way", ["alone", "added to the prompt", "removed from the prompt"])
 def test_a_trained_model_looks_where_the_word_is_drawn(
-    host: Host, evaluations: list[Seen], text: str, rows: tuple[int, int]
+    host: Host, evaluations: list[Seen], way: str, text: str, rows: tuple[int, int]
 ) -> None:
     """Its coarse level has 8 by 8 places; these rows hold the attribute in every drawn face."""
     load_package("comfyui_sega_demo", REPO / "demo")
     from comfyui_sega_demo import model
 
     unet, clip, _ = model.load()
-    settings = {"threshold": 0.0, "warmup_steps": 0, "attention_threshold": 0.8}
-    concept = host.pack.nodes.SEGAConcept.execute(clip, text, **settings)[0]
-    prompts = [clip.encode_from_tokens_scheduled(clip.tokenize(prompt)) for prompt in ("a face, tan skin", "")]
+    settings = {"threshold": 0.0, "start_percent": 0.0, "attention_threshold": 0.8}
+    prompt = "a face, tan skin"
+    if way == "removed from the prompt":
+        prompt, settings = f"a face, {text}, tan skin", {**settings, "direction": "remove"}
+    connected = None if way == "alone" else prompt
+    concept = host.pack.nodes.SEGAConcept.execute(clip, text, connected, **settings)[0]
+    prompts = [clip.encode_from_tokens_scheduled(clip.tokenize(words)) for words in (prompt, "")]
     edit(
         host,
         concept,

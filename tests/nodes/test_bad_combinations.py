@@ -89,11 +89,10 @@ def embedding(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def concept(host: Host, tensor: torch.Tensor | None = None, **values: Any) -> Any:
     """Return a concept of any embedding, with whatever else stands in its conditioning; it edits everywhere."""
-    settings = {"direction": "add", "guidance_scale": 5.0, "threshold": 0.0, "warmup_steps": 0}
-    settings |= {key: values.pop(key) for key in ("threshold", "warmup_steps", "guidance_scale") if key in values}
+    settings = {"strength": 1.0, "guidance_scale": 5.0, "threshold": 0.0, "start_percent": 0.0}
+    settings |= {key: values.pop(key) for key in settings if key in values}
     tensor = values.pop("cross_attn", tensor)
-    node = host.pack.nodes.SEGAConceptFromConditioning
-    return node.execute([[tensor, values]], **settings, cooldown_steps=0, weight=1.0)[0]
+    return host.pack.nodes.SEGAConceptFromConditioning.execute([[tensor, values]], **settings)[0]
 
 
 def prompts(host: Host, **values: Any) -> dict[str, Any]:
@@ -234,7 +233,7 @@ def test_a_model_that_takes_no_text_is_refused(host: Host, kind: str) -> None:
 @pytest.mark.compat(REFUSED, "a model that takes no text")
 def test_a_model_that_takes_no_text_is_refused_when_the_first_concept_acts(host: Host) -> None:
     model, given = make_model("text ignored"), pooled_prompts(host)
-    chosen = concept(host, embedding(1, 77, 32), warmup_steps=1)
+    chosen = concept(host, embedding(1, 77, 32), start_percent=0.25)
     with pytest.raises(ValueError, match=mentions("SEGASampler: concepts: concept 1", "takes no text")):
         host.sega(chosen, model=model, **given, momentum_scale=0.0)
 
@@ -289,7 +288,7 @@ def test_the_sampler_refuses_what_is_no_number(host: Host, name: str) -> None:
 
 @pytest.mark.compat(REFUSED, "settings that are no number or out of range")
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
-@pytest.mark.parametrize("name", ["guidance_scale", "threshold", "weight"])
+@pytest.mark.parametrize("name", ["strength", "guidance_scale", "threshold", "start_percent", "end_percent", "weight"])
 def test_a_concept_refuses_what_is_no_number(host: Host, name: str, value: float) -> None:
     with pytest.raises(ValueError, match=mentions("SEGAConceptFromConditioning:", name, value)):
         host.concept(**{name: value})
@@ -334,11 +333,21 @@ def test_models_that_start_from_an_image_are_edited_by_the_concept(host: Host, k
 
 @pytest.mark.compat(UNUSUAL, "cfg 0 and cfg below 1")
 @pytest.mark.parametrize("cfg", [0.0, 0.5])
-def test_an_edit_does_not_depend_on_cfg(host: Host, cfg: float) -> None:
+def test_an_edit_of_an_absolute_scale_does_not_depend_on_cfg(host: Host, cfg: float) -> None:
     chosen = concept(host, embedding(1, 77, 32))
     edits = [host.sega(chosen, cfg=at, steps=1) - host.sega(cfg=at, steps=1) for at in (cfg, 4.0)]
     assert edits[0].norm() > 1e-3 * host.sega(cfg=cfg, steps=1).norm()
     assert (edits[0] - edits[1]).norm() < 1e-3 * edits[1].norm()
+    assert host.sega(chosen, cfg=cfg).isfinite().all()
+
+
+@pytest.mark.compat(UNUSUAL, "cfg 0 and cfg below 1")
+@pytest.mark.parametrize("cfg", [0.0, 0.5])
+def test_an_edit_in_units_of_cfg_grows_with_it(host: Host, cfg: float) -> None:
+    chosen = concept(host, embedding(1, 77, 32), guidance_scale=0.0)
+    weak, strong = (host.sega(chosen, cfg=at, steps=1) - host.sega(cfg=at, steps=1) for at in (cfg, 4.0))
+    assert strong.norm() > 1e-2 * host.sega(cfg=4.0, steps=1).norm()
+    assert (weak - cfg / 4 * strong).norm() < 1e-3 * strong.norm()
     assert host.sega(chosen, cfg=cfg).isfinite().all()
 
 
@@ -359,15 +368,14 @@ def test_a_schedule_that_leads_nowhere_is_the_plain_one(host: Host, sigmas: list
 
 @pytest.mark.compat(UNUSUAL, "no steps, denoise 0, schedules that are empty or stand still")
 @pytest.mark.parametrize(
-    ("sigmas", "warmup"),
-    [([14.6, 14.6, 5.0, 1.0, 0.0], 1), ([14.6, 5.0, 5.0, 5.0, 1.0, 0.0], 0)],
+    "sigmas",
+    [[14.6, 14.6, 5.0, 1.0, 0.0], [14.6, 5.0, 5.0, 5.0, 1.0, 0.0]],
     ids=["at the start", "in between"],
 )
-def test_a_step_that_stands_still_changes_nothing(host: Host, sigmas: list[float], warmup: int) -> None:
-    chosen = [concept(host, embedding(1, 77, 32), warmup_steps=at) for at in (warmup, 0)]
+def test_a_step_that_stands_still_changes_nothing(host: Host, sigmas: list[float]) -> None:
+    chosen = concept(host, embedding(1, 77, 32))
     still, straight = (
-        custom(host, one, sigmas=schedule, momentum_scale=0.0)
-        for one, schedule in zip(chosen, (sigmas, [14.6, 5.0, 1.0, 0.0]), strict=True)
+        custom(host, chosen, sigmas=schedule, momentum_scale=0.0) for schedule in (sigmas, [14.6, 5.0, 1.0, 0.0])
     )
     size = (straight - custom(host)).norm()
     assert size > 0

@@ -14,7 +14,7 @@ import torch
 
 from support import models
 from support.core import noise
-from support.host import Host
+from support.host import CONCEPT, Host, every_kind, kept_apart
 from support.packages import COMFYUI
 from support.pipeline import fill_with_noise
 
@@ -403,21 +403,21 @@ def kinds(*names: str) -> list[Any]:
     return [pytest.param(KINDS[name][0], id=name, marks=KINDS[name][1]) for name in names or KINDS]
 
 
-def concept(host: Host, conditioning: Prompt, **changes: Any) -> Any:
-    settings = {
-        "direction": "add", "guidance_scale": 5.0, "threshold": 0.5,
-        "warmup_steps": 0, "cooldown_steps": 0, "weight": 1.0, **changes,
-    }  # fmt: skip
-    return host.pack.nodes.SEGAConceptFromConditioning.execute(conditioning, **settings)[0]
+def concept(host: Host, conditioning: Prompt, instead_of: Prompt | None = None, **changes: Any) -> Any:
+    node = host.pack.nodes.SEGAConceptFromConditioning
+    return node.execute(conditioning, instead_of, **{**CONCEPT, **changes})[0]
 
 
 @pytest.fixture
 def guidance_of(host: Host, one_pass_at_a_time: None, guidance_log: list[Any]) -> Callable[..., list[torch.Tensor]]:
-    """Sample with the conditioning as concept; return the guidance of each evaluation."""
+    """Sample with the conditioning as concept; return the guidance of each evaluation.
 
-    def sample(conditioning: Prompt, **arguments: Any) -> list[torch.Tensor]:
+    The concept is evaluated also where it says what it is compared with.
+    """
+
+    def sample(conditioning: Prompt, instead_of: Prompt | None = None, **arguments: Any) -> list[torch.Tensor]:
         guidance_log.clear()
-        samples = host.sega(concept(host, conditioning), **{"steps": STEPS, **arguments})
+        samples = host.sega(concept(host, kept_apart(conditioning), instead_of), **{"steps": STEPS, **arguments})
         assert samples.isfinite().all()
         assert len(guidance_log) == arguments.get("steps", STEPS)
         return list(guidance_log)
@@ -429,17 +429,56 @@ def is_zero(guidance: list[torch.Tensor | None]) -> bool:
     return all(part is None or torch.count_nonzero(part) == 0 for part in guidance)
 
 
+# What concepts are compared with: the run's baseline, or the positive prompt whatever the baseline is.
+BARE, TWO_SIDED = ["negative", "positive"], "with and without"
+every_comparison = pytest.mark.parametrize("how", [*BARE, TWO_SIDED])
+
+
+def compared(how: str, prompts: dict[str, Prompt]) -> tuple[Prompt, dict[str, Any]]:
+    """Return the text that a concept is compared with, and the arguments of `guidance_of` that make it so."""
+    if how == TWO_SIDED:
+        return prompts["positive"], {"instead_of": prompts["positive"]}
+    return prompts[how], {"baseline": how}
+
+
 @pytest.mark.parametrize(
-    ("carrier", "baseline"),
-    [("both", "negative"), ("both", "positive"), ("positive", "negative"), ("negative", "positive")],
+    ("carrier", "how"),
+    [
+        ("both", "negative"),
+        ("both", "positive"),
+        ("positive", "negative"),
+        ("negative", "positive"),
+        ("both", TWO_SIDED),
+    ],
 )
 @pytest.mark.parametrize("kind", kinds())
-def test_a_concept_that_says_what_its_baseline_says_guides_nothing(
-    host: Host, guidance_of: Callable, kind: Kind, carrier: str, baseline: str
+def test_a_concept_that_says_what_it_is_compared_with_guides_nothing(
+    host: Host, guidance_of: Callable, kind: Kind, carrier: str, how: str
 ) -> None:
-    arguments = {**kind.arguments(host), **kind.prompts(host, carrier), "baseline": baseline}
-    assert is_zero(guidance_of(kind.texts(host)[baseline], **arguments))
+    text, comparison = compared(how, kind.texts(host))
+    arguments = {**kind.arguments(host), **kind.prompts(host, carrier), **comparison}
+    assert is_zero(guidance_of(text, **arguments))
     assert not is_zero(guidance_of(kind.text(host, OTHER), **{**arguments, "steps": 1}))
+
+
+@pytest.mark.parametrize("direction", ["add", "remove"])
+@pytest.mark.parametrize("kind", kinds())
+def test_at_strength_1_the_prompt_is_another_text_with_all_that_the_prompt_carries(
+    host: Host, kind: Kind, direction: str
+) -> None:
+    """With and without it: areas, masks, times, ControlNets, LoRAs ... are on both sides."""
+    arguments = {**kind.arguments(host), **kind.prompts(host, "positive")}
+    here, there = kind.text(host, POSITIVE), kind.text(host, OTHER)
+    pair = (there, here) if direction == "add" else (here, there)
+    exact = {"guidance_scale": 0.0, "threshold": 0.0, "direction": direction}
+    edited = host.sega(concept(host, *pair, **exact), momentum_scale=0.0, **arguments)
+    ((embedding, text),) = there
+    pooled = {"pooled_output": text["pooled_output"]} if "pooled_output" in text else {}
+    changed = [[embedding, {**values, **pooled}] for _, values in arguments["positive"]]
+    expected = host.sample(**{**arguments, "positive": changed})
+    change = (expected - host.sample(**arguments)).norm()
+    assert change > 1e-3 * expected.norm()
+    assert (edited - expected).norm() < 1e-3 * change
 
 
 @pytest.mark.parametrize("kind", kinds())
@@ -464,7 +503,10 @@ def test_what_a_prompt_carries_acts_and_what_a_concept_carries_does_not(
 
 
 @CONTROL
-def test_a_controlnet_on_both_prompts_is_evaluated_for_the_concept_too(host: Host) -> None:
+@every_kind
+def test_a_controlnet_of_the_compared_prompt_is_evaluated_for_the_concept_too(
+    host: Host, instead_of: int | None
+) -> None:
     kind = KINDS["ControlNet"][0]
     seen = []
     original = controlnet(3).control_model.forward
@@ -475,16 +517,17 @@ def test_a_controlnet_on_both_prompts_is_evaluated_for_the_concept_too(host: Hos
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(controlnet(3).control_model, "forward", forward)
-        host.sega(host.concept(), **kind.arguments(host), **kind.prompts(host, "both"))
-        host.sega(host.concept(), **kind.arguments(host), **kind.prompts(host, "positive"))
-    assert seen == [3] * STEPS + [1] * STEPS
+        for carrier in ("both", "positive"):
+            host.sega(host.concept(instead_of=instead_of), **kind.arguments(host), **kind.prompts(host, carrier))
+    assert seen == [3] * STEPS + [1 if instead_of is None else 2] * STEPS
 
 
 @INPAINT
+@every_comparison
 @pytest.mark.parametrize("differential", [False, True], ids=["noise mask", "differential diffusion"])
 @pytest.mark.parametrize("inpaints", [False, True], ids=["any model", "inpaint model"])
 def test_a_noise_mask_keeps_its_part_and_a_concept_the_rest(
-    host: Host, guidance_of: Callable, inpaints: bool, differential: bool
+    host: Host, guidance_of: Callable, inpaints: bool, differential: bool, how: str
 ) -> None:
     from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
 
@@ -500,58 +543,70 @@ def test_a_noise_mask_keeps_its_part_and_a_concept_the_rest(
     if differential:
         model = DifferentialDiffusion.execute(model)[0]
     arguments = {"model": model, "latent": latent, "positive": positive, "negative": negative}
-    assert is_zero(guidance_of(texts["negative"], **arguments))
-    assert not is_zero(guidance_of(host.conditioning(OTHER), **arguments))
-    change = host.sega(host.concept(threshold=0.0), **arguments) - host.sample(**arguments)
+    text, comparison = compared(how, texts)
+    assert is_zero(guidance_of(text, **comparison, **arguments))
+    assert not is_zero(guidance_of(host.conditioning(OTHER), **comparison, **arguments))
+    edit = host.concept(OTHER, comparison.pop("instead_of", None), threshold=0.0)
+    change = host.sega(edit, **comparison, **arguments) - host.sample(**arguments)
     assert change[..., :4].abs().min() > 0
     # Differential diffusion lets the last step reach everything.
     assert change[..., 4:].norm() <= (0.1 * change[..., :4].norm() if differential else 0.0)
 
 
 @AREA
-def test_a_concept_that_says_what_one_of_two_areas_says_guides_in_the_other(host: Host, guidance_of: Callable) -> None:
+@every_comparison
+def test_a_concept_that_says_what_one_of_two_areas_says_guides_in_the_other(
+    host: Host, guidance_of: Callable, how: str
+) -> None:
     texts = [host.conditioning(seed) for seed in (5, 6)]
     node = host.nodes.ConditioningSetArea()
     left, right = (node.append(text, 32, 64, x, 0, 1.0)[0] for text, x in zip(texts, (0, 32), strict=True))
-    (negative,) = host.nodes.ConditioningCombine().combine(left, right)
-    guidance = guidance_of(texts[0], negative=negative)
+    (both,) = host.nodes.ConditioningCombine().combine(left, right)
+    prompt = "negative" if how == "negative" else "positive"
+    _, comparison = compared(how, {prompt: both})
+    guidance = guidance_of(texts[0], **comparison, **{prompt: both})
     assert is_zero([part[..., :4] for part in guidance])
     assert not is_zero([part[..., 4:] for part in guidance])
 
 
 @AREA
-def test_a_baseline_for_an_area_compares_in_that_area_alone(host: Host) -> None:
-    negative = host.nodes.ConditioningSetArea().append(host.conditioning(2), 32, 64, 0, 0, 1.0)[0]
-    edit = concept(host, host.conditioning(OTHER), threshold=0.0)
-    change = host.sega(edit, negative=negative, steps=1) - host.sample(negative=negative, steps=1)
+@every_kind
+def test_a_prompt_for_an_area_is_compared_in_that_area_alone(host: Host, instead_of: int | None) -> None:
+    name, seed = ("negative", NEGATIVE) if instead_of is None else ("positive", POSITIVE)
+    prompts = {name: host.nodes.ConditioningSetArea().append(host.conditioning(seed), 32, 64, 0, 0, 1.0)[0]}
+    edit = host.concept(OTHER, instead_of, threshold=0.0)
+    change = host.sega(edit, steps=1, **prompts) - host.sample(steps=1, **prompts)
     assert change[..., :4].abs().min() > 0
     torch.testing.assert_close(change[..., 4:], torch.zeros_like(change[..., 4:]))
 
 
 @TIME
-@pytest.mark.parametrize("baseline", ["negative", "positive"])
-def test_while_the_baseline_has_no_prompt_a_concept_guides_nothing(
-    host: Host, guidance_of: Callable, baseline: str
+@every_comparison
+def test_while_the_compared_prompt_does_not_act_a_concept_guides_nothing(
+    host: Host, guidance_of: Callable, how: str
 ) -> None:
     texts = KINDS["time"][0].texts(host)
-    arguments = {**texts, baseline: time_range(0.5, 1.0)(host, texts[baseline]), "baseline": baseline}
+    prompt = "negative" if how == "negative" else "positive"
+    _, comparison = compared(how, texts)
+    arguments = {**texts, prompt: time_range(0.5, 1.0)(host, texts[prompt]), **comparison}
     log = guidance_of(host.conditioning(OTHER), momentum_scale=0.0, **arguments)
     assert is_zero(log[:1])
     assert not is_zero(log[-1:])
 
 
 @HOOKS
-@pytest.mark.parametrize("baseline", ["negative", "positive"])
+@every_comparison
 @pytest.mark.parametrize("apply_to_conds", [True, False], ids=["UNet and CLIP", "CLIP alone"])
 @pytest.mark.parametrize("schedule_clip", [True, False], ids=["in turns", "at once"])
 def test_prompts_and_concept_of_a_hooked_clip_guide_nothing_when_equal(
-    host: Host, guidance_of: Callable, schedule_clip: bool, apply_to_conds: bool, baseline: str
+    host: Host, guidance_of: Callable, schedule_clip: bool, apply_to_conds: bool, how: str
 ) -> None:
     encode = hooked_encoder(host, schedule_clip, apply_to_conds)
     texts = {"positive": encode(POSITIVE), "negative": encode(NEGATIVE)}
     assert [len(text) for text in texts.values()] == ([2, 2] if schedule_clip else [1, 1])
-    arguments = {**texts, "model": hooked_model(host), "baseline": baseline}
-    assert is_zero(guidance_of(texts[baseline], **arguments))
+    text, comparison = compared(how, texts)
+    arguments = {**texts, "model": hooked_model(host), **comparison}
+    assert is_zero(guidance_of(text, **arguments))
     assert not is_zero(guidance_of(encode(OTHER), **arguments))
     assert not is_zero(guidance_of(host.conditioning(OTHER), **arguments))
 
@@ -565,11 +620,13 @@ def hooked_encoder(host: Host, schedule_clip: bool, apply_to_conds: bool) -> Cal
 
 
 @HOOKS
-def test_a_concept_of_a_scheduled_clip_takes_its_texts_in_turns(host: Host, guidance_of: Callable) -> None:
+@every_comparison
+def test_a_concept_of_a_scheduled_clip_takes_its_texts_in_turns(host: Host, guidance_of: Callable, how: str) -> None:
     scheduled = hooked_encoder(host, True, True)(OTHER)
     first, last = ([[entry[0], {}]] for entry in scheduled)
     assert not torch.equal(first[0][0], last[0][0])
-    arguments = {"model": hooked_model(host), "momentum_scale": 0.0}
+    _, comparison = compared(how, KINDS["time"][0].texts(host))
+    arguments = {"model": hooked_model(host), "momentum_scale": 0.0, **comparison}
     turns = guidance_of(scheduled, **arguments)
     assert torch.equal(turns[0], guidance_of(first, **arguments)[0])
     # The later steps start from other latents.
@@ -579,13 +636,15 @@ def test_a_concept_of_a_scheduled_clip_takes_its_texts_in_turns(host: Host, guid
 
 
 @HOOKS
-def test_a_concepts_own_lora_changes_its_text_alone(host: Host) -> None:
+@every_kind
+def test_a_concepts_own_lora_changes_its_text_alone(host: Host, instead_of: int | None) -> None:
     hooked = hooked_encoder(host, False, True)(OTHER)
     assert "hooks" in hooked[0][1]
     without = [[hooked[0][0], {key: value for key, value in hooked[0][1].items() if key != "hooks"}]]
     plain = host.nodes.CLIPTextEncode().encode(clip(host), WORDS[OTHER])[0]
+    compared_with = None if instead_of is None else host.conditioning(instead_of)
     actual, expected, other = (
-        host.sega(concept(host, text), model=hooked_model(host)) for text in (hooked, without, plain)
+        host.sega(concept(host, text, compared_with), model=hooked_model(host)) for text in (hooked, without, plain)
     )
     assert torch.equal(actual, expected)
     assert not torch.allclose(actual, other)
@@ -609,25 +668,30 @@ def zeroed(host: Host, first: Prompt, second: Prompt) -> Prompt:
 
 
 @TEXTS
-@pytest.mark.parametrize("baseline", ["negative", "positive"])
+@every_comparison
 @pytest.mark.parametrize("mix", [concatenated, combined, averaged, zeroed])
-def test_mixed_prompts_are_baseline_and_concept_as_other_prompts_are(
-    host: Host, guidance_of: Callable, mix: Callable, baseline: str
+def test_mixed_prompts_are_compared_as_other_prompts_are(
+    host: Host, guidance_of: Callable, mix: Callable, how: str
 ) -> None:
     mixed = mix(host, host.conditioning(5), host.conditioning(6))
-    arguments = {"baseline": baseline}
-    assert is_zero(guidance_of(mixed, **arguments, **{baseline: mixed}))
-    assert not is_zero(guidance_of(host.conditioning(OTHER), **arguments, **{baseline: mixed}))
-    assert not is_zero(guidance_of(mixed, **arguments))
+    prompts = {"negative" if how == "negative" else "positive": mixed}
+    _, comparison = compared(how, prompts)
+    assert is_zero(guidance_of(mixed, **comparison, **prompts))
+    assert not is_zero(guidance_of(host.conditioning(OTHER), **comparison, **prompts))
+    _, comparison = compared(how, KINDS["time"][0].texts(host))
+    assert not is_zero(guidance_of(mixed, **comparison))
 
 
 @TEXTS
-def test_the_concept_of_combined_texts_is_their_mean(host: Host, guidance_of: Callable) -> None:
+@every_kind
+def test_the_concept_of_combined_texts_is_their_mean(host: Host, instead_of: int | None) -> None:
     first, second = host.conditioning(5), host.conditioning(6)
+    compared_with = None if instead_of is None else host.conditioning(instead_of)
 
     def guidance(conditioning: Prompt) -> torch.Tensor:
         # Without threshold and momentum the guidance is linear in the estimates.
-        return host.sega(concept(host, conditioning, threshold=0.0), steps=1, momentum_scale=0.0) - host.sample(steps=1)
+        edit = concept(host, conditioning, compared_with, threshold=0.0)
+        return host.sega(edit, steps=1, momentum_scale=0.0) - host.sample(steps=1)
 
     together = guidance(host.nodes.ConditioningCombine().combine(first, second)[0])
     mean = (guidance(first) + guidance(second)) / 2
@@ -642,7 +706,8 @@ def test_at_cfg_1_a_concept_of_flux_is_compared_with_the_positive_prompt(host: H
     assert not is_zero(guidance_of(kind.text(host, NEGATIVE), **arguments))
 
 
-def test_what_other_nodes_give_the_model_with_a_prompt_reaches_the_concepts(host: Host) -> None:
+@every_kind
+def test_what_other_nodes_give_the_model_with_a_prompt_reaches_the_concepts(host: Host, instead_of: int | None) -> None:
     import comfy.conds
     import comfy.patcher_extension
 
@@ -658,7 +723,7 @@ def test_what_other_nodes_give_the_model_with_a_prompt_reaches_the_concepts(host
         name: host.conditioning(seed, model_conds={"probe": comfy.conds.CONDConstant("here")})
         for seed, name in ((1, "positive"), (2, "negative"))
     }
-    host.sega(host.concept(), model=model, **prompts)
+    host.sega(host.concept(instead_of=instead_of), model=model, **prompts)
     assert seen == [(3, "here")] * 4
 
 

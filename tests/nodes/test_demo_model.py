@@ -31,14 +31,8 @@ class Studio:
     def encode(self, text: str) -> Any:
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
 
-    def judged(self, prompt: str, *edits: Any, faces: int = FACES) -> dict[str, Tensor]:
-        """Draw faces of the prompt, edited at the demo's settings, and return their attributes."""
-        concepts = [
-            self.host.pack.nodes.SEGAConcept.execute(
-                self.clip, **{"cooldown_steps": 0, "weight": 1.0, **self.run.concept(edit)}
-            )[0]
-            for edit in edits
-        ]
+    def judged(self, prompt: str, *concepts: Any, faces: int = FACES) -> dict[str, Tensor]:
+        """Draw faces of the prompt, edited by the concepts, and return their attributes."""
         samples = self.host.sega(
             *concepts,
             model=self.model,
@@ -51,10 +45,18 @@ class Studio:
         )
         return self.judge.judge(self.vae.decode(samples).movedim(-1, 1))
 
-    def judged_looks(self, prompt: str, *edits: Any) -> dict[str, Tensor]:
-        """Return the attributes of a few faces of every look."""
-        looks = [self.judged(f"{prompt}, {look}", *edits, faces=6) for look in self.run.LOOKS]
+    def judged_looks(self, prompt: str, edit: Any = None, **changes: Any) -> dict[str, Tensor]:
+        """Return the attributes of a few faces of every look; an edit is made with the prompt connected."""
+        looks = []
+        for look in self.run.LOOKS:
+            whole = f"{prompt}, {look}"
+            concepts = [self.concept(edit, whole, **changes)] if edit else []
+            looks.append(self.judged(whole, *concepts, faces=6))
         return {name: torch.cat([judged[name] for judged in looks]) for name in looks[0]}
+
+    def concept(self, edit: Any, prompt: str | None, **changes: Any) -> Any:
+        node = self.host.pack.nodes.SEGAConcept
+        return node.execute(self.clip, edit.text, prompt, direction=edit.direction, **changes)[0]
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from support.evaluations import Seen
 from support.host import Host, Passes
 
 STEPS = 4
@@ -23,25 +25,29 @@ def test_the_plain_sampler_runs_two_passes_per_step(host: Host) -> None:
     [
         ([{}], {}, [3, 3, 3, 3]),
         ([{}, {}, {}], {}, [5, 5, 5, 5]),
-        ([{"warmup_steps": 2}], {}, [3, 3, 3, 3]),
-        ([{"warmup_steps": 2}], {"momentum_scale": 0.0}, [2, 2, 3, 3]),
-        ([{"warmup_steps": 2}], {"momentum_scale": 0.0, "mode": "independent"}, [2, 2, 3, 3]),
-        ([{"cooldown_steps": 2}], {}, [3, 3, 2, 2]),
-        ([{"warmup_steps": 1, "cooldown_steps": 3}], {"momentum_scale": 0.0}, [2, 3, 3, 2]),
-        ([{"warmup_steps": 1, "cooldown_steps": 3}] * 2, {"momentum_scale": 0.0}, [2, 4, 4, 2]),
-        ([{"guidance_scale": 0.0}], {}, [2, 2, 2, 2]),
+        ([{"start_percent": 0.5}], {}, [3, 3, 3, 3]),
+        ([{"start_percent": 0.5}], {"momentum_scale": 0.0}, [2, 2, 3, 3]),
+        ([{"start_percent": 0.5}], {"momentum_scale": 0.0, "mode": "independent"}, [2, 2, 3, 3]),
+        ([{"end_percent": 0.5}], {}, [3, 3, 2, 2]),
+        ([{"start_percent": 0.25, "end_percent": 0.75}], {"momentum_scale": 0.0}, [2, 3, 3, 2]),
+        ([{"start_percent": 0.25, "end_percent": 0.75}] * 2, {"momentum_scale": 0.0}, [2, 4, 4, 2]),
+        ([{"strength": 0.0}], {}, [2, 2, 2, 2]),
         ([{"weight": 0.0}, {}], {}, [3, 3, 3, 3]),
-        ([{"warmup_steps": STEPS}], {}, [2, 2, 2, 2]),
-        ([{"warmup_steps": 2}, {"warmup_steps": STEPS}], {}, [2, 2, 3, 3]),
-        ([{"warmup_steps": 2}, {"warmup_steps": STEPS}], {"mode": "independent"}, [3, 3, 3, 3]),
+        ([{"start_percent": 0.9}], {"scheduler": "simple"}, [2, 2, 2, 2]),
+        ([{"start_percent": 0.5}, {"start_percent": 0.9}], {"scheduler": "simple"}, [2, 2, 3, 3]),
+        (
+            [{"start_percent": 0.5}, {"start_percent": 0.9}],
+            {"scheduler": "simple", "mode": "independent"},
+            [3, 3, 3, 3],
+        ),
         ([{}], {"cfg": 1.0}, [2, 2, 2, 2]),
         ([{}], {"cfg": 1.0, "baseline": "negative"}, [3, 3, 3, 3]),
         ([{}], {"baseline": "positive"}, [3, 3, 3, 3]),
         ([{}], {"reuse_steps": 2}, [3, 3, 3, 2]),
-        ([{}, {"warmup_steps": 1}], {"reuse_steps": 3, "momentum_scale": 0.0}, [3, 4, 4, 3]),
+        ([{}, {"start_percent": 0.25}], {"reuse_steps": 3, "momentum_scale": 0.0}, [3, 4, 4, 3]),
         ([{}], {"reuse_steps": 2, "sampler_name": "heun"}, [3, 3, 3, 3, 3, 2, 2]),
         ([{}], {"reuse_steps": 2, "cfg": 1.0, "baseline": "negative"}, [3, 3, 3, 2]),
-        ([{"warmup_steps": 3}], {"warmup_tolerance": 0.3}, [2, 2, 3, 3]),
+        ([{"start_percent": 0.75}], {"warmup_tolerance": 0.3}, [2, 2, 3, 3]),
     ],
     ids=str,
 )
@@ -51,6 +57,37 @@ def test_each_step_is_one_call_with_the_passes_it_needs(
     passes = Passes(host.eps)
     host.sega(*(host.concept(10 + i, **concept) for i, concept in enumerate(concepts)), model=passes.model, **settings)
     assert passes.sizes == sizes
+
+
+@pytest.mark.parametrize(
+    ("texts", "cfg", "sizes"),
+    [
+        # The guider's prompts are the texts 1 and 2.
+        ([(10, 1)], 4.0, 3),
+        ([(1, 10)], 4.0, 3),
+        ([(10, 2)], 4.0, 3),
+        ([(10, 1)], 1.0, 2),
+        ([(10, 2)], 1.0, 3),
+        ([(10, 10)], 4.0, 2),
+        ([(10, 11)], 4.0, 4),
+        ([(10, 1), (11, 1), (1, 12)], 4.0, 5),
+        ([(10, 12), (11, 12)], 4.0, 5),
+        ([(10, 12), (12, 11), (10, 11)], 4.0, 5),
+    ],
+    ids=str,
+)
+def test_each_text_that_is_no_prompts_own_is_evaluated_once(
+    host: Host, evaluations: list[Seen], texts: list[tuple[int, int]], cfg: float, sizes: int
+) -> None:
+    passes = Passes(host.eps)
+    concepts = [
+        replace(host.concept(), conditioning=host.conditioning(text), instead_of=host.conditioning(instead_of))
+        for text, instead_of in texts
+    ]
+    host.sega(*concepts, model=passes.model, cfg=cfg)
+    assert passes.sizes == [sizes] * STEPS
+    acting = {c for c, (text, instead_of) in enumerate(texts) if text != instead_of}
+    assert all(evaluation.differences.keys() == acting for evaluation in evaluations)
 
 
 def test_a_batch_of_images_shares_the_call(host: Host) -> None:
@@ -71,7 +108,7 @@ def test_guiders_with_a_cfg_of_their_own_evaluate_the_concepts_in_their_call(hos
 
 @pytest.mark.parametrize("settings", [{"reuse_steps": 2}, {"warmup_tolerance": 0.2}], ids=str)
 def test_an_approximation_is_near_the_full_edit_and_the_same_on_every_run(host: Host, settings: dict[str, Any]) -> None:
-    concept = host.concept(10, warmup_steps=4, threshold=0.0, guidance_scale=2.0)
+    concept = host.concept(10, start_percent=4 / 12, threshold=0.0, guidance_scale=2.0)
     plain, full = host.sega(steps=12), host.sega(concept, steps=12)
     first, second = (host.sega(concept, steps=12, **settings) for _ in range(2))
     assert 0 < (first - full).norm() < 0.5 * (full - plain).norm()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,14 +18,23 @@ BAD_CONCEPTS = [
     ("threshold", 1.0),
     ("threshold", -0.1),
     ("threshold", math.nan),
+    ("strength", -1.0),
+    ("strength", math.inf),
+    ("strength", math.nan),
     ("guidance_scale", -1.0),
     ("guidance_scale", math.inf),
     ("guidance_scale", math.nan),
-    ("warmup_steps", -1),
-    ("cooldown_steps", -2),
+    ("start_percent", -0.1),
+    ("start_percent", 1.5),
+    ("start_percent", math.nan),
+    ("end_percent", -0.1),
+    ("end_percent", 1.1),
+    ("end_percent", math.nan),
     ("weight", -0.5),
     ("weight", math.inf),
     ("direction", "sideways"),
+    ("threshold_over", "everything"),
+    ("attention_threshold", 1.0),
 ]
 BAD_SETTINGS = [
     ("momentum_scale", -0.1),
@@ -36,8 +46,16 @@ BAD_SETTINGS = [
 ]
 
 
+concept_nodes = pytest.mark.parametrize("node", ["SEGAConcept", "SEGAConceptFromConditioning"])
+
+
 def mentions(*parts: object) -> str:
     return ".*".join(re.escape(str(part)) for part in parts)
+
+
+def texts_of(host: Host, clip: Any, node: str) -> tuple[Any, ...]:
+    """Return the inputs that a concept node cannot do without."""
+    return (clip, "hat") if node == "SEGAConcept" else (host.conditioning(1),)
 
 
 @pytest.fixture(scope="module")
@@ -64,31 +82,86 @@ def test_a_concept_names_its_bad_input(host: Host, name: str, value: Any) -> Non
         host.pack.nodes.SEGAConcept.execute(None, "hat", **{**CONCEPT, name: value})
 
 
-@pytest.mark.parametrize("node", ["SEGAConcept", "SEGAConceptFromConditioning"])
-@pytest.mark.parametrize(("warmup", "cooldown"), [(10, 10), (10, 3)])
-def test_a_cool_down_follows_its_warm_up(host: Host, node: str, warmup: int, cooldown: int) -> None:
+@concept_nodes
+@pytest.mark.parametrize(("start", "end"), [(0.5, 0.5), (0.5, 0.2), (0.0, 0.0), (1.0, 1.0)])
+def test_an_end_follows_its_start(host: Host, clip: Any, node: str, start: float, end: float) -> None:
     cls = getattr(host.pack.nodes, node)
-    steps = {"warmup_steps": warmup, "cooldown_steps": cooldown}
-    first = "hat" if node == "SEGAConcept" else None
-    arguments = (object(), first) if first else (host.conditioning(1),)
-    with pytest.raises(ValueError, match=mentions(node, "cooldown_steps", warmup, cooldown)):
-        cls.execute(*arguments, **{**CONCEPT, **steps})
-    assert re.search(mentions("cooldown_steps", warmup, cooldown), cls.validate_inputs(**steps))
+    percents = {"start_percent": start, "end_percent": end}
+    with pytest.raises(ValueError, match=mentions(f"{node}: end_percent", f"{start:g}", end)):
+        cls.execute(*texts_of(host, clip, node), **{**CONCEPT, **percents})
+    assert re.search(mentions("end_percent", f"{start:g}", f"{end:g}"), cls.validate_inputs(**percents))
 
 
-@pytest.mark.parametrize("node", ["SEGAConcept", "SEGAConceptFromConditioning"])
-@pytest.mark.parametrize("name", ["warmup_steps", "cooldown_steps"])
-@pytest.mark.parametrize("value", [-1, 10001])
-def test_steps_out_of_range_are_refused_before_anything_runs(host: Host, node: str, name: str, value: int) -> None:
+@concept_nodes
+@pytest.mark.parametrize("name", ["start_percent", "end_percent"])
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
+def test_percents_out_of_range_are_refused_before_anything_runs(host: Host, node: str, name: str, value: float) -> None:
     answer = getattr(host.pack.nodes, node).validate_inputs(**{name: value})
-    assert re.search(mentions(name, "[0, 10000]", value), answer)
+    assert re.search(mentions(name, "[0, 1]", value), answer)
 
 
-@pytest.mark.parametrize("steps", [(0, 0), (10, 0), (10, 11), (None, 5), (5, None), (None, None)])
-def test_good_steps_pass_whether_known_or_not(host: Host, steps: tuple[int | None, int | None]) -> None:
-    warmup, cooldown = steps
-    answer = host.pack.nodes.SEGAConcept.validate_inputs(warmup_steps=warmup, cooldown_steps=cooldown)
-    assert answer is True
+@concept_nodes
+@pytest.mark.parametrize("percents", [(0, 1), (0.1, 0.11), (None, 0.5), (0.5, None), (None, None)])
+def test_good_percents_pass_whether_known_or_not(
+    host: Host, node: str, percents: tuple[float | None, float | None]
+) -> None:
+    start, end = percents
+    assert getattr(host.pack.nodes, node).validate_inputs(start_percent=start, end_percent=end) is True
+
+
+@concept_nodes
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (-1.0, (-1.0,)),
+        ([1.0, math.nan], ("nan",)),
+        ([0.0, math.inf], ("inf",)),
+        ([True], ("True",)),
+        (["strong"], ("'strong'",)),
+        ("2", ("'2'",)),
+        ([], ("none",)),
+        ({}, ("{}",)),
+        (torch.tensor(1.0), ("tensor",)),
+    ],
+    ids=str,
+)
+def test_strengths_that_are_no_list_of_factors_are_named(
+    host: Host, clip: Any, node: str, value: Any, words: tuple[Any, ...]
+) -> None:
+    with pytest.raises(ValueError, match=mentions(f"{node}: strengths must be one or more numbers", *words)):
+        getattr(host.pack.nodes, node).execute(*texts_of(host, clip, node), strengths=value)
+
+
+@concept_nodes
+@pytest.mark.parametrize(("value", "kind"), [(0.5, "float"), ([(0.0, 0.0), (1.0, 1.0)], "list"), ("linear", "str")])
+def test_what_is_no_curve_is_named(host: Host, clip: Any, node: str, value: Any, kind: str) -> None:
+    with pytest.raises(ValueError, match=mentions(f"{node}: curve must be a CURVE, got {kind}", "Curve Editor")):
+        getattr(host.pack.nodes, node).execute(*texts_of(host, clip, node), curve=value)
+
+
+@pytest.mark.parametrize("value", [7, ["a face"], {}], ids=str)
+@pytest.mark.parametrize("name", ["prompt", "instead_of"])
+def test_a_linked_text_that_is_no_text_is_named(host: Host, clip: Any, name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=mentions(f"SEGAConcept: {name} must be a text, got", value)):
+        host.pack.nodes.SEGAConcept.execute(clip, "hat", **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"count": 0}, ("count", "[1, 4096]", 0)),
+        ({"count": 4097}, ("count", "[1, 4096]", 4097)),
+        ({"first": -0.1}, ("first", "[0, 100]", -0.1)),
+        ({"last": 101.0}, ("last", "[0, 100]", 101.0)),
+        ({"last": math.nan}, ("last", "[0, 100]", "nan")),
+        ({"share": 1.5}, ("share", "[0, 1]", 1.5)),
+        ({"share": math.nan}, ("share", "[0, 1]", "nan")),
+    ],
+    ids=str,
+)
+def test_a_row_of_strengths_names_its_bad_input(host: Host, given: dict[str, Any], words: tuple[Any, ...]) -> None:
+    with pytest.raises(ValueError, match=mentions("SEGAStrengths:", *words)):
+        host.pack.nodes.SEGAStrengths.execute(**{"first": 0.0, "last": 2.0, "count": 3, **given})
 
 
 def test_a_checkpoint_without_a_text_encoder_is_named(host: Host) -> None:
@@ -97,8 +170,11 @@ def test_a_checkpoint_without_a_text_encoder_is_named(host: Host) -> None:
 
 
 def test_an_empty_conditioning_is_refused(host: Host) -> None:
+    node = host.pack.nodes.SEGAConceptFromConditioning
     with pytest.raises(ValueError, match=mentions("SEGAConceptFromConditioning: conditioning", "[]")):
-        host.pack.nodes.SEGAConceptFromConditioning.execute([], **CONCEPT)
+        node.execute([], **CONCEPT)
+    with pytest.raises(ValueError, match=mentions("SEGAConceptFromConditioning: instead_of", "[]")):
+        node.execute(host.conditioning(1), [], **CONCEPT)
 
 
 @pytest.mark.parametrize("concepts", [{}, {"concept_0": None}], ids=str)
@@ -138,6 +214,9 @@ def test_a_concept_of_another_model_family_is_named(host: Host) -> None:
     other = host.pack.nodes.SEGAConceptFromConditioning.execute(host.conditioning(1, width=48), **CONCEPT)[0]
     with pytest.raises(ValueError, match=mentions("SEGASampler: concepts: concept 2", 48, 32)):
         host.sega(host.concept(), other, model=passes.model)
+    other = replace(host.concept(), instead_of=host.conditioning(1, width=48))
+    with pytest.raises(ValueError, match=mentions("SEGASampler: concepts: concept 1", 48, 32)):
+        host.sega(other, model=passes.model)
     assert not passes.labels
 
 

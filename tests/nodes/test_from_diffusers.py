@@ -42,6 +42,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "reverse direction": {**TWO, "reverse_editing_direction": [True, False], "edit_weights": [0.5, 2]},
     "negative scale": {**TWO, "edit_guidance_scale": [-4, 6]},
     "both reversed": {**TWO, "edit_guidance_scale": -4, "reverse_editing_direction": True},
+    "no scale": {**TWO, "edit_guidance_scale": [0, 6]},
     "negative weight": {**TWO, "edit_weights": [2, -1]},
     "cool-down": {**TWO, "edit_cooldown_steps": [6, 8]},
     "one cool-down for all": {**TWO, "edit_cooldown_steps": 7},
@@ -177,6 +178,37 @@ def test_the_workflow_gives_the_pipelines_latents(name: str, run_call: Any, pipe
     error, change = (got - want).norm(), (want - unedited).norm()
     assert error < 3e-4 * want.norm()
     assert "editing_prompt" not in call or (error < 0.05 * change and change > 1e-3 * want.norm())
+
+
+# 1000 is divided by the first alone; the last is the most that DDIM can have.
+@pytest.fixture(params=[8, *range(9, 40, 3), 60, 99, 333, 999])
+def windows(request: pytest.FixtureRequest, tool: ModuleType) -> tuple[int, list[Any], list[dict[str, float]]]:
+    """A number of steps, first and last steps that a call names, and what the workflow's concepts say instead."""
+    steps = request.param
+    asked = [(start, None) for start in (*range(min(steps, 48)), steps - 1, steps, steps + 1)]
+    asked += [(0, end) for end in (*range(1, min(steps, 40)), steps - 1, steps, steps + 1)]
+    starts, ends = zip(*asked, strict=True)
+    edit = {"editing_prompt": ["hat"] * len(asked), "edit_warmup_steps": [*starts], "edit_cooldown_steps": [*ends]}
+    nodes, _ = tool.convert({**CALL, **edit, "num_inference_steps": steps})
+    concepts = [node["inputs"] for node in nodes.values() if node["class_type"] == "SEGAConcept"]
+    return steps, asked, [{name: concept[name] for name in ("start_percent", "end_percent")} for concept in concepts]
+
+
+def test_every_percent_is_the_step_of_the_call(windows: Any, host: Host, loaded: Any) -> None:
+    steps, asked, given = windows
+    sampling = loaded[0].get_model_object("model_sampling")
+    sigmas = host.samplers.calculate_sigmas(sampling, "ddim_uniform", steps)[-(steps + 1) :].tolist()
+    acts = [host.pack.sega_core.ConceptSettings(**each).concept(sigmas, sampling.percent_to_sigma) for each in given]
+    want = [(min(start, steps), None if end is None or end >= steps else end) for start, end in asked]
+    assert [(concept.warmup_steps, concept.cooldown_steps) for concept in acts] == want
+
+
+def test_the_editor_keeps_every_percent(windows: Any, host: Host) -> None:
+    # It rounds the numbers of an API workflow, or that a user types, to as many decimals as the input's step has.
+    inputs = {i.id: i for i in host.pack.nodes.SEGAConcept.GET_SCHEMA().inputs}
+    for concept in windows[2]:
+        for name, percent in concept.items():
+            assert percent == round(percent, -math.floor(math.log10(inputs[name].step)))
 
 
 @pytest.fixture

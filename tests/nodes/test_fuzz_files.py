@@ -35,8 +35,8 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=3),
     max_leaves=5,
 )
-fields = ["name", "text", "source", "direction", "guidance_scale", "threshold", "warmup_steps", "cooldown_steps",
-          "weight", "threshold_over", "attention_threshold", "mask"]  # fmt: skip
+fields = ["name", "text", "source", "direction", "strength", "guidance_scale", "threshold", "start_percent",
+          "end_percent", "weight", "threshold_over", "attention_threshold", "mask"]  # fmt: skip
 likely = st.sampled_from(["hat", "add", "remove", "space", "channel", 0, 1, 5, 0.5, -1])
 presets = st.dictionaries(st.sampled_from(fields), values | likely, max_size=8)
 
@@ -195,8 +195,9 @@ def assert_presets_build(folders: Folders, content: bytes) -> None:
     file.write_bytes(content)
     for preset in module._presets.__wrapped__(file, None):
         settings_of = {key: value for key, value in preset.values.items() if key != "text"}
-        built = pack.nodes.concept_inputs.build_concept("SEGAConcept", **settings_of)
-        assert math.isfinite(built.guidance_scale) and isinstance(preset.name, str)
+        built = pack.nodes.concept_inputs.concept_settings("SEGAConcept", **settings_of)
+        assert math.isfinite(built.strength) and math.isfinite(built.guidance_scale)
+        assert isinstance(preset.name, str)
 
 
 @FUZZ

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.slow
 
 FUZZ = settings(max_examples=150)
 SAMPLED = settings(FUZZ, max_examples=40)
-CONCEPT = {"direction": "add", "guidance_scale": 5.0, "threshold": 0.5, "warmup_steps": 0, "cooldown_steps": 0,
-           "weight": 1.0, "threshold_over": "channel", "attention_threshold": 0.0}  # fmt: skip
+CONCEPT = {"direction": "add", "strength": 1.0, "threshold": 0.5, "start_percent": 0.0, "end_percent": 1.0,
+           "guidance_scale": 5.0, "weight": 1.0, "threshold_over": "channel", "attention_threshold": 0.0}  # fmt: skip
 SAMPLING = {"seed": 3, "steps": 2, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0,
             "momentum_scale": 0.1, "momentum_beta": 0.4, "mode": "reference", "baseline": "auto"}  # fmt: skip
 GUIDANCE = ["momentum_scale", "momentum_beta", "mode", "baseline", "reuse_steps", "warmup_tolerance"]
@@ -43,14 +43,31 @@ fitting = st.fixed_dictionaries(
     {},
     optional={
         "direction": st.sampled_from(["add", "remove"]),
-        "guidance_scale": st.floats(0, 100),
+        "strength": st.floats(0, 100),
+        "guidance_scale": st.just(0.0) | st.floats(0, 100),
         "threshold": st.floats(0, 0.999),
-        "warmup_steps": st.sampled_from([0, 1, 2, 10000]),
+        "start_percent": st.sampled_from([0.0, 0.3, 0.5]) | st.floats(0, 0.5),
+        "end_percent": st.sampled_from([0.51, 0.75, 1.0]) | st.floats(0.51, 1),
         "weight": st.floats(0, 100),
         "threshold_over": st.sampled_from(["channel", "space"]),
         "attention_threshold": st.floats(0, 0.999),
+        "strengths": st.floats(0, 100) | st.lists(st.floats(0, 100) | st.just(0), min_size=1, max_size=4),
+        "curve": st.builds(lambda low, high: Curve(low, high), st.floats(0, 2), st.floats(0, 2)),
     },
 )
+
+
+class Curve:
+    """What the host's Curve Editor gives, of two points."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
+
+    def interp(self, x: float) -> float:
+        assert 0 <= x <= 1
+        return self.low + (self.high - self.low) * x
+
+
 dtypes = st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool])
 fills = st.sampled_from([0.0, 0.5, 1.0, 1.0, -1.0, 2.0, 1e30, math.nan, math.inf])
 
@@ -80,7 +97,7 @@ def refused(error: ValueError, node: str, names: Any) -> None:
 
 
 @FUZZ
-@given(changes(list(CONCEPT), anything | words), st.none() | masks)
+@given(changes([*CONCEPT, "strengths", "curve"], anything | words), st.none() | masks)
 def test_a_concept_takes_what_it_can_mean_and_names_the_rest(host: Host, given: dict[str, Any], mask: Any) -> None:
     node, conditioning = host.pack.nodes.SEGAConceptFromConditioning, host.conditioning(1)
     try:
@@ -88,12 +105,19 @@ def test_a_concept_takes_what_it_can_mean_and_names_the_rest(host: Host, given: 
     except ValueError as error:
         refused(error, "SEGAConceptFromConditioning:", [*given, "mask"])
         return
-    for name in given.keys() - {"cooldown_steps"}:
-        assert getattr(made.concept, name) == given[name]
+    for name in given.keys() - {"strengths", "curve"}:
+        assert getattr(made.settings, name) == given[name]
+    assert all(0 <= factor < math.inf for factor in made.strengths)
+    assert made.curve is None
 
 
 @FUZZ
-@given(changes([*CONCEPT, "text", "preset"], anything | words | st.sampled_from(["glasses", "none"])))
+@given(
+    changes(
+        [*CONCEPT, "text", "prompt", "instead_of", "preset"],
+        anything | words | st.sampled_from(["glasses", "a hat, red", "none"]),
+    )
+)
 def test_a_concept_from_text_takes_what_it_can_mean_and_names_the_rest(host: Host, given: dict[str, Any]) -> None:
     node, inputs = host.pack.nodes.SEGAConcept, {**CONCEPT, "text": "hat", "attention_threshold": 0.5, **given}
     try:
@@ -101,7 +125,28 @@ def test_a_concept_from_text_takes_what_it_can_mean_and_names_the_rest(host: Hos
     except ValueError as error:
         refused(error, "SEGAConcept:", given)
         return
-    assert isinstance(made.text, str)
+    assert isinstance(made.name, str)
+    assert all(0 <= place < 77 for place in made.words or ())
+
+
+@FUZZ
+@given(
+    st.fixed_dictionaries(
+        {"first": numbers, "last": numbers, "count": st.integers(-1, 5000)},
+        optional={"share": numbers, "seed": st.integers(-(2**64), 2**64)},
+    )
+)
+def test_a_row_of_strengths_is_made_or_the_input_is_named(host: Host, given: dict[str, Any]) -> None:
+    node = host.pack.nodes.SEGAStrengths
+    try:
+        made = node.execute(**given)[0]
+    except ValueError as error:
+        refused(error, "SEGAStrengths:", given)
+        return
+    assert len(made) == given["count"]
+    assert all(0 <= factor <= 100 for factor in made)
+    assert node.execute(**given)[0] == made
+    assert host.concept(strengths=made).strengths == tuple(made)
 
 
 class Clip:
@@ -191,11 +236,20 @@ def test_a_model_patch_names_the_setting_that_it_cannot_use(host: Host, given: d
 
 
 @SAMPLED
-@given(embeddings, st.dictionaries(st.sampled_from(["pooled_output", "attention_mask", "strength"]), embeddings))
-def test_any_embedding_is_used_or_named(host: Host, embedding: torch.Tensor, extras: dict[str, Any]) -> None:
-    node = host.pack.nodes.SEGAConceptFromConditioning
+@given(
+    embeddings,
+    st.dictionaries(st.sampled_from(["pooled_output", "attention_mask", "strength"]), embeddings),
+    st.booleans(),
+)
+def test_any_embedding_is_used_or_named(
+    host: Host, embedding: torch.Tensor, extras: dict[str, Any], is_without: bool
+) -> None:
+    node, text = host.pack.nodes.SEGAConceptFromConditioning, [[embedding, extras]]
     try:
-        made = node.execute([[embedding, extras]], **CONCEPT)[0]
+        if is_without:
+            made = node.execute(host.conditioning(10), text, **CONCEPT)[0]
+        else:
+            made = node.execute(text, **CONCEPT)[0]
         latent = host.sega(made, steps=2)
     except ValueError as error:
         refused(error, "SEGASampler: concepts: concept 1", ["embedding", "encoded"])

@@ -88,14 +88,6 @@ def custom(host: Host, model: Any, sampler: str, sigmas: Sequence[float], seed: 
 # Parity.
 
 
-def concepts_of(host: Host, pipe: Any, edit: dict[str, Any]) -> list[Any]:
-    node = host.pack.nodes.SEGAConceptFromConditioning
-    return [
-        node.execute(parity.embedding(pipe, text), **{**concept, "cooldown_steps": concept["cooldown_steps"] or 0})[0]
-        for text, concept in zip(edit["prompts"], edit["concepts"], strict=False)
-    ]
-
-
 @pytest.mark.parametrize("seed", [0, 3, 7])
 def test_the_recorded_guidance_is_the_pipelines_sem_guidance(seed: int, host: Host, twin: Any, pipeline: Any) -> None:
     edit = random_edit(seed, parity.STEPS)
@@ -105,7 +97,7 @@ def test_the_recorded_guidance_is_the_pipelines_sem_guidance(seed: int, host: Ho
     _, kept = record(
         host,
         lambda model: parity.sample_host(host, model, pipeline, noise),
-        *concepts_of(host, pipeline, edit),
+        *parity.concepts_of(host, pipeline, edit),
         model=twin,
         **edit["settings"],
     )
@@ -130,13 +122,13 @@ def test_guidance_of_one_prompt_edits_another_as_the_pipelines_sem_guidance_does
     _, ours = record(
         host,
         lambda model: parity.sample_host(host, model, pipeline, noise),
-        *concepts_of(host, pipeline, edit),
+        *parity.concepts_of(host, pipeline, edit),
         model=twin,
         **edit["settings"],
     )
     monkeypatch.setattr(parity, "PROMPT", "old face")
     arguments = pipeline_arguments(other) if own else {}
-    concepts, settings = (concepts_of(host, pipeline, other), other["settings"]) if own else ([], {})
+    concepts, settings = (parity.concepts_of(host, pipeline, other), other["settings"]) if own else ([], {})
     plain = parity.sample_pipeline(pipeline, noise, **arguments)
     want = parity.sample_pipeline(pipeline, noise, sem_guidance=theirs, **arguments)
     guided = host.patched(*concepts, model=twin, guidance=ours, **settings)
@@ -157,7 +149,7 @@ def test_guidance_of_one_prompt_edits_another_as_the_pipelines_sem_guidance_does
 def test_a_runs_own_guidance_makes_its_bits_again(
     host: Host, models: dict[str, Any], sampler: str, kind: str, one_pass_at_a_time: None
 ) -> None:
-    concepts = [host.concept(warmup_steps=1), host.concept(11, direction="remove", cooldown_steps=3)]
+    concepts = [host.concept(start_percent=0.2), host.concept(11, direction="remove", end_percent=0.6)]
     arguments = {"sampler_name": sampler, "steps": 5, "latent": host.latent(2)}
     edited, kept = record(host, lambda model: host.sample(model, **arguments), *concepts, model=models[kind])
     again = host.sample(host.patched(model=models[kind], guidance=kept), **arguments)
@@ -187,16 +179,19 @@ def test_the_samplers_output_goes_into_its_own_input_and_that_of_the_model_patch
         "denoise": 1.0, "momentum_scale": 0.3, "momentum_beta": 0.4, "baseline": "auto",
     }  # fmt: skip
     sampler = host.pack.nodes.SEGASampler
-    concepts = [host.concept(warmup_steps=2, weight=0.5), host.concept(11, threshold=0.9)]
+    concepts = [host.concept(start_percent=0.5, weight=0.5), host.concept(11, threshold=0.9)]
     latent, kept = sampler.execute(**arguments, mode=mode, concepts=host.stack(*concepts)).result
     assert torch.equal(sampler.execute(**arguments, mode=mode, guidance=kept)[0]["samples"], latent["samples"])
     assert torch.equal(host.sample(host.patched(guidance=kept)), latent["samples"])
     assert not torch.equal(host.sample(), latent["samples"])
     # What else the vectors say of the run.
-    assert kept.concepts == tuple(concept.concept for concept in concepts)
+    schedule = host.samplers.KSampler(host.eps, 4, "cpu", "euler", "normal").sigmas.tolist()
+    levels = host.eps.get_model_object("model_sampling").percent_to_sigma
+    assert kept.concepts == tuple(concept.settings.concept(schedule, levels) for concept in concepts)
+    assert [concept.warmup_steps for concept in kept.concepts] == [2, 0]
     assert kept.settings == host.pack.sega_core.Settings(0.3, 0.4, mode)
     assert kept.shapes == [(1, 4, 8, 8)]
-    assert list(kept.sigmas) == host.samplers.KSampler(host.eps, 4, "cpu", "euler", "normal").sigmas.tolist()
+    assert list(kept.sigmas) == schedule
     assert kept.strength[:2, 0].tolist() == [0.0, 0.0]
     assert (kept.strength[2:, 0] > 0).all()
     assert all((activity > 0).any() for activity in kept.activity[0])
@@ -204,7 +199,9 @@ def test_the_samplers_output_goes_into_its_own_input_and_that_of_the_model_patch
 
 def test_the_guidance_of_a_restarted_schedule_makes_its_bits_again(host: Host, one_pass_at_a_time: None) -> None:
     sigmas = [14.6, 7.0, 3.0, 1.0, 5.0, 2.0, 0.5, 0.0]
-    edited, kept = record(host, lambda model: custom(host, model, "euler", sigmas), host.concept(warmup_steps=2))
+    # It begins between 7 and 3.
+    edited, kept = record(host, lambda model: custom(host, model, "euler", sigmas), host.concept(start_percent=0.3))
+    assert kept.concepts[0].warmup_steps == 2
     assert torch.equal(custom(host, host.patched(guidance=kept), "euler", sigmas), edited)
     assert not torch.equal(custom(host, host.eps, "euler", sigmas), edited)
 
@@ -241,7 +238,7 @@ def test_supplied_guidance_costs_no_pass(host: Host) -> None:
 
 
 def test_guidance_of_zero_steps_of_strength_is_the_plain_sampler(host: Host) -> None:
-    _, kept = record(host, host.sample, host.concept(guidance_scale=0.0))
+    _, kept = record(host, host.sample, host.concept(strength=0.0))
     assert not kept.guidance[0].any()
     assert torch.equal(host.sample(host.patched(guidance=kept)), host.sample())
 
@@ -283,7 +280,7 @@ def test_every_shape_of_latents_is_kept_and_edited_again(
 ) -> None:
     model = sampled(next(family for family in families.FAMILIES if family.config == name))
     arguments = {"latent": model.latent(0.5), "denoise": 0.8, "steps": 3}
-    concepts = [model.concept(), model.concept(11, direction="remove", warmup_steps=1)]
+    concepts = [model.concept(), model.concept(11, direction="remove", start_percent=1 / 3)]
     edited, kept = record(host, lambda patched: model.plain(model=patched, **arguments), *concepts, model=model.model)
     assert kept.shapes == [(model.family.batch, *shape) for shape in model.family.shapes]
     vectors = host.pack.sega_core.vectors

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from support.evaluations import Seen
-from support.host import Host
+from support.host import Host, every_kind
 
 POSITIVE, NEGATIVE, THIRD = 1, 2, 4
 STEPS = 4
@@ -26,7 +26,7 @@ class Case:
     Args:
         row: of the compatibility table.
         guider: makes the guider around a MODEL.
-        compared: the prompt that concepts are compared with.
+        compared: the prompt that bare concepts are compared with.
         baseline: the setting that says so.
     """
 
@@ -132,41 +132,48 @@ def estimate(host: Host, model: Any, prompt: int | None, sigma: float) -> torch.
     return guide(host, host.custom.BasicGuider.execute(model, text)[0], [sigma, 0.0])
 
 
-def two_concepts(host: Host, model: Any, **settings: Any) -> Any:
-    """Return the model with two concepts that leave no part of the latents out."""
-    added = host.concept(10, guidance_scale=3.0, threshold=0.0)
-    removed = host.concept(11, guidance_scale=2.0, threshold=0.0, direction="remove", weight=0.5)
+def two_concepts(host: Host, model: Any, instead_of: int | None = None, **settings: Any) -> Any:
+    """Return the model with two concepts that leave no part of the latents out.
+
+    Where they say what they are instead of, the second takes the positive prompt's own text out.
+    """
+    text, other = (11, None) if instead_of is None else (instead_of, 11)
+    added = host.concept(10, instead_of, guidance_scale=3.0, threshold=0.0)
+    removed = host.concept(text, other, guidance_scale=2.0, threshold=0.0, direction="remove", weight=0.5)
     return host.patched(added, removed, model=model, **settings)
 
 
-def edit(host: Host, model: Any, compared: int | None, sigma: float) -> torch.Tensor:
+def edit(host: Host, model: Any, compared: int | None, sigma: float, instead_of: int | None = None) -> torch.Tensor:
     """Return what `two_concepts` must add, from the host's own predictions: - sigma * guidance at the first step."""
-    baseline, added, removed = (estimate(host, model, prompt, sigma) for prompt in (compared, 10, 11))
-    return 3.0 * (added - baseline) - 0.5 * 2.0 * (removed - baseline)
+    seeds = (compared if instead_of is None else instead_of, 10, 11)
+    one, added, other = (estimate(host, model, prompt, sigma) for prompt in seeds)
+    taken = other - one if instead_of is None else one - other
+    return 3.0 * (added - one) - 0.5 * 2.0 * taken
 
 
 def assert_close(got: torch.Tensor, expected: torch.Tensor) -> None:
     assert float((got - expected).norm()) < 1e-3 * float(expected.norm())
 
 
+@every_kind
 @every_case()
 @pytest.mark.parametrize("kind", MIDDLE)
 def test_a_steps_edit_is_what_the_predictions_say_whatever_the_guiders_scale(
-    host: Host, models: dict[str, Any], kind: str, name: str
+    host: Host, models: dict[str, Any], kind: str, name: str, instead_of: int | None
 ) -> None:
     case, model, sigma = CASES[name], models[kind], MIDDLE[kind]
     plain = guide(host, case.guider(host, model), [sigma, 0.0])
-    edited = guide(host, case.guider(host, two_concepts(host, model, baseline=case.baseline)), [sigma, 0.0])
-    assert_close(edited - plain, edit(host, model, case.compared, sigma))
+    patched = two_concepts(host, model, instead_of, baseline=case.baseline)
+    edited = guide(host, case.guider(host, patched), [sigma, 0.0])
+    assert_close(edited - plain, edit(host, model, case.compared, sigma, instead_of))
 
 
 @every_case()
 def test_every_guider_is_edited_and_repeatable(host: Host, models: dict[str, Any], name: str) -> None:
     case = CASES[name]
     plain = whole(host, case.guider(host, models["EPS"]))
-    model = host.patched(
-        host.concept(), host.concept(11), model=models["EPS"], baseline=case.baseline, momentum_scale=0.5
-    )
+    concepts = host.concept(), host.concept(11, POSITIVE)
+    model = host.patched(*concepts, model=models["EPS"], baseline=case.baseline, momentum_scale=0.5)
     guider = case.guider(host, model)
     first, again, other = whole(host, guider), whole(host, guider), whole(host, case.guider(host, model))
     assert torch.equal(first, again)
@@ -175,11 +182,15 @@ def test_every_guider_is_edited_and_repeatable(host: Host, models: dict[str, Any
     assert (first - plain).norm() > 1e-3 * plain.norm()
 
 
+@every_kind
 @every_case("basic", "cfg", "dual regular", "dual nested", "perp neg", "two models")
 def test_every_guider_keeps_the_concepts_times(
-    host: Host, models: dict[str, Any], name: str, evaluations: list[Seen]
+    host: Host, models: dict[str, Any], name: str, instead_of: int | None, evaluations: list[Seen]
 ) -> None:
-    concepts = [host.concept(warmup_steps=1, cooldown_steps=3), host.concept(11, warmup_steps=2)]
+    concepts = [
+        host.concept(10, instead_of, start_percent=1 / STEPS, end_percent=3 / STEPS),
+        host.concept(11, instead_of, start_percent=2 / STEPS),
+    ]
     model = host.patched(*concepts, model=models["EPS"], momentum_scale=0.0)
     whole(host, CASES[name].guider(host, model))
     acted = [(evaluation.step, list(evaluation.differences)) for evaluation in evaluations]
@@ -190,13 +201,14 @@ def test_every_guider_keeps_the_concepts_times(
 def test_no_guider_changes_without_concepts(host: Host, models: dict[str, Any], name: str) -> None:
     plain = whole(host, CASES[name].guider(host, models["EPS"]))
     assert torch.equal(whole(host, CASES[name].guider(host, host.patched(model=models["EPS"]))), plain)
-    off = host.patched(host.concept(guidance_scale=0.0), model=models["EPS"])
+    off = host.patched(host.concept(strength=0.0), model=models["EPS"])
     assert torch.equal(whole(host, CASES[name].guider(host, off)), plain)
 
 
 @every_case()
 def test_a_guider_gets_its_own_conditionings_back(host: Host, models: dict[str, Any], name: str) -> None:
-    model = host.patched(host.concept(), model=models["EPS"], baseline=CASES[name].baseline)
+    concepts = host.concept(), host.concept(11, 12)
+    model = host.patched(*concepts, model=models["EPS"], baseline=CASES[name].baseline)
     guider = CASES[name].guider(host, model)
     names, options = set(guider.original_conds), guider.model_options
     whole(host, guider)
@@ -231,18 +243,20 @@ def test_a_cfg_that_is_overridden_leaves_the_edit_alone(
     assert_close(plain, guide(host, cfg(override)(host, model), [sigma, 0.0]))
 
 
+@every_kind
 @pytest.mark.compat("Samplers", "CFG++ samplers")
 @pytest.mark.parametrize("scale", [1.0, 4.0])
 def test_cfg_pp_samplers_add_the_edit_to_their_prediction_only(
-    host: Host, models: dict[str, Any], scale: float
+    host: Host, models: dict[str, Any], scale: float, instead_of: int | None
 ) -> None:
     model, sigma, after = models["EPS"], 6.0, 4.0
+    patched = two_concepts(host, model, instead_of, baseline="negative")
     edits = {
-        sampler: guide(host, cfg(scale)(host, two_concepts(host, model, baseline="negative")), [sigma, after], sampler)
+        sampler: guide(host, cfg(scale)(host, patched), [sigma, after], sampler)
         - guide(host, cfg(scale)(host, model), [sigma, after], sampler)
         for sampler in ("euler", "euler_cfg_pp")
     }
-    whole_edit = edit(host, model, NEGATIVE, sigma)
+    whole_edit = edit(host, model, NEGATIVE, sigma, instead_of)
     assert_close(edits["euler"], (1 - after / sigma) * whole_edit)
     # CFG++ takes its way from the negative prompt's prediction, where no concept has a say.
     assert_close(edits["euler_cfg_pp"], whole_edit)

@@ -45,8 +45,7 @@ def test_without_concepts_it_is_the_ksampler(host: Host, name: str, denoise: flo
         "denoise": denoise,
     }
     (want,) = host.nodes.KSampler().sample(host.eps, **arguments)
-    settings = {"momentum_scale": 0.1, "momentum_beta": 0.4, "mode": "reference", "baseline": "auto"}
-    got = host.pack.nodes.SEGASampler.execute(host.eps, **arguments, **settings)[0]
+    got = host.pack.nodes.SEGASampler.execute(host.eps, **arguments)[0]
     assert got.keys() == want.keys()
     for key, value in want.items():
         assert torch.equal(got[key], value) if isinstance(value, torch.Tensor) else got[key] == value
@@ -68,11 +67,24 @@ def test_denoise_keeps_the_structure_of_an_edited_latent(host: Host) -> None:
     assert (near - latent["samples"]).norm() < (far - latent["samples"]).norm()
 
 
-def test_warm_up_counts_the_steps_that_are_sampled(host: Host) -> None:
-    latent = {"samples": random_latent()}
-    plain = host.sample(latent=latent, denoise=0.5)
-    assert torch.equal(host.sega(host.concept(warmup_steps=4), latent=latent, denoise=0.5), plain)
-    assert not torch.equal(host.sega(host.concept(warmup_steps=3), latent=latent, denoise=0.5), plain)
+@pytest.mark.parametrize(("denoise", "before"), [(1.0, 0.0), (0.5, 0.5), (0.8, 0.2)])
+def test_a_start_is_progress_of_the_whole_sampling_whatever_part_of_it_is_sampled(
+    host: Host, denoise: float, before: float
+) -> None:
+    """Denoising half-way begins at half of the progress, as Apply ControlNet's start does."""
+    sampling = {"latent": {"samples": random_latent()}, "denoise": denoise, "scheduler": "simple"}
+    plain = host.sample(**sampling)
+    # The last of the 4 steps begins when a quarter of what is sampled is left.
+    last = 1 - denoise / 4
+    early, late, later = (
+        host.sega(host.concept(start_percent=start), momentum_scale=0.0, **sampling)
+        for start in (before, last - 0.01, last + 0.01)
+    )
+    whole = host.sega(host.concept(), momentum_scale=0.0, **sampling)
+    assert torch.equal(early, whole)
+    assert not torch.equal(late, plain)
+    assert not torch.equal(late, early)
+    assert torch.equal(later, plain)
 
 
 def test_an_edit_stays_inside_the_noise_mask(host: Host) -> None:

@@ -49,7 +49,7 @@ def guided(log: list[Tensor], host: Host, *concepts: Any, **changes: Any) -> lis
 @pytest.mark.parametrize("mode", ["reference", "independent"])
 def test_nothing_is_added_outside_of_the_mask(host: Host, guidance_log: list[Tensor], mode: str, over: str) -> None:
     """Also through the momentum."""
-    concept = host.concept(mask=left(), threshold=0.3, threshold_over=over, warmup_steps=1)
+    concept = host.concept(mask=left(), threshold=0.3, threshold_over=over, start_percent=0.2)
     guidance = guided(guidance_log, host, concept, mode=mode, momentum_scale=0.7, latent=host.latent(2), steps=5)
     for step in guidance[1:]:
         assert step[..., :4].any()
@@ -162,7 +162,7 @@ def test_each_concept_acts_in_its_own_mask(host: Host, guidance_log: list[Tensor
 def test_two_masks_leave_what_lies_between_them(host: Host, guidance_log: list[Tensor], mode: str) -> None:
     top, bottom = torch.zeros(1, 64, 64), torch.zeros(1, 64, 64)
     top[:, :16], bottom[:, 48:] = 1, 1
-    concepts = [host.concept(10, mask=top), host.concept(11, mask=bottom, warmup_steps=2)]
+    concepts = [host.concept(10, mask=top), host.concept(11, mask=bottom, start_percent=0.5)]
     guidance = guided(guidance_log, host, *concepts, mode=mode, momentum_scale=0.5, steps=4)
     for step in guidance:
         assert not step[:, :, 2:6].any()

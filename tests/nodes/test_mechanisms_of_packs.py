@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from support.host import Host, Passes
+from support.host import CONCEPT as SETTINGS
+from support.host import Host, Passes, every_kind, kept_apart
 
 GROUP = "Other packs' patches"
 STEPS = 4
-NEGATIVE, CONCEPT, OTHER = 2, 10, 11
+POSITIVE, NEGATIVE, CONCEPT, OTHER = 1, 2, 10, 11
 
 REFERENCE = pytest.mark.compat(GROUP, "ControlNets that leave notes for the network (Advanced-ControlNet's Reference)")
 SAMPLING = pytest.mark.compat(GROUP, "a sampling function of another pack, with context windows (AnimateDiff-Evolved)")
@@ -23,6 +24,13 @@ SORTED = pytest.mark.compat(
 RANDOM = pytest.mark.compat(GROUP, "patches that draw random numbers (HyperTile, MSW-MSA)")
 SCHEDULES = pytest.mark.compat(GROUP, "prompts with a schedule of their own (prompt-control, smZNodes)")
 AGAIN = pytest.mark.compat(GROUP, "samplings that start again (FreeInit)")
+
+
+def saying_the_same(host: Host, instead_of: int | None) -> Any:
+    """Return a concept that says what it is compared with, and is evaluated nevertheless."""
+    node = host.pack.nodes.SEGAConceptFromConditioning
+    other = None if instead_of is None else host.conditioning(instead_of)
+    return node.execute(kept_apart(other or host.conditioning(NEGATIVE)), other, **SETTINGS)[0]
 
 
 def edit(host: Host, *concepts: Any, model: Any = None, **changes: Any) -> Tensor:
@@ -69,7 +77,7 @@ def test_the_network_finds_what_a_controlnet_has_noted(host: Host) -> None:
 
     control = Noting()
     prompts = {name: host.conditioning(seed, control=control) for name, seed in (("positive", 1), ("negative", 2))}
-    edit(host, host.concept(), model=wrapped(host.eps, "DIFFUSION_MODEL", read), **prompts)
+    edit(host, host.concept(10), host.concept(11, 1), model=wrapped(host.eps, "DIFFUSION_MODEL", read), **prompts)
     assert noted == [True] * STEPS
 
 
@@ -110,19 +118,21 @@ def another_sampling_function(host: Host, monkeypatch: pytest.MonkeyPatch) -> An
 
 
 @SAMPLING
+@every_kind
 def test_the_concepts_join_the_calls_of_another_packs_sampling_function(
-    host: Host, another_sampling_function: Any, request: pytest.FixtureRequest
+    host: Host, instead_of: int | None, another_sampling_function: Any, request: pytest.FixtureRequest
 ) -> None:
     """AnimateDiff-Evolved replaces the host's sampling function and slides windows over the frames, here the batch."""
     latent = host.latent(4)
     passes = Passes(another_sampling_function)
-    edited = edit(host, host.concept(threshold=0.0), model=passes.model, latent=latent)
+    concept = host.concept(CONCEPT, instead_of, threshold=0.0)
+    edited = edit(host, concept, model=passes.model, latent=latent)
     unedited = plain(host, another_sampling_function, latent=latent)
     assert differ(edited, unedited)
     # Two windows of two images, with the prompts and the concept.
     assert passes.sizes == [6, 6] * STEPS
     request.getfixturevalue("monkeypatch").undo()
-    change = edit(host, host.concept(threshold=0.0), latent=latent) - plain(host, latent=latent)
+    change = edit(host, concept, latent=latent) - plain(host, latent=latent)
     assert (edited - unedited - change).norm() < 1e-3 * change.norm()
 
 
@@ -174,22 +184,33 @@ def halves(model: Any) -> Any:
 
 
 @SORTED
+@every_kind
 @pytest.mark.parametrize("patch", [couple, halves])
-def test_patches_that_expect_all_1s_before_all_0s_leave_the_prompts_as_they_are(host: Host, patch: Callable) -> None:
+def test_patches_that_expect_all_1s_before_all_0s_leave_the_prompts_as_they_are(
+    host: Host, patch: Callable, instead_of: int | None
+) -> None:
     """AttentionCouple of ComfyUI-ppm, and NAG of two packs."""
     model = patch(host.eps)
     unedited = plain(host, model)
     assert differ(unedited, plain(host))
     # A concept of next to no weight: the prompts' own estimates stay.
-    faint = [host.concept(CONCEPT, weight=1e-7), host.concept(OTHER, weight=1e-7)]
+    faint = [host.concept(seed, instead_of, weight=1e-7) for seed in (CONCEPT, OTHER)]
     assert (edit(host, *faint, model=model) - unedited).norm() < 1e-4 * unedited.norm()
-    change = edit(host, host.concept(threshold=0.0), steps=1) - plain(host, steps=1)
-    both = edit(host, host.concept(threshold=0.0), model=model, steps=1) - plain(host, model, steps=1)
+    # What the patch does to the positive prompt it does to a concept in its place.
+    by_hand = host.eps if instead_of is None else model
+    one, other = (
+        plain(host, by_hand, positive=host.conditioning(seed), cfg=1.0, steps=1)
+        for seed in (CONCEPT, instead_of or NEGATIVE)
+    )
+    change = 5.0 * (one - other)
+    concept = host.concept(CONCEPT, instead_of, threshold=0.0)
+    both = edit(host, concept, model=model, steps=1) - plain(host, model, steps=1)
     assert (both - change).norm() < 1e-3 * change.norm()
 
 
 @RANDOM
-def test_a_patch_that_draws_random_numbers_draws_the_same_beside_concepts(host: Host) -> None:
+@every_kind
+def test_a_patch_that_draws_random_numbers_draws_the_same_beside_concepts(host: Host, instead_of: int | None) -> None:
     """ComfyUI's own HyperTile, and MSW-MSA of jankhidiffusion."""
     from comfy_extras import nodes_hypertile
 
@@ -199,41 +220,48 @@ def test_a_patch_that_draws_random_numbers_draws_the_same_beside_concepts(host: 
     unedited = plain(host, tiled, latent=latent)
     assert differ(unedited, plain(host, latent=latent))
     torch.set_rng_state(before)
-    same = edit(host, host.concept(NEGATIVE), model=tiled, latent=latent)
+    same = edit(host, saying_the_same(host, instead_of), model=tiled, latent=latent)
     assert (same - unedited).norm() < 1e-5 * unedited.norm()
     torch.set_rng_state(before)
-    assert differ(edit(host, host.concept(), model=tiled, latent=latent), unedited)
+    assert differ(edit(host, host.concept(CONCEPT, instead_of), model=tiled, latent=latent), unedited)
 
 
-def scheduled(host: Host, first: dict[str, Any], second: dict[str, Any]) -> Any:
+def scheduled(host: Host, instead_of: int | None, first: dict[str, Any], second: dict[str, Any]) -> Any:
     """Return a concept of two texts, one after the other."""
-    texts = [[host.conditioning(CONCEPT, **first)[0][0], first], [host.conditioning(OTHER, **second)[0][0], second]]
-    settings = {"direction": "add", "guidance_scale": 5.0, "threshold": 0.5, "warmup_steps": 0, "cooldown_steps": 0}
-    return host.pack.nodes.SEGAConceptFromConditioning.execute(texts, weight=1.0, **settings)[0]
+    texts = [*host.conditioning(CONCEPT, **first), *host.conditioning(OTHER, **second)]
+    other = None if instead_of is None else host.conditioning(instead_of)
+    return host.pack.nodes.SEGAConceptFromConditioning.execute(texts, other, **SETTINGS)[0]
 
 
-def in_turns(host: Host, concept: Any, turn: float) -> None:
+def in_turns(host: Host, concept: Any, instead_of: int | None, turn: float) -> None:
     """Assert that the concept's first text acts down to a noise level, and its second from there on."""
     settings = {"momentum_scale": 0.0, "mode": "independent", "steps": 6}
     sigmas = host.samplers.calculate_sigmas(host.eps.get_model_object("model_sampling"), "normal", 6)
     step = int((sigmas > turn).sum())
     assert 0 < step < 6
-    two = [host.concept(CONCEPT, cooldown_steps=step), host.concept(OTHER, warmup_steps=step)]
+    two = [
+        host.concept(CONCEPT, instead_of, end_percent=step / 6),
+        host.concept(OTHER, instead_of, start_percent=step / 6),
+    ]
     assert torch.equal(edit(host, concept, **settings), edit(host, *two, **settings))
     assert not torch.equal(edit(host, two[0], **settings), edit(host, *two, **settings))
 
 
 @SCHEDULES
-def test_texts_for_parts_of_the_sampling_take_turns(host: Host, one_pass_at_a_time: None) -> None:
+@every_kind
+def test_texts_for_parts_of_the_sampling_take_turns(
+    host: Host, instead_of: int | None, one_pass_at_a_time: None
+) -> None:
     """prompt-control's `[hat:glasses:0.5]`."""
     first, second = {"start_percent": 0.0, "end_percent": 0.5}, {"start_percent": 0.5, "end_percent": 1.0}
     turn = host.eps.get_model_object("model_sampling").percent_to_sigma(0.5)
-    in_turns(host, scheduled(host, first, second), turn)
+    in_turns(host, scheduled(host, instead_of, first, second), instead_of, turn)
 
 
 @SCHEDULES
+@every_kind
 def test_texts_that_another_pack_leaves_out_of_a_step_are_absent(
-    host: Host, one_pass_at_a_time: None, monkeypatch: pytest.MonkeyPatch
+    host: Host, instead_of: int | None, one_pass_at_a_time: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """smZNodes' `[hat:glasses:0.5]`, which it knows by keys of its own."""
     import comfy.samplers
@@ -247,12 +275,16 @@ def test_texts_that_another_pack_leaves_out_of_a_step_are_absent(
 
     monkeypatch.setattr(comfy.samplers, "get_area_and_mult", get_area_and_mult)
     first, second = {"acts_above": 2.0, "acts_to": 100.0}, {"acts_above": 0.0, "acts_to": 2.0}
-    in_turns(host, scheduled(host, first, second), 2.0)
+    in_turns(host, scheduled(host, instead_of, first, second), instead_of, 2.0)
 
 
 @SCHEDULES
-def test_while_none_of_its_texts_acts_a_concept_adds_nothing(host: Host, evaluations: list[Any]) -> None:
-    late = scheduled(host, {"start_percent": 0.6, "end_percent": 0.8}, {"start_percent": 0.8, "end_percent": 1.0})
+@every_kind
+def test_while_none_of_its_texts_acts_a_concept_adds_nothing(
+    host: Host, instead_of: int | None, evaluations: list[Any]
+) -> None:
+    first, second = {"start_percent": 0.6, "end_percent": 0.8}, {"start_percent": 0.8, "end_percent": 1.0}
+    late = scheduled(host, instead_of, first, second)
     edit(host, late, momentum_scale=0.0, steps=6)
     acts = [evaluation.guidance is not None and bool(evaluation.guidance.any()) for evaluation in evaluations]
     assert acts[:2] == [False, False]
@@ -260,9 +292,12 @@ def test_while_none_of_its_texts_acts_a_concept_adds_nothing(host: Host, evaluat
 
 
 @AGAIN
+@every_kind
 @pytest.mark.parametrize("mode", ["reference", "independent"])
 @pytest.mark.parametrize("inside", [True, False], ids=["inside of the edit", "around the edit"])
-def test_a_sampling_that_starts_again_starts_without_momentum(host: Host, mode: str, inside: bool) -> None:
+def test_a_sampling_that_starts_again_starts_without_momentum(
+    host: Host, mode: str, inside: bool, instead_of: int | None
+) -> None:
     """AnimateDiff-Evolved's FreeInit: several samplings in one."""
 
     def again(executor: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
@@ -270,7 +305,7 @@ def test_a_sampling_that_starts_again_starts_without_momentum(host: Host, mode: 
         return executor(*args, **kwargs)
 
     settings = {"momentum_scale": 0.9, "momentum_beta": 0.8, "mode": mode, "reuse_steps": 4}
-    concepts = [host.concept(), host.concept(OTHER, warmup_steps=1)]
+    concepts = [host.concept(CONCEPT, instead_of), host.concept(OTHER, instead_of, start_percent=1 / STEPS)]
     once = plain(host, host.patched(*concepts, **settings))
     if inside:
         twice = plain(host, wrapped(host.patched(*concepts, **settings), "OUTER_SAMPLE", again))
@@ -304,8 +339,9 @@ def test_a_guider_that_goes_past_the_predictions_is_refused_before_the_model_run
 
 
 @SAMPLING
+@every_kind
 def test_what_a_pack_adds_to_its_copies_of_the_prompts_is_added_to_the_concepts(
-    host: Host, one_pass_at_a_time: None, monkeypatch: pytest.MonkeyPatch
+    host: Host, instead_of: int | None, one_pass_at_a_time: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """AnimateDiff-Evolved's image models (PIA) copy the prompts and put an image into the copies."""
     import comfy.conds
@@ -328,13 +364,14 @@ def test_what_a_pack_adds_to_its_copies_of_the_prompts_is_added_to_the_concepts(
     monkeypatch.setattr(comfy.samplers, "sampling_function", sampling_function)
     model = wrapped(host.eps, "DIFFUSION_MODEL", network)
     unedited = plain(host, model)
-    assert torch.equal(edit(host, host.concept(NEGATIVE), model=model), unedited)
-    assert differ(edit(host, host.concept(), model=model), unedited)
+    assert torch.equal(edit(host, saying_the_same(host, instead_of), model=model), unedited)
+    assert differ(edit(host, host.concept(CONCEPT, instead_of), model=model), unedited)
 
 
 @SAMPLING
+@every_kind
 def test_a_pack_that_takes_the_answers_apart_itself_gets_its_own_prompts_alone(
-    host: Host, monkeypatch: pytest.MonkeyPatch
+    host: Host, instead_of: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """smZNodes' `a AND b :0.5` puts a model function wrapper of its own in, and counts what comes back."""
     import comfy.samplers
@@ -355,7 +392,8 @@ def test_a_pack_that_takes_the_answers_apart_itself_gets_its_own_prompts_alone(
         negative, positive = answers[0].chunk(2)
         return negative + scale * (positive - negative)
 
-    change = edit(host, host.concept(threshold=0.0)) - plain(host)
+    concept = host.concept(CONCEPT, instead_of, threshold=0.0)
+    change = edit(host, concept) - plain(host)
     monkeypatch.setattr(comfy.samplers, "sampling_function", sampling_function)
-    again = edit(host, host.concept(threshold=0.0)) - plain(host)
+    again = edit(host, concept) - plain(host)
     assert (again - change).norm() < 1e-3 * change.norm()

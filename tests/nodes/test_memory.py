@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,8 +65,8 @@ def remake(kind: str, seed: int, device: torch.device, disable_dynamic: bool = F
 
 def concepts(host: Host, count: int, **changes: Any) -> list[Any]:
     """Return concepts that edit everywhere: at a threshold single elements may fall to either side of it."""
-    node, settings = host.pack.nodes.SEGAConceptFromConditioning, {"direction": "add", "guidance_scale": 4.0}
-    settings |= {"threshold": 0.0, "warmup_steps": 0, "cooldown_steps": 0, "weight": 1.0 / count, **changes}
+    node, settings = host.pack.nodes.SEGAConceptFromConditioning, {"strength": 1.0, "guidance_scale": 4.0}
+    settings |= {"threshold": 0.0, "start_percent": 0.0, "weight": 1.0 / count, **changes}
     return [node.execute(host.pooled(10 + i), **settings)[0] for i in range(count)]
 
 
@@ -155,11 +156,45 @@ def test_a_small_card_gives_the_same_edit(
     assert torch.equal(first, second)
 
 
+# Pairs of texts, with the concept and without it, and the passes of a step by label. The prompts are texts 1 and 2.
+COMPARED = {
+    "the prompt with and without them": ([(10, 1), (11, 1), (1, 12)], {0: 4, 1: 1}),
+    "other texts": ([(10, 13), (11, 13), (12, 13)], {0: 5, 1: 1}),
+}
+
+
+def compared(host: Host, *pairs: tuple[int, int]) -> list[Any]:
+    chosen = concepts(host, len(pairs))
+    return [
+        replace(concept, conditioning=host.pooled(text), instead_of=host.pooled(instead_of))
+        for concept, (text, instead_of) in zip(chosen, pairs, strict=True)
+    ]
+
+
+@pytest.mark.compat("Memory and devices", "memory for one to three prompts at a time; 1, 3 and 8 concepts")
+@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize("name", COMPARED)
+@pytest.mark.parametrize("kind", KINDS)
+def test_concepts_of_two_texts_give_the_same_edit_on_a_small_card(
+    host: Host, report_room: Callable, kind: str, name: str, passes: int
+) -> None:
+    """Which texts are evaluated together is up to the card: each difference is taken when both are there."""
+    pairs, labels = COMPARED[name]
+    model, chosen = make_model(kind), compared(host, *pairs)
+    whole, plain = edit(host, model, *chosen), edit(host, model)
+    report_room(model, passes, 1)
+    card = Card(model, passes)
+    small = edit(host, card.model, *chosen)
+    assert max(card.sizes) == passes
+    assert Counter(card.labels) == {label: count * STEPS for label, count in labels.items()}
+    assert same_edit(small, whole, plain)
+
+
 @pytest.mark.compat("Memory and devices", "memory for one to three prompts at a time; 1, 3 and 8 concepts")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_threshold_and_momentum_keep_their_bits_on_a_small_card(host: Host, report_room: Callable, kind: str) -> None:
     model = make_model(kind)
-    chosen = concepts(host, 3, threshold=0.8, warmup_steps=1)
+    chosen = concepts(host, 3, threshold=0.8, start_percent=1 / STEPS)
     report_room(model, 1, 1)
     card = Card(model, 1)
     first, second = (edit(host, card.model, *chosen, momentum_scale=0.5) for _ in range(2))
@@ -235,6 +270,17 @@ def test_the_host_plans_with_every_concept(host: Host, plans: list[dict[str, Any
         assert after["most"] >= before["most"] > 0
         assert after["least"] >= before["least"] > 0
         assert len(after["models"]) == len(before["models"])
+
+
+@pytest.mark.compat("Memory and devices", "the host plans its memory with the concepts in view")
+def test_the_host_plans_with_each_text_that_no_prompt_says_once(host: Host, plans: list[dict[str, Any]]) -> None:
+    for pairs, _ in COMPARED.values():
+        edit(host, make_model("eps"), *compared(host, *pairs))
+    expected = [(1, 2, 10, 11, 12), (1, 2, 10, 13, 11, 12)]
+    for plan, seeds in zip(plans, expected, strict=True):
+        assert len(plan["texts"]) == len(seeds)
+        for text, seed in zip(plan["texts"], seeds, strict=True):
+            assert torch.equal(text, host.pooled(seed)[0][0])
 
 
 @pytest.mark.compat("Memory and devices", "the host plans its memory with the concepts in view")

@@ -14,16 +14,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from support.host import Host
+from support.host import Host, every_kind, kept_apart
 from support.models import CHROMA, FLUX, FLUX2, LTXAV, SDXL_SIZES, STABLE_AUDIO, UNET, chroma_radiance, family_model
 from support.tensors import distance, relative
 
 CONCEPT = {
     "direction": "add",
+    "strength": 1.0,
     "guidance_scale": 5.0,
     "threshold": 0.9,
-    "warmup_steps": 0,
-    "cooldown_steps": 0,
+    "start_percent": 0.0,
+    "end_percent": 1.0,
     "weight": 1.0,
 }
 TOKENS = 12
@@ -71,7 +72,7 @@ class Family:
         latent: shape of a sample's latents; of each part where they are nested.
         width: of the text's embedding.
         text: what encoders give besides the embedding: shapes, or what draws it.
-        values: what the baseline's prompt says besides its text; not the host's defaults, so that they show.
+        values: what the compared prompt says besides its text; not the host's defaults, so that they show.
         cfg: 1 makes the positive prompt the baseline.
         weights: of the checkpoint that the class reads beforehand.
         images: shapes of the images that both prompts show.
@@ -94,9 +95,9 @@ class Family:
     def shapes(self) -> list[tuple[int, ...]]:
         return self.latent if isinstance(self.latent, list) else [self.latent]
 
-    @property
-    def baseline(self) -> int:
-        return POSITIVE if self.cfg == 1 else NEGATIVE
+    def compared(self, instead_of: int | None) -> int:
+        """Return the prompt that a concept of either kind is compared with."""
+        return instead_of or (POSITIVE if self.cfg == 1 else NEGATIVE)
 
 
 def v_prediction_mark() -> dict[str, Tensor]:
@@ -668,16 +669,18 @@ class Sampled:
         parts = [scale * torch.randn((self.family.batch, *shape), generator=generator) for shape in self.family.shapes]
         return {"samples": parts[0] if len(parts) == 1 else comfy.nested_tensor.NestedTensor(parts)}
 
-    def concept(self, seed: int = OTHER, **changes: Any) -> Any:
+    def concept(self, seed: int = OTHER, instead_of: int | None = None, **changes: Any) -> Any:
+        """Return a concept that is evaluated also where it says what it is compared with."""
         node = self.host.pack.nodes.SEGAConceptFromConditioning
-        return node.execute(self.conditioning(seed), **{**CONCEPT, **changes})[0]
+        other = None if instead_of is None else self.conditioning(instead_of)
+        return node.execute(kept_apart(self.conditioning(seed)), other, **{**CONCEPT, **changes})[0]
 
     def _arguments(self, changes: dict[str, Any]) -> dict[str, Any]:
-        values = {"positive": {}, "negative": {}}
-        values["positive" if self.family.baseline == POSITIVE else "negative"] = self.family.values
+        compared = changes.pop("compared", self.family.compared(None))
+        positive, negative = (self.family.values if compared == seed else {} for seed in (POSITIVE, NEGATIVE))
         arguments = {
-            "positive": self.prompt(POSITIVE, **values["positive"]),
-            "negative": self.prompt(NEGATIVE, **values["negative"]),
+            "positive": self.prompt(POSITIVE, **positive),
+            "negative": self.prompt(NEGATIVE, **negative),
             "cfg": self.family.cfg,
             "latent": self.latent(),
             "steps": 1,
@@ -687,7 +690,10 @@ class Sampled:
         return {"model": self.model, **arguments, **changes}
 
     def plain(self, **changes: Any) -> list[Tensor]:
-        """Sample with the host's KSampler; return the parts of the latents."""
+        """Sample with the host's KSampler; return the parts of the latents.
+
+        The prompt `compared` has the family's values.
+        """
         return parts_of(self.host.sample(**self._arguments(changes)))
 
     def sega(self, *concepts: Any, **changes: Any) -> list[Tensor]:
@@ -742,7 +748,7 @@ def kept_of(count: int) -> int:
 def test_a_family_is_edited_the_same_way_each_time(sampled: Callable, family: Family) -> None:
     model = sampled(family)
     sampling = {"latent": model.latent(0.5), "denoise": 0.8, "steps": 3}
-    concepts = [model.concept(), model.concept(11, direction="remove", warmup_steps=1)]
+    concepts = [model.concept(), model.concept(11, POSITIVE, direction="remove", start_percent=0.3)]
     plain = model.plain(**sampling)
     first, second = (model.sega(*concepts, **sampling, momentum_scale=0.5) for _ in range(2))
     for before, after, again in zip(plain, first, second, strict=True):
@@ -752,20 +758,24 @@ def test_a_family_is_edited_the_same_way_each_time(sampled: Callable, family: Fa
     assert all(torch.equal(*pair) for pair in zip(model.sega(**sampling), plain, strict=True))
 
 
+@every_kind
 @every_family
 def test_one_step_changes_by_the_guidance_worked_out_by_hand(
-    sampled: Callable, family: Family, guidance_log: list[Tensor]
+    sampled: Callable, family: Family, instead_of: int | None, guidance_log: list[Tensor]
 ) -> None:
-    model, sigma = sampled(family), sampled(family).sigma
+    model, sigma, compared = sampled(family), sampled(family).sigma, family.compared(instead_of)
 
     def by_hand(**values: Any) -> list[Tensor]:
-        pairs = zip(model.x0(family.baseline, **values), model.x0(OTHER, **values), strict=True)
-        return [CONCEPT["guidance_scale"] * (baseline - concept) / sigma for baseline, concept in pairs]
+        pairs = zip(model.x0(compared, **values), model.x0(OTHER, **values), strict=True)
+        return [CONCEPT["guidance_scale"] * (one - concept) / sigma for one, concept in pairs]
 
-    expected, plain = by_hand(**family.values), model.plain()
+    expected, plain = by_hand(**family.values), model.plain(compared=compared)
     edits = zip(model.inside(plain), expected, strict=True)
     latents = model.outside([inside - sigma * guidance for inside, guidance in edits])
-    added, removed = (model.sega(model.concept(threshold=0.0, direction=d)) for d in ("add", "remove"))
+    added, removed = (
+        model.sega(model.concept(OTHER, instead_of, threshold=0.0, direction=direction), compared=compared)
+        for direction in ("add", "remove")
+    )
     count = len(plain)
     assert len(guidance_log) == 2 * count
     for i, guidance in enumerate(guidance_log[:count]):
@@ -774,7 +784,7 @@ def test_one_step_changes_by_the_guidance_worked_out_by_hand(
         assert torch.equal(guidance_log[count + i], -guidance)
         assert relative(added[i] - latents[i], edit) < 1e-3
         assert relative(removed[i] - (plain[i] - edit), edit) < 1e-3
-    # The concept has the sizes, the guidance ... of its baseline: without them the same texts differ otherwise.
+    # The concept has the sizes, the guidance ... of the compared prompt: without them the same texts differ otherwise.
     if family.values:
         assert all(distance(*pair) > 1e-2 for pair in zip(by_hand(), expected, strict=True))
 
@@ -798,14 +808,15 @@ def test_the_threshold_acts_over_all_axes_of_space(
         assert torch.equal(kept, torch.full_like(kept, kept_of(math.prod(shape[1:]))))
 
 
+@every_kind
 @every_family
-def test_the_baselines_own_text_gives_no_guidance(
-    sampled: Callable, family: Family, guidance_log: list[Tensor], one_pass_at_a_time: None
+def test_the_compared_prompts_own_text_gives_no_guidance(
+    sampled: Callable, family: Family, instead_of: int | None, guidance_log: list[Tensor], one_pass_at_a_time: None
 ) -> None:
     model = sampled(family)
-    for text, acts in ((family.baseline, False), (OTHER, True)):
+    for text, acts in ((family.compared(instead_of), False), (OTHER, True)):
         guidance_log.clear()
-        model.sega(model.concept(text, threshold=0.0), steps=2)
+        model.sega(model.concept(text, instead_of, threshold=0.0), steps=2)
         assert len(guidance_log) == 2 * len(family.shapes)
         assert all((guidance.count_nonzero() > 0) == acts for guidance in guidance_log)
 
@@ -825,6 +836,19 @@ def test_each_packed_part_has_its_own_threshold_and_momentum(
             kept = (gamma.abs() > 1e-5 * guidance.abs().max()).flatten(2).sum(2)
             assert torch.equal(kept, torch.full_like(kept, kept_of(math.prod(shape[1:]))))
             momentum = beta * momentum + (1 - beta) * guidance
+
+
+@every_family
+def test_at_strength_1_a_family_paints_the_other_text(sampled: Callable, family: Family) -> None:
+    """With and without: the positive prompt's own estimate is one side, whatever the family's prompts hold."""
+    model = sampled(family)
+    sampling = {"latent": model.latent(0.5), "denoise": 0.8, "steps": 3, "compared": POSITIVE}
+    edit = model.concept(OTHER, POSITIVE, guidance_scale=0.0, threshold=0.0)
+    edited = model.sega(edit, **sampling, momentum_scale=0.0)
+    plain = model.plain(**sampling)
+    expected = model.plain(**sampling, positive=model.prompt(OTHER, **family.values))
+    for got, wanted, before in zip(edited, expected, plain, strict=True):
+        assert relative(got - wanted, wanted - before) < 1e-3
 
 
 @pytest.mark.compat("Models", "Qwen-Image")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from support.host import Host, Passes, find_node, options_of, run_node
+from support.host import CONCEPT, Host, Passes, every_kind, find_node, kept_apart, options_of, run_node
 from support.tensors import differ
 
 GROUP = "Other packs' patches"
@@ -315,13 +315,21 @@ def edit(host: Host, *concepts: Any, model: Any = None, **changes: Any) -> torch
     return host.sega(*concepts, **{"model": model, "steps": STEPS, **changes})
 
 
+def saying_the_same(host: Host, instead_of: int | None) -> Any:
+    """Return a concept that says what it is compared with, and is evaluated nevertheless."""
+    node = host.pack.nodes.SEGAConceptFromConditioning
+    other = None if instead_of is None else host.conditioning(instead_of)
+    return node.execute(kept_apart(other or host.conditioning(2)), other, **CONCEPT)[0]
+
+
 def plain(host: Host, model: Any = None, **changes: Any) -> torch.Tensor:
     return host.sample(model, **{"steps": STEPS, **changes})
 
 
+@every_kind
 @patches()
-def test_both_effects_are_there_in_any_order_of_the_nodes(host: Host, name: str) -> None:
-    patch, concept = PATCHES[name][0], host.concept()
+def test_both_effects_are_there_in_any_order_of_the_nodes(host: Host, name: str, instead_of: int | None) -> None:
+    patch, concept = PATCHES[name][0], host.concept(10, instead_of)
     both = plain(host, host.patched(concept, model=patch(host.eps)))
     alone = plain(host, patch(host.eps))
     assert differ(alone, plain(host))
@@ -332,7 +340,7 @@ def test_both_effects_are_there_in_any_order_of_the_nodes(host: Host, name: str)
 
 @patches()
 def test_a_patched_sampling_repeats(host: Host, name: str) -> None:
-    model = host.patched(host.concept(), model=PATCHES[name][0](host.eps))
+    model = host.patched(host.concept(10), host.concept(11, 1), model=PATCHES[name][0](host.eps))
     assert torch.equal(plain(host, model), plain(host, model))
 
 
@@ -342,63 +350,91 @@ def test_nothing_changes_for_another_pack_without_concepts(host: Host, name: str
     assert torch.equal(edit(host, host.concept(weight=0.0), model=patch(host.eps)), plain(host, patch(host.eps)))
 
 
+@every_kind
 @patches()
-def test_a_concept_that_is_the_baseline_adds_nothing(
-    host: Host, name: str, one_pass_at_a_time: None, guidance_log: list[torch.Tensor]
+def test_a_concept_that_says_what_it_is_compared_with_adds_nothing(
+    host: Host, name: str, instead_of: int | None, one_pass_at_a_time: None, guidance_log: list[torch.Tensor]
 ) -> None:
     patch = PATCHES[name][0]
-    same = edit(host, host.concept(2), model=patch(host.eps))
+    same = edit(host, saying_the_same(host, instead_of), model=patch(host.eps))
     assert guidance_log
     assert not any(guidance.any() for guidance in guidance_log)
     assert torch.equal(same, plain(host, patch(host.eps)))
     guidance_log.clear()
-    edit(host, host.concept(), model=patch(host.eps))
+    edit(host, host.concept(10, instead_of), model=patch(host.eps))
     assert all(guidance.any() for guidance in guidance_log)
 
 
+@every_kind
 @patches("IP-Adapter", "attn2", "output block", "model function", "CALC_COND_BATCH")
-def test_one_steps_edit_is_made_of_the_patched_models_estimates(host: Host, name: str) -> None:
-    """As negative prompts: what a patch does to the baseline it does to a concept."""
+def test_one_steps_edit_is_made_of_the_patched_models_estimates(host: Host, name: str, instead_of: int | None) -> None:
+    """What a patch does to the prompt that a concept is compared with it does to the concept."""
     model = PATCHES[name][0](host.eps)
-    by_hand = [plain(host, model, negative=host.conditioning(seed), cfg=0.0, steps=1) for seed in (10, 2)]
+    prompt, cfg = ("negative", 0.0) if instead_of is None else ("positive", 1.0)
+    by_hand = [
+        plain(host, model, **{prompt: host.conditioning(seed)}, cfg=cfg, steps=1) for seed in (10, instead_of or 2)
+    ]
     expected = 5.0 * (by_hand[0] - by_hand[1])
-    change = edit(host, host.concept(threshold=0.0), model=model, steps=1) - plain(host, model, steps=1)
+    concept = host.concept(10, instead_of, threshold=0.0)
+    change = edit(host, concept, model=model, steps=1) - plain(host, model, steps=1)
     assert (change - expected).norm() < 1e-3 * expected.norm()
 
 
-@patches(*(name for name, (_, _, changes_estimates) in PATCHES.items() if not changes_estimates))
-def test_one_steps_edit_comes_on_top_of_a_patch_that_leaves_the_baseline_alone(host: Host, name: str) -> None:
-    patch, concept = PATCHES[name][0], host.concept(threshold=0.0)
+LEAVE_ESTIMATES = [name for name, (_, _, changes_estimates) in PATCHES.items() if not changes_estimates]
+
+
+def assert_comes_on_top(host: Host, patch: Callable[[Any], Any], concept: Any) -> None:
     change = edit(host, concept, steps=1) - plain(host, steps=1)
     both = edit(host, concept, model=patch(host.eps), steps=1) - plain(host, patch(host.eps), steps=1)
     assert (both - change).norm() < 1e-3 * change.norm()
 
 
+@patches(*LEAVE_ESTIMATES)
+def test_one_steps_edit_comes_on_top_of_a_patch_that_leaves_the_baseline_alone(host: Host, name: str) -> None:
+    assert_comes_on_top(host, PATCHES[name][0], host.concept(threshold=0.0))
+
+
+# What the others change in the positive prompt's estimate they change in the concepts that stand in its place.
+@patches(
+    *(name for name in LEAVE_ESTIMATES if name not in ("APPLY_MODEL", "DIFFUSION_MODEL", "model function per prompt"))
+)
+def test_one_steps_edit_comes_on_top_of_a_patch_that_leaves_the_prompts_alone(host: Host, name: str) -> None:
+    assert_comes_on_top(host, PATCHES[name][0], host.concept(10, 1, threshold=0.0))
+
+
 # With one prompt per call the host itself leaves NAG's patch without the prompt that it compares with.
 @patches(without=("NAG",))
 def test_one_prompt_per_call_gives_the_same_edit(host: Host, name: str, request: pytest.FixtureRequest) -> None:
-    patch, concepts = PATCHES[name][0], [host.concept(10, threshold=0.0), host.concept(11, threshold=0.0)]
+    patch, concepts = PATCHES[name][0], [host.concept(10, threshold=0.0), host.concept(11, 1, threshold=0.0)]
     together, alone = edit(host, *concepts, model=patch(host.eps)), plain(host, patch(host.eps))
     request.getfixturevalue("one_pass_at_a_time")
     split = edit(host, *concepts, model=patch(host.eps))
     assert (split - together).norm() < 1e-3 * (together - alone).norm()
 
 
+@every_kind
 @patches("IP-Adapter", "attn2", "model function per prompt", "APPLY_MODEL", "DIFFUSION_MODEL")
-def test_a_batch_of_images_is_edited_image_by_image(host: Host, name: str) -> None:
+def test_a_batch_of_images_is_edited_image_by_image(host: Host, name: str, instead_of: int | None) -> None:
     """The labels hold for each image: the first of three is the one sampled alone."""
     model = PATCHES[name][0](host.eps)
-    concept = host.concept(threshold=0.0)
+    concept = host.concept(10, instead_of, threshold=0.0)
     three = edit(host, concept, model=model, latent=host.latent(3))
     one = edit(host, concept, model=model)
     assert (three[:1] - one).norm() < 1e-3 * (one - plain(host, model)).norm()
 
 
 @pytest.mark.compat(GROUP, CROSS_ROW)
-@pytest.mark.parametrize(("baseline", "label"), [("negative", 1), ("positive", 0)])
-def test_patches_see_concepts_as_the_baseline(host: Host, baseline: str, label: int) -> None:
+@pytest.mark.parametrize(
+    ("instead_of", "baseline", "label"),
+    [(None, "negative", 1), (None, "positive", 0), (1, "auto", 0), (2, "auto", 1)],
+)
+def test_patches_see_concepts_as_the_prompt_they_are_compared_with(
+    host: Host, instead_of: int | None, baseline: str, label: int
+) -> None:
     passes = Passes(host.eps)
-    host.sega(host.concept(10), host.concept(11), model=passes.model, baseline=baseline)
+    concepts = host.concept(10, instead_of), host.concept(11, instead_of)
+    host.sega(*concepts, model=passes.model, baseline=baseline)
+    assert len(passes.labels) == 4
     for labels in passes.labels:
         assert sorted(labels) == sorted([0, 1, label, label])
         # As in the host's own batches: patches split there.
@@ -415,16 +451,19 @@ def test_attention_patches_find_the_prompts_where_their_labels_say(host: Host) -
 
     model = host.eps.clone()
     model.set_model_attn2_patch(patch)
-    host.sega(host.concept(10), host.concept(11), model=model)
+    host.sega(host.concept(10), host.concept(11), host.concept(12, 1), model=model)
     assert seen
     for labels, context in seen:
         assert set(labels) == {0, 1}
-        assert torch.equal(context[labels.index(0)], host.conditioning(1)[0][0][0])
-        assert torch.equal(context[labels.index(1)], host.conditioning(2)[0][0][0])
+        # Each prompt stands before the concepts that are compared with it.
+        assert labels == [1, 1, 1, 0, 0]
+        assert torch.equal(context[0], host.conditioning(2)[0][0][0])
+        assert torch.equal(context[3], host.conditioning(1)[0][0][0])
 
 
+@every_kind
 @pytest.mark.compat(GROUP, CALL_ROW)
-def test_model_function_wrappers_see_concepts_as_the_baseline(host: Host) -> None:
+def test_model_function_wrappers_see_concepts_as_the_compared_prompt(host: Host, instead_of: int | None) -> None:
     seen = []
 
     def wrapper(apply: Callable, params: dict[str, Any]) -> Any:
@@ -434,34 +473,40 @@ def test_model_function_wrappers_see_concepts_as_the_baseline(host: Host) -> Non
 
     model = host.eps.clone()
     model.set_model_unet_function_wrapper(wrapper)
-    edited = edit(host, host.concept(10), model=model)
-    assert seen == [[1, 1, 0]] * STEPS
-    assert torch.equal(edited, edit(host, host.concept(10)))
+    edited = edit(host, host.concept(10, instead_of), model=model)
+    assert seen == [[1, 1, 0] if instead_of is None else [1, 0, 0]] * STEPS
+    assert torch.equal(edited, edit(host, host.concept(10, instead_of)))
 
 
+@every_kind
 @pytest.mark.compat(GROUP, CALL_ROW)
-def test_a_wrapper_that_splits_the_batch_hands_on_the_labels_it_was_shown(host: Host) -> None:
+def test_a_wrapper_that_splits_the_batch_hands_on_the_labels_it_was_shown(host: Host, instead_of: int | None) -> None:
     passes = Passes(host.eps)
-    edit(host, host.concept(10), model=a_call_per_prompt(passes.model))
-    assert passes.labels == [[1], [1], [0]] * STEPS
+    edit(host, host.concept(10, instead_of), model=a_call_per_prompt(passes.model))
+    assert passes.labels == ([[1], [1], [0]] if instead_of is None else [[1], [0], [0]]) * STEPS
 
 
+@every_kind
 @pytest.mark.compat(GROUP, WRAPPERS_ROW.format("APPLY_MODEL"))
 @pytest.mark.parametrize("concepts", [1, 3])
-def test_apply_model_wrappers_see_concepts_as_the_baseline(host: Host, concepts: int) -> None:
+def test_apply_model_wrappers_see_concepts_as_the_compared_prompt(
+    host: Host, concepts: int, instead_of: int | None
+) -> None:
     seen = []
 
     def look(executor: Any, *args: Any, **kwargs: Any) -> Any:
         seen.append(list(options_of(args, kwargs)["cond_or_uncond"]))
         return executor(*args, **kwargs)
 
-    edit(host, *(host.concept(10 + i) for i in range(concepts)), model=wrapped("APPLY_MODEL", look)(host.eps))
-    assert seen == [[1, *[1] * concepts, 0]] * STEPS
+    several = [host.concept(10 + i, instead_of) for i in range(concepts)]
+    edit(host, *several, model=wrapped("APPLY_MODEL", look)(host.eps))
+    assert seen == [[1, *[1 if instead_of is None else 0] * concepts, 0]] * STEPS
 
 
 @pytest.mark.compat(GROUP, "ControlNets that know the prompts by their labels (Advanced-ControlNet)")
-def test_a_controlnet_that_acts_on_the_positive_prompt_alone_leaves_concepts_alone(
-    host: Host, one_pass_at_a_time: None, guidance_log: list[torch.Tensor]
+@every_kind
+def test_a_controlnet_that_acts_on_the_positive_prompt_alone_is_no_part_of_the_guidance(
+    host: Host, instead_of: int | None, one_pass_at_a_time: None, guidance_log: list[torch.Tensor]
 ) -> None:
     """Advanced-ControlNet can weaken itself for the negative prompt, which it knows by its label."""
     import comfy.controlnet
@@ -479,10 +524,11 @@ def test_a_controlnet_that_acts_on_the_positive_prompt_alone_leaves_concepts_alo
     prompts = {"positive": host.conditioning(1, **control), "negative": host.conditioning(2, **control)}
     controlled = plain(host, **prompts)
     assert differ(controlled, plain(host))
-    same = edit(host, host.concept(2), **prompts)
+    same = edit(host, saying_the_same(host, instead_of), **prompts)
+    assert guidance_log
     assert not any(guidance.any() for guidance in guidance_log)
     assert torch.equal(same, controlled)
-    assert differ(edit(host, host.concept(), **prompts), controlled)
+    assert differ(edit(host, host.concept(10, instead_of), **prompts), controlled)
 
 
 def test_a_controlnet_is_still_what_it_is(host: Host) -> None:
@@ -544,24 +590,29 @@ def test_a_pack_that_shows_the_model_a_lower_sigma_keeps_the_steps(
         return executor(x, 0.9 * timestep, *args, **kwargs)
 
     model = wrapped("PREDICT_NOISE", lower)(host.eps)
-    edit(host, host.concept(warmup_steps=2, cooldown_steps=4), model=model, steps=6, momentum_scale=0.0)
+    concept = host.concept(start_percent=2 / 6, end_percent=4 / 6)
+    edit(host, concept, model=model, steps=6, momentum_scale=0.0)
     assert [guidance is not None for guidance in guidance_log] == [False, False, True, True, False, False]
 
 
 @pytest.mark.compat(GROUP, BATCH_ROW)
-def test_a_pack_that_evaluates_the_prompts_itself_stays_in_charge_of_them(host: Host) -> None:
+@every_kind
+def test_a_pack_that_evaluates_the_prompts_itself_stays_in_charge_of_them(host: Host, instead_of: int | None) -> None:
     passes = Passes(cond_batch(host.eps))
-    edit(host, host.concept(10), host.concept(11), model=passes.model)
-    assert passes.labels == [[1, 1, 1], [0], [0]] * STEPS
+    edit(host, host.concept(10, instead_of), host.concept(11, instead_of), model=passes.model)
+    assert passes.labels == [[1 if instead_of is None else 0] * 3, [0], [0]] * STEPS
 
 
+@every_kind
 @pytest.mark.compat(GROUP, SELF_ROW)
 @pytest.mark.parametrize("name", ["NAG", "SAG"])
-def test_self_attention_patches_see_the_prompts_without_the_concepts(host: Host, name: str) -> None:
+def test_self_attention_patches_see_the_prompts_without_the_concepts(
+    host: Host, name: str, instead_of: int | None
+) -> None:
     passes = Passes(PATCHES[name][0](host.eps))
-    edit(host, host.concept(10), host.concept(11), model=passes.model)
+    edit(host, host.concept(10, instead_of), host.concept(11, instead_of), model=passes.model)
     assert passes.sizes.count(2) == STEPS
-    assert sorted(passes.labels) == sorted([[1, 0], [1, 1, 1]] * STEPS)
+    assert sorted(passes.labels) == sorted([[1, 0], [1 if instead_of is None else 0] * 3] * STEPS)
 
 
 @pytest.mark.compat(GROUP, BATCH_ROW)
@@ -581,11 +632,11 @@ def test_a_cache_that_may_skip_nothing_changes_nothing_where_concepts_have_a_cal
 def test_many_patches_at_once_share_the_sampling(host: Host) -> None:
     """One pack of each kind in one graph."""
     stack = [rescale_cfg, pre_cfg, post_cfg, a_call_per_prompt, ip_adapter, PATCHES["PREDICT_NOISE"][0]]
-    concept = host.concept()
-    before, after, alone = host.eps, host.patched(concept), host.eps
+    concepts = host.concept(10), host.concept(11, 1)
+    before, after, alone = host.eps, host.patched(*concepts), host.eps
     for patch in stack:
         before, after, alone = patch(before), patch(after), patch(alone)
-    before = host.patched(concept, model=before)
+    before = host.patched(*concepts, model=before)
     both = plain(host, before)
     assert torch.equal(both, plain(host, after))
     assert differ(both, plain(host, alone))

@@ -268,16 +268,17 @@ def test_where_there_is_more_noise_leditspp_leaves_out_the_threshold_of_the_esti
     assert distance(fed(host, record, kind, 1), record.guidance[1]) < 1e-5
 
 
-def patched(host: Host, ledits: Ledits, model: Any, kind: Kind, step: int = 0, steps: int = STEPS) -> Any:
-    """Return the MODEL with the concepts that act in these steps."""
+def patched(host: Host, ledits: Ledits, model: Any, kind: Kind) -> Any:
+    """Return the MODEL with the concepts."""
     node = host.pack.nodes.SEGAConceptFromConditioning
     chosen = []
     for text, settings in zip(TEXTS, ours(kind), strict=True):
-        warmup, cooldown = (max(settings[name] - step, 0) for name in ("warmup_steps", "cooldown_steps"))
-        if warmup < steps and cooldown > 0:
-            settings |= {"warmup_steps": warmup, "cooldown_steps": cooldown}
-            concept = node.execute([[ledits.embedding(text), {}]], ramp() if kind.mask else None, **settings)[0]
-            chosen.append(replace(concept, words=ledits.words(text)))
+        # A step is a share of all steps, and the first ones are left out.
+        warmup, cooldown = (settings.pop(name) + SKIPPED for name in ("warmup_steps", "cooldown_steps"))
+        settings |= {"start_percent": warmup / (STEPS + SKIPPED), "end_percent": cooldown / (STEPS + SKIPPED)}
+        mask = ramp() if kind.mask else None
+        concept = node.execute([[ledits.embedding(text), {}]], strength=1.0, mask=mask, **settings)[0]
+        chosen.append(replace(concept, words=ledits.words(text)))
     return host.patched(*chosen, model=model, momentum_scale=0.0, mode="independent")
 
 
@@ -310,9 +311,9 @@ def acting(step: int) -> list[int]:
 def test_a_step_on_its_weights_gives_its_guidance(
     host: Host, ledits: Ledits, twin: Any, evaluations: list[Seen], kind: Kind
 ) -> None:
-    record = ledits.record(kind)
+    record, model = ledits.record(kind), patched(host, ledits, twin, kind)
     for step in range(STEPS):
-        sample(host, ledits, patched(host, ledits, twin, kind, step, 1), record, step, 1)
+        sample(host, ledits, model, record, step, 1)
     assert len(evaluations) == STEPS
     for step in range(STEPS):
         assert distance(evaluations[step].guidance, record.guidance[step]) < 1e-3

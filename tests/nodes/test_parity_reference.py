@@ -82,13 +82,24 @@ def sample_host(host: Host, model: Any, pipe: Any, noise: torch.Tensor) -> torch
     return out * model.model.latent_format.scale_factor
 
 
-def edited_model(host: Host, model: Any, pipe: Any, edit: dict[str, Any]) -> Any:
+def inputs(concept: dict[str, Any]) -> dict[str, Any]:
+    """Return the paper's settings as a concept node takes them: a step is its share of all steps."""
+    given = dict(concept)
+    warmup, cooldown = given.pop("warmup_steps"), given.pop("cooldown_steps")
+    end = 1.0 if cooldown is None else cooldown / STEPS
+    return {**given, "strength": 1.0, "start_percent": warmup / STEPS, "end_percent": end}
+
+
+def concepts_of(host: Host, pipe: Any, edit: dict[str, Any]) -> list[Any]:
     node = host.pack.nodes.SEGAConceptFromConditioning
-    concepts = [
-        node.execute(embedding(pipe, text), **{**concept, "cooldown_steps": concept["cooldown_steps"] or 0})[0]
+    return [
+        node.execute(embedding(pipe, text), **inputs(concept))[0]
         for text, concept in zip(edit["prompts"], edit["concepts"], strict=False)
     ]
-    return host.patched(*concepts, model=model, **edit["settings"])
+
+
+def edited_model(host: Host, model: Any, pipe: Any, edit: dict[str, Any]) -> Any:
+    return host.patched(*concepts_of(host, pipe, edit), model=model, **edit["settings"])
 
 
 def test_the_unedited_latents_agree(host: Host, twin: Any, pipeline: Any) -> None:

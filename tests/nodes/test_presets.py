@@ -7,28 +7,23 @@ import json
 import logging
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from sega_core import ConceptSettings
 from support.host import Host
 from support.packages import REPO
 
 pytestmark = pytest.mark.compat("Features", "presets, with a file of the user's own")
 
-SETTINGS = {
-    "direction": "add",
-    "guidance_scale": 5.0,
-    "threshold": 0.9,
-    "warmup_steps": 10,
-    "cooldown_steps": 0,
-    "weight": 1.0,
-    "threshold_over": "channel",
-    "attention_threshold": 0.0,
-}
-EVERYTHING = {"text": "a hat", **SETTINGS}
+DEFAULTS = asdict(ConceptSettings())
+EVERYTHING = {"text": "a hat", **DEFAULTS}
+GLASSES = {"strength": 1.0, "guidance_scale": 5.0, "threshold": 0.975, "start_percent": 0.2}
+# The last number is the published warm-up in steps of 50.
 PUBLISHED = [
     ("smile", "smiling, smile", "add", 4, 0.99, 10),
     ("glasses", "glasses, wearing glasses", "add", 5, 0.975, 10),
@@ -96,9 +91,8 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def of(concept: Any) -> dict[str, Any]:
-    """Return a concept's settings as the inputs say them."""
-    values = {key: getattr(concept.concept, key) for key in SETTINGS}
-    return {**values, "cooldown_steps": values["cooldown_steps"] or 0}
+    """Return a concept's settings and its text."""
+    return {"text": concept.name, **asdict(concept.settings)}
 
 
 def test_every_shipped_preset_is_valid_and_names_its_source(available: Any, caplog: Any) -> None:
@@ -109,8 +103,9 @@ def test_every_shipped_preset_is_valid_and_names_its_source(available: Any, capl
     assert not warnings(caplog)
     for preset in presets.values():
         assert re.search(r"arXiv \d{4}\.\d{5}", preset.source), preset.name
-        says = "Published" in preset.source or "Measured here" in preset.source
-        assert says or "SLD" in preset.name, preset.name
+        assert "Published" in preset.source or "SLD" in preset.name, preset.name
+        # A published scale is a number of its own, whatever the cfg.
+        assert preset.values["strength"] == 1 and preset.values["guidance_scale"] > 0, preset.name
 
 
 @pytest.mark.parametrize(("name", "text", "direction", "scale", "threshold", "warmup"), PUBLISHED)
@@ -120,7 +115,7 @@ def test_shipped_presets_have_the_published_values(
     values = available()[name].values
     assert values.get("text") == text
     assert (values["direction"], values["guidance_scale"], values["threshold"]) == (direction, scale, threshold)
-    assert values["warmup_steps"] == warmup
+    assert (values["start_percent"], values["end_percent"]) == (warmup / 50, 1)
     ledits = name.endswith("(LEDITS++)")
     assert values["threshold_over"] == ("space" if ledits else "channel")
     assert values["attention_threshold"] == (threshold if ledits else 0)
@@ -148,38 +143,39 @@ def test_only_the_clip_is_needed_and_the_widgets_keep_their_order(node: Any) -> 
     types = node.INPUT_TYPES()
     assert list(types["required"]) == ["clip"]
     assert list(types["optional"]) == [
-        "text", "direction", "guidance_scale", "threshold", "warmup_steps", "cooldown_steps", "weight", "mask",
-        "threshold_over", "attention_threshold", "preset",
+        "text", "prompt", "instead_of", "direction", "strength", "threshold", "start_percent", "end_percent", "mask",
+        "preset", "guidance_scale", "weight", "threshold_over", "attention_threshold", "curve", "strengths",
     ]  # fmt: skip
 
 
-def test_without_a_preset_the_defaults_are_the_references(concept: Any) -> None:
-    built = concept(text="a hat")
-    assert (of(built), built.text) == (SETTINGS, "a hat")
+def test_without_a_preset_the_settings_are_the_defaults(concept: Any) -> None:
+    assert of(concept(text="a hat")) == EVERYTHING
 
 
 def test_a_preset_alone_is_a_whole_concept(concept: Any) -> None:
-    built = concept(preset="glasses")
-    assert built.text == "glasses, wearing glasses"
-    assert of(built) == {**SETTINGS, "threshold": 0.975}
+    assert of(concept(preset="glasses")) == {**DEFAULTS, **GLASSES, "text": "glasses, wearing glasses"}
 
 
 def test_a_given_value_wins_over_the_preset(concept: Any) -> None:
     built = concept(preset="glasses", guidance_scale=8.0, text="round glasses")
-    assert built.text == "round glasses"
-    assert of(built) == {**SETTINGS, "guidance_scale": 8.0, "threshold": 0.975}
+    assert of(built) == {**DEFAULTS, **GLASSES, "text": "round glasses", "guidance_scale": 8.0}
 
 
 def test_with_every_value_given_the_preset_changes_nothing(concept: Any, available: Any) -> None:
     for name in ["none", *available()]:
-        built = concept(preset=name, **EVERYTHING)
-        assert (of(built), built.text) == (SETTINGS, "a hat")
+        assert of(concept(preset=name, **EVERYTHING)) == EVERYTHING
 
 
 def test_a_preset_without_a_text_leaves_the_text_alone(concept: Any) -> None:
-    built = concept(preset="style (LEDITS++)", text="watercolour painting")
-    assert built.text == "watercolour painting"
-    assert (built.concept.threshold_over, built.concept.attention_threshold) == ("space", 0.5)
+    built = of(concept(preset="style (LEDITS++)", text="watercolour painting"))
+    assert built["text"] == "watercolour painting"
+    assert (built["threshold_over"], built["attention_threshold"]) == ("space", 0.5)
+
+
+def test_a_preset_acts_on_the_prompt_that_is_connected(node: Any) -> None:
+    clip = Clip()
+    node.execute(clip=clip, preset="sunglasses", prompt="a photo of a cat")
+    assert clip.texts == ["a photo of a cat, sunglasses", "a photo of a cat"]
 
 
 @pytest.mark.parametrize("preset", ["none", "style (LEDITS++)"])
@@ -189,8 +185,7 @@ def test_no_text_from_either_is_an_error(concept: Any, preset: str) -> None:
 
 
 def test_an_unknown_preset_runs_when_every_value_is_given(concept: Any) -> None:
-    built = concept(preset="of another machine", **EVERYTHING)
-    assert (of(built), built.text) == (SETTINGS, "a hat")
+    assert of(concept(preset="of another machine", **EVERYTHING)) == EVERYTHING
 
 
 @pytest.mark.parametrize("preset", ["of another machine", "", None, 5, {"a": 1}, ["x"]])
@@ -205,8 +200,8 @@ def test_an_unknown_preset_is_an_error_that_names_what_is_missing(concept: Any, 
 
 
 def test_a_value_that_does_not_go_with_the_presets_is_an_error(concept: Any) -> None:
-    with pytest.raises(ValueError, match=r"SEGAConcept: cooldown_steps must be after warmup_steps \(10\), got 5"):
-        concept(preset="glasses", cooldown_steps=5)
+    with pytest.raises(ValueError, match=r"SEGAConcept: end_percent must be after start_percent \(0.2\), got 0.1"):
+        concept(preset="glasses", end_percent=0.1)
 
 
 class ClipLoader:
@@ -257,7 +252,8 @@ def test_the_host_accepts_workflows_that_leave_inputs_out(refused: Any, inputs: 
     [
         ({"preset": "glasses", "guidance_scale": 200}, "guidance_scale"),
         ({"preset": "glasses", "direction": "sideways"}, "direction"),
-        ({"preset": "glasses", "warmup_steps": 20000}, "warmup_steps"),
+        ({"preset": "glasses", "start_percent": 1.5}, "start_percent"),
+        ({"preset": "glasses", "start_percent": 0.5, "end_percent": 0.5}, "end_percent"),
     ],
 )
 def test_the_host_still_refuses_values_out_of_range(refused: Any, inputs: dict[str, Any], word: str) -> None:
@@ -266,34 +262,32 @@ def test_the_host_still_refuses_values_out_of_range(refused: Any, inputs: dict[s
 
 
 def test_a_users_preset_is_offered_and_runs(concept: Any, node: Any, users_file: Path) -> None:
-    users_file.write_text(json.dumps([{"name": "hat", "text": "wearing a hat", "threshold": 0.95, "weight": 2}]))
+    given = {"text": "wearing a hat", "strength": 1.5, "threshold": 0.95, "start_percent": 0.1, "end_percent": 0.9}
+    users_file.write_text(json.dumps([{"name": "hat", **given, "weight": 2}]))
     assert "hat" in {i.id: i for i in node.GET_SCHEMA().inputs}["preset"].options
-    built = concept(preset="hat")
-    assert built.text == "wearing a hat"
-    assert of(built) == {**SETTINGS, "threshold": 0.95, "weight": 2}
+    assert of(concept(preset="hat")) == {**DEFAULTS, **given, "weight": 2}
 
 
 def test_a_users_preset_replaces_the_shipped_one_of_its_name(concept: Any, available: Any, users_file: Path) -> None:
     shipped = len(available())
     users_file.write_text(json.dumps([{"name": "glasses", "text": "monocle"}]))
     assert len(available()) == shipped
-    assert concept(preset="glasses").text == "monocle"
-    assert of(concept(preset="glasses")) == SETTINGS
+    assert of(concept(preset="glasses")) == {**DEFAULTS, "text": "monocle"}
 
 
 def test_a_changed_file_is_read_anew(concept: Any, node: Any, users_file: Path) -> None:
     users_file.write_text('[{"name": "hat", "text": "a hat"}]')
     first = node.fingerprint_inputs(preset="hat")
-    assert concept(preset="hat").text == "a hat"
+    assert concept(preset="hat").name == "a hat"
     users_file.write_text('[{"name": "hat", "text": "two hats"}]')
-    assert concept(preset="hat").text == "two hats"
+    assert concept(preset="hat").name == "two hats"
     assert node.fingerprint_inputs(preset="hat") != first
     assert node.fingerprint_inputs(preset="glasses") == node.fingerprint_inputs(preset="glasses", weight=3)
 
 
 def test_the_file_may_hold_any_script_and_a_byte_order_mark(concept: Any, users_file: Path) -> None:
     users_file.write_text('[{"name": "微笑 🙂", "text": "微笑\\n笑顔"}]', encoding="utf-8-sig")
-    assert concept(preset="微笑 🙂").text == "微笑\n笑顔"
+    assert concept(preset="微笑 🙂").name == "微笑\n笑顔"
 
 
 @pytest.mark.parametrize(
@@ -306,9 +300,13 @@ def test_the_file_may_hold_any_script_and_a_byte_order_mark(concept: Any, users_
         ({"name": "bad", "weight": float("inf")}, "got inf"),
         ({"name": "bad", "threshold": 1}, "threshold must be a number in [0, 0.999], got 1"),
         ({"name": "bad", "attention_threshold": None}, "attention_threshold must be a number"),
-        ({"name": "bad", "warmup_steps": 2.0}, "warmup_steps must be a whole number in [0, 10000], got 2.0"),
-        ({"name": "bad", "warmup_steps": 10**30}, "warmup_steps must be a whole number"),
-        ({"name": "bad", "cooldown_steps": 5}, "cooldown_steps must be after warmup_steps (10)"),
+        ({"name": "bad", "strength": -0.5}, "strength must be a number in [0, 100], got -0.5"),
+        ({"name": "bad", "start_percent": 20}, "start_percent must be a number in [0, 1], got 20"),
+        ({"name": "bad", "start_percent": 10**30}, "start_percent must be a number in [0, 1]"),
+        ({"name": "bad", "start_percent": 0.5, "end_percent": 0.2}, "end_percent must be after start_percent (0.5)"),
+        ({"name": "bad", "end_percent": 0}, "end_percent must be after start_percent"),
+        ({"name": "bad", "warmup_steps": 10}, "no field 'warmup_steps', only name, text, direction, strength, "),
+        ({"name": "bad", "cooldown_steps": 20}, "no field 'cooldown_steps'"),
         ({"name": "bad", "direction": "up"}, "direction must be one of add, remove, got 'up'"),
         ({"name": "bad", "threshold_over": ["space"]}, "threshold_over must be one of channel, space"),
         ({"name": "bad", "text": ""}, "text must be a text of 1 to 2000 characters, got ''"),
@@ -389,5 +387,5 @@ def test_nothing_in_the_file_is_executed(concept: Any, users_file: Path) -> None
     target = users_file.parent / "executed"
     code = f"__import__('pathlib').Path({str(target)!r}).touch()"
     users_file.write_text(json.dumps([{"name": code[:80], "text": code, "source": code}]))
-    assert concept(preset=code[:80]).text == code
+    assert concept(preset=code[:80]).name == code
     assert not target.exists()

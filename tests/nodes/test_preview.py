@@ -309,7 +309,9 @@ def test_rows_share_one_scale(preview: Preview) -> None:
 
 
 @pytest.mark.parametrize(("warmup", "cooldown"), [(2, 6), (0, 5), (3, None), (8, None), (20, 30), (0, None)])
-def test_warm_up_and_cool_down_are_marked_at_their_steps(preview: Preview, warmup: int, cooldown: int | None) -> None:
+def test_the_steps_before_the_start_and_after_the_end_are_marked(
+    preview: Preview, warmup: int, cooldown: int | None
+) -> None:
     strength = torch.ones(STEPS, 2)
     strength[:, 0] = 0
     plot = preview.plot(strength, preview.concept("add", warmup, cooldown), preview.concept("remove"))

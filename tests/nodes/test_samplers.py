@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from support.evaluations import Seen
-from support.host import Host
+from support.host import CONCEPT, KINDS, Host, every_kind
 from support.models import family_model
 from support.packages import COMFYUI
 from support.tensors import distance
@@ -21,10 +22,11 @@ STEPS = 5
 PREDICTIONS = ["EPS", "V_PREDICTION", "FLOW"]
 # These choose noise levels of their own between the schedule's ends.
 FREE = ["dpm_fast", "dpm_adaptive"]
-# Warm-up and cool-down of two concepts.
-SPANS = [(1, 3), (2, 4)]
+# Start and end of two concepts, one of either kind: the second and the fourth step, the third and the fifth.
+STEP_SPANS = [(1, 3), (2, 4)]
+SPANS = [(start / STEPS, end / STEPS) for start, end in STEP_SPANS]
 EVERY = pytest.mark.compat("Samplers", "every sampler, two concepts")
-IN_TIME = pytest.mark.compat("Samplers", "every sampler: warm-up, cool-down and momentum, step by step")
+IN_TIME = pytest.mark.compat("Samplers", "every sampler: start, end and momentum, step by step")
 NOISE = pytest.mark.compat("Samplers", "ancestral and SDE noise, churn; the sampler nodes' own options")
 RISING = pytest.mark.compat("Samplers", "restarts and inversion: noise levels that rise")
 SCHEDULES = pytest.mark.compat("Schedulers", "every scheduler and scheduler node, two concepts")
@@ -85,20 +87,46 @@ def step_at(sigma: float, sigmas: Sequence[float]) -> int:
     return max((i for i, start in enumerate(sigmas[:-1]) if start >= sigma * (1 - 5e-5)), default=0)
 
 
-def timed(host: Host, model: Any) -> Any:
-    """Return the model with two concepts whose every pass shows that its concept acts."""
-    concepts = [host.concept(10 + i, warmup_steps=w, cooldown_steps=k) for i, (w, k) in enumerate(SPANS)]
+def spans_on(model: Any, sigmas: Sequence[float]) -> list[tuple[float, ...]]:
+    """Return starts and ends that lie half-way between the same steps of another schedule, as percents."""
+    level = model.get_model_object("model_sampling").percent_to_sigma
+    percents = torch.linspace(0, 1, 10_001)[1:].tolist()
+    levels = [float(level(percent)) for percent in percents]
+
+    def before(step: int) -> float:
+        middle = math.sqrt(sigmas[step - 1] * sigmas[step])
+        return next(percent for percent, at in zip(percents, levels, strict=True) if at <= middle)
+
+    return [tuple(before(step) for step in span) for span in STEP_SPANS]
+
+
+Spans = Sequence[tuple[float, ...]]
+
+
+def timed(host: Host, model: Any, spans: Spans = SPANS) -> Any:
+    """Return the model with a concept of either kind whose every pass shows that its concept acts."""
+    concepts = [
+        host.concept(10 + i, instead_of, start_percent=start, end_percent=end)
+        for i, ((start, end), instead_of) in enumerate(zip(spans, KINDS.values(), strict=True))
+    ]
     return host.patched(*concepts, model=model, momentum_scale=0.0)
 
 
-def assert_in_time(seen: Evaluations, sigmas: Sequence[float]) -> None:
-    """Check that each concept acts exactly from its warm-up's noise level to its cool-down's."""
+def acting(model: Any, sigmas: Sequence[float], spans: Spans = SPANS) -> list[int]:
+    """Return how many of the two concepts act at each step: from one noise level, included, to another, excluded."""
+    level = model.get_model_object("model_sampling").percent_to_sigma
+    levels = [[level(percent) * (1 + 5e-5) for percent in span] for span in spans]
+    return [sum(end < sigma <= start for start, end in levels) for sigma in sigmas[:-1]]
+
+
+def assert_in_time(seen: Evaluations, sigmas: Sequence[float], spans: Spans = SPANS) -> None:
+    """Check that each concept acts exactly from its start's noise level to its end's."""
     steps = [step_at(sigma, sigmas) for sigma in seen.sigmas]
-    acting = [sum(first <= step < end for first, end in SPANS) for step in steps]
+    expected = acting(seen.model, sigmas, spans)
     found = list(zip(steps, seen.sigmas, [passes - 2 for passes in seen.passes], strict=True))
-    assert found == list(zip(steps, seen.sigmas, acting, strict=True))
-    assert 0 in acting
-    assert any(acting)
+    assert found == list(zip(steps, seen.sigmas, [expected[step] for step in steps], strict=True))
+    assert 0 in expected
+    assert any(expected)
 
 
 def schedule(host: Host, model: Any, sampler: str = "euler", scheduler: str = "normal", **options: Any) -> list[float]:
@@ -132,7 +160,8 @@ def test_no_sampler_or_scheduler_of_the_host_is_left_out(host: Host) -> None:
 
 @EVERY
 def test_every_sampler_is_edited_and_repeatable(host: Host, sampler: str) -> None:
-    model = host.patched(host.concept(10), host.concept(11, direction="remove"), momentum_scale=0.5)
+    concepts = host.concept(10), host.concept(11, instead_of=1, direction="remove")
+    model = host.patched(*concepts, momentum_scale=0.5)
     plain, edited, again, other = (
         host.sample(each, sampler_name=sampler, steps=3, seed=seed)
         for each, seed in ((host.eps, 3), (model, 3), (model, 3), (model, 4))
@@ -145,7 +174,7 @@ def test_every_sampler_is_edited_and_repeatable(host: Host, sampler: str) -> Non
 
 
 @IN_TIME
-def test_concepts_act_between_warm_up_and_cool_down(host: Host, sampler: str) -> None:
+def test_concepts_act_between_start_and_end(host: Host, sampler: str) -> None:
     seen = Evaluations(host.eps)
     out = host.sample(timed(host, seen.model), sampler_name=sampler, steps=STEPS)
     assert out.isfinite().all()
@@ -159,15 +188,16 @@ def test_momentum_advances_once_per_step(
 ) -> None:
     scale, beta = 0.5, 0.3
     seen = Evaluations(models[kind])
-    concepts = [host.concept(10), host.concept(11)]
+    core = host.pack.sega_core
+    same = core.Concept(guidance_scale=CONCEPT["guidance_scale"], threshold=CONCEPT["threshold"], warmup_steps=0)
+    concepts = [host.concept(10), host.concept(11, instead_of=1)]
     model = host.patched(*concepts, model=seen.model, mode=mode, momentum_scale=scale, momentum_beta=beta)
     host.sample(model, sampler_name=sampler, steps=STEPS)
 
-    weight = host.pack.sega_core.guidance.concept_guidance
-    calls = [
-        (done.step, sum(weight(done.differences[c], concepts[c].concept) for c in range(2)), done.guidance)
-        for done in evaluations
-    ]
+    def gamma_of(done: Seen) -> torch.Tensor:
+        return sum(core.concept_guidance(core.Comparison(done.differences[c]), same) for c in range(2))
+
+    calls = [(done.step, gamma_of(done), done.guidance) for done in evaluations]
     steps = [step for step, _, _ in calls]
     assert steps == [step_at(sigma, schedule(host, models[kind], sampler)) for sigma in seen.sigmas]
     if sampler not in FREE:
@@ -287,7 +317,7 @@ RESTARTS = {
 def test_restarts_count_the_steps_of_the_whole_schedule(host: Host, sampler: str, evaluations: list[Seen]) -> None:
     seen, sigmas = Evaluations(host.eps), RESTARTS["EPS"]
     chosen = host.samplers.sampler_object(sampler)
-    model = host.patched(host.concept(), host.concept(11), model=seen.model)
+    model = host.patched(host.concept(), host.concept(11, instead_of=1), model=seen.model)
     # Some SDE samplers take the root of a negative number where the noise rises, with or without concepts.
     if custom(host, host.eps, chosen, sigmas).isfinite().all():
         assert custom(host, model, chosen, sigmas).isfinite().all()
@@ -303,13 +333,23 @@ def test_restarts_count_the_steps_of_the_whole_schedule(host: Host, sampler: str
 
 
 @RISING
+@every_kind
 @pytest.mark.parametrize("kind", RESTARTS)
-def test_a_restart_is_edited_after_its_rise(host: Host, models: dict[str, Any], kind: str) -> None:
+def test_a_restart_is_edited_from_the_first_step_of_its_levels_to_the_last(
+    host: Host, models: dict[str, Any], kind: str, instead_of: int | None
+) -> None:
     seen, sigmas = Evaluations(models[kind]), RESTARTS[kind]
     euler = host.samplers.sampler_object("euler")
-    model = host.patched(host.concept(warmup_steps=4, cooldown_steps=6), model=seen.model, momentum_scale=0.0)
+    span = (
+        {"start_percent": 0.25, "end_percent": 0.7} if kind == "FLOW" else {"start_percent": 0.15, "end_percent": 0.5}
+    )
+    level = models[kind].get_model_object("model_sampling").percent_to_sigma
+    within = [level(span["end_percent"]) < sigma <= level(span["start_percent"]) for sigma in sigmas[:-1]]
+    # The third step comes before the rise, the fourth has less noise than the concept's end.
+    assert within == [False, False, True, False, True, True, False]
+    model = host.patched(host.concept(instead_of=instead_of, **span), model=seen.model, momentum_scale=0.0)
     edited = custom(host, model, euler, sigmas)
-    assert seen.passes == [2, 2, 2, 2, 3, 3, 2]
+    assert seen.passes == [2, 2, 3, 3, 3, 3, 2]
     assert distance(edited, custom(host, models[kind], euler, sigmas)) > 1e-4
 
 
@@ -328,7 +368,8 @@ def test_an_inversion_counts_its_steps(
     edited = custom(host, timed(host, seen.model), sampler, flipped, add_noise=False, latent_image=latent)
     found = [passes - 2 for passes in seen.passes]
     # Heun's last corrector stands at the schedule's end: the last step is the one that leads there.
-    expected = [sum(first <= step < end for first, end in SPANS) for step in steps]
+    counts = acting(models[kind], flipped.tolist())
+    expected = [counts[step] for step in steps]
     assert found[: len(expected)] == expected
     assert set(found[len(expected) :]) <= {expected[-1]}
     assert edited.isfinite().all()
@@ -369,10 +410,13 @@ def test_an_evaluation_without_noise_is_left_alone(
 @SCHEDULES
 @pytest.mark.parametrize("kind", ["EPS", "FLOW"])
 def test_concepts_act_in_time_on_every_schedule(host: Host, models: dict[str, Any], kind: str, scheduler: str) -> None:
-    seen = Evaluations(models[kind])
-    edited, again = (host.sample(timed(host, m), scheduler=scheduler, steps=STEPS) for m in (seen.model, models[kind]))
-    sigmas = schedule(host, models[kind], scheduler=scheduler)
-    assert_in_time(seen, sigmas)
+    seen, sigmas = Evaluations(models[kind]), schedule(host, models[kind], scheduler=scheduler)
+    exact = scheduler in ("normal", "simple", "ddim_uniform") and len(sigmas) == STEPS + 1
+    spans = SPANS if exact else spans_on(models[kind], sigmas)
+    sampling = {"scheduler": scheduler, "steps": STEPS}
+    edited, again = (host.sample(timed(host, model, spans), **sampling) for model in (seen.model, models[kind]))
+    assert_in_time(seen, sigmas, spans)
+    assert acting(models[kind], sigmas, spans)[:STEPS] == [0, 1, 2, 1, 0]
     assert len(seen.sigmas) == len(sigmas) - 1
     assert edited.isfinite().all()
     assert torch.equal(edited, again)
@@ -405,11 +449,13 @@ def test_concepts_act_in_time_on_the_schedule_nodes(host: Host, name: str) -> No
 
 def assert_schedule_in_time(host: Host, model: Any, sigmas: torch.Tensor) -> None:
     seen, euler = Evaluations(model), host.samplers.sampler_object("euler")
-    edited = custom(host, timed(host, seen.model), euler, sigmas)
-    assert_in_time(seen, sigmas.tolist())
+    spans = spans_on(model, sigmas.tolist())
+    edited = custom(host, timed(host, seen.model, spans), euler, sigmas)
+    assert_in_time(seen, sigmas.tolist(), spans)
     assert len(seen.sigmas) == len(sigmas) - 1
     assert edited.isfinite().all()
-    assert distance(edited, custom(host, model, euler, sigmas)) > 1e-4
+    # One of the schedules leaves noise of ten times the model's own level.
+    assert distance(edited, custom(host, model, euler, sigmas)) > 1e-5
 
 
 @SCHEDULES
@@ -437,7 +483,7 @@ def test_concepts_act_in_time_on_the_schedules_of_models(
 @PARTIAL
 @pytest.mark.parametrize("kind", ["EPS", "FLOW"])
 @pytest.mark.parametrize("name", ["euler", "ddim", "uni_pc", "dpmpp_2m_sde", "dpm_fast"])
-def test_denoise_below_1_counts_the_steps_that_are_sampled(
+def test_denoise_below_1_keeps_the_noise_levels_of_start_and_end(
     host: Host, models: dict[str, Any], name: str, kind: str
 ) -> None:
     seen, latent = Evaluations(models[kind]), {"samples": picture()}
@@ -478,7 +524,7 @@ SECOND = {"add_noise": "disable", "start_at_step": 2}
 @pytest.mark.parametrize("kind", PREDICTIONS)
 @pytest.mark.parametrize("name", ["euler", "heun", "dpm_2"])
 def test_two_halves_in_a_row_are_the_whole(host: Host, models: dict[str, Any], name: str, kind: str) -> None:
-    model = host.patched(host.concept(10), host.concept(11), model=models[kind], momentum_scale=0.0)
+    model = host.patched(host.concept(10), host.concept(11, instead_of=1), model=models[kind], momentum_scale=0.0)
     whole = advanced(host, model, host.latent()["samples"], sampler_name=name)
     half = advanced(host, model, host.latent()["samples"], sampler_name=name, **FIRST)
     assert distance(advanced(host, model, half, sampler_name=name, **SECOND), whole) < 1e-4
@@ -488,14 +534,15 @@ def test_two_halves_in_a_row_are_the_whole(host: Host, models: dict[str, Any], n
 
 @PARTIAL
 @pytest.mark.parametrize("kind", ["EPS", "FLOW"])
-def test_each_part_counts_its_own_steps(host: Host, models: dict[str, Any], kind: str) -> None:
+def test_a_part_goes_on_where_the_one_before_ended(host: Host, models: dict[str, Any], kind: str) -> None:
     seen = Evaluations(models[kind])
-    concepts = [host.concept(warmup_steps=1), host.concept(11, cooldown_steps=2)]
-    model = host.patched(*concepts, model=seen.model, momentum_scale=0.0)
-    half = advanced(host, model, host.latent()["samples"], **FIRST)
-    out = advanced(host, model, half, **SECOND)
-    assert seen.passes == [3, 4, 3, 4, 3]
-    assert out.isfinite().all()
+    model, start = timed(host, seen.model), host.latent()["samples"]
+    whole = advanced(host, model, start)
+    assert [passes - 2 for passes in seen.passes] == [0, 1, 2, 1, 0]
+    seen.passes.clear()
+    in_parts = advanced(host, model, advanced(host, model, start, **FIRST), **SECOND)
+    assert [passes - 2 for passes in seen.passes] == [0, 1, 2, 1, 0]
+    assert distance(in_parts, whole) < 1e-4
 
 
 @PARTIAL
@@ -512,13 +559,13 @@ def test_an_end_before_the_last_step_removes_the_rest_of_the_noise_where_asked(h
 
 
 @CUSTOM
+@every_kind
 @pytest.mark.parametrize("name", ["euler", "dpmpp_2m_sde", "uni_pc"])
-def test_every_sampling_node_gives_the_same_bits(host: Host, name: str) -> None:
-    model = host.patched(host.concept(10), host.concept(11, warmup_steps=1), momentum_scale=0.5)
+def test_every_sampling_node_gives_the_same_bits(host: Host, name: str, instead_of: int | None) -> None:
+    concepts = host.concept(10, instead_of), host.concept(11, instead_of, start_percent=0.2)
+    model = host.patched(*concepts, momentum_scale=0.5)
     sampler, sigmas = host.custom.KSamplerSelect.execute(name)[0], torch.tensor(schedule(host, host.eps, name))
-    with_node = host.sega(
-        host.concept(10), host.concept(11, warmup_steps=1), momentum_scale=0.5, sampler_name=name, steps=STEPS
-    )
+    with_node = host.sega(*concepts, momentum_scale=0.5, sampler_name=name, steps=STEPS)
     guider = host.custom.CFGGuider.execute(model, host.conditioning(1), host.conditioning(2), 4.0)[0]
     noise = host.custom.RandomNoise.execute(3)[0]
     advanced_out = host.custom.SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, host.latent())
@@ -539,7 +586,8 @@ def test_the_denoised_output_is_edited(host: Host) -> None:
         both = host.custom.SamplerCustom.execute(model, True, 3, 4.0, *arguments)
         return [both[0]["samples"], both[1]["samples"]]
 
-    plain, edited = outputs(host.eps), outputs(host.patched(host.concept(warmup_steps=1), momentum_scale=0.0))
+    late = host.concept(start_percent=0.2)
+    plain, edited = outputs(host.eps), outputs(host.patched(late, momentum_scale=0.0))
     # The last step goes from the second noise level to the third; its prediction goes all the way.
     part = float(1 - sigmas[2] / sigmas[1])
     assert distance(edited[1], plain[1]) > 1e-3

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from support.host import Host
+from support.host import Host, Passes
 
 STEPS = 4
 
@@ -40,9 +41,10 @@ def test_no_concept_is_the_plain_sampler(host: Host) -> None:
 
 
 @pytest.mark.parametrize("mode", ["reference", "independent"])
-@pytest.mark.parametrize("off", [{"guidance_scale": 0.0}, {"weight": 0.0}, {"warmup_steps": STEPS}], ids=str)
+@pytest.mark.parametrize("off", [{"strength": 0.0}, {"weight": 0.0}, {"start_percent": 0.9}], ids=str)
 def test_a_concept_that_is_off_is_the_plain_sampler(host: Host, off: dict[str, Any], mode: str) -> None:
-    assert torch.equal(host.sega(host.concept(**off), mode=mode), host.sample())
+    # The last step of this scheduler begins at three quarters.
+    assert torch.equal(host.sega(host.concept(**off), mode=mode, scheduler="simple"), host.sample(scheduler="simple"))
 
 
 @pytest.mark.parametrize("mode", ["reference", "independent"])
@@ -67,7 +69,7 @@ def test_the_same_workflow_gives_the_same_bits(host: Host, sampler: str) -> None
 
 
 def test_one_patched_model_serves_runs_in_turn(host: Host) -> None:
-    model = host.patched(host.concept(warmup_steps=1), momentum_scale=0.5)
+    model = host.patched(host.concept(start_percent=1 / STEPS), momentum_scale=0.5)
     before = host.sample(model, seed=5)
     host.sample(model, seed=6, steps=7, sampler_name="heun", latent=host.latent(2))
     assert torch.equal(host.sample(model, seed=5), before)
@@ -124,7 +126,7 @@ def test_the_inputs_are_left_alone(host: Host) -> None:
 @pytest.mark.parametrize("baseline", ["negative", "positive"])
 @pytest.mark.parametrize("mode", ["reference", "independent"])
 def test_an_images_edit_ignores_the_rest_of_its_batch(host: Host, mode: str, baseline: str) -> None:
-    concepts = [host.concept(), host.concept(11, direction="remove", warmup_steps=1)]
+    concepts = [host.concept(), host.concept(11, direction="remove", start_percent=1 / STEPS)]
     together = host.sega(*concepts, latent=host.latent(3), mode=mode, baseline=baseline)
     for index in range(3):
         alone = host.sega(*concepts, latent={**host.latent(), "batch_index": [index]}, mode=mode, baseline=baseline)
@@ -169,18 +171,28 @@ def test_auto_is_negative_with_cfg_and_positive_without(host: Host) -> None:
 def test_a_concept_that_says_what_the_baseline_says_changes_nothing(
     host: Host, cfg: float, baseline: str, same: int
 ) -> None:
-    concept = host.pack.nodes.SEGAConceptFromConditioning.execute(
-        host.conditioning(same),
-        direction="add",
-        guidance_scale=5.0,
-        threshold=0.5,
-        warmup_steps=0,
-        cooldown_steps=0,
-        weight=1.0,
-    )[0]
-    plain = host.sample(cfg=cfg)
+    # With the keys, which change nothing, it is another text: it is evaluated.
+    text = host.conditioning(same, clip_start_percent=0.0, clip_end_percent=1.0)
+    concept = replace(host.concept(), conditioning=text)
+    plain, passes = host.sample(cfg=cfg), Passes(host.eps)
+    edited = host.sega(concept, model=passes.model, cfg=cfg, baseline=baseline)
+    assert passes.sizes == [3 if cfg > 1 or baseline == "negative" else 2] * STEPS
     # The network rounds differently at other places in a batch.
-    assert (host.sega(concept, cfg=cfg, baseline=baseline) - plain).norm() < 1e-4 * plain.norm()
+    assert (edited - plain).norm() < 1e-4 * plain.norm()
+
+
+@pytest.mark.parametrize("settings", [{}, {"mode": "independent", "cfg": 1.0}], ids=str)
+@pytest.mark.parametrize(
+    ("text", "instead_of"), [(2, None), (1, 1), (2, 2), (12, 12)], ids=["baseline", "positive", "negative", "another"]
+)
+def test_equal_texts_give_no_guidance_and_no_pass(
+    host: Host, settings: dict[str, Any], text: int, instead_of: int | None
+) -> None:
+    if instead_of is None:
+        settings = {**settings, "baseline": "negative"}
+    without = None if instead_of is None else host.conditioning(instead_of)
+    concept = replace(host.concept(), conditioning=host.conditioning(text), instead_of=without)
+    assert torch.equal(host.sega(concept, **settings), host.sample(cfg=settings.get("cfg", 4.0)))
 
 
 @pytest.mark.parametrize("kind", ["V_PREDICTION", "FLOW"])

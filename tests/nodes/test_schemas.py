@@ -9,27 +9,33 @@ from typing import Any
 
 import pytest
 
+from sega_core import ConceptSettings, Settings
 from support.host import Host
 
+CONCEPT = ConceptSettings()
+SETTINGS = Settings(mode="independent")
 CONCEPT_INPUTS = [
     ("direction", "COMBO", "add"),
-    ("guidance_scale", "FLOAT", 5.0),
-    ("threshold", "FLOAT", 0.9),
-    ("warmup_steps", "INT", 10),
-    ("cooldown_steps", "INT", 0),
-    ("weight", "FLOAT", 1.0),
-]
-PLACE_INPUTS = [
+    ("strength", "FLOAT", CONCEPT.strength),
+    ("threshold", "FLOAT", CONCEPT.threshold),
+    ("start_percent", "FLOAT", CONCEPT.start_percent),
+    ("end_percent", "FLOAT", 1.0),
     ("mask", "MASK", None),
+]
+ADVANCED_INPUTS = [
+    ("guidance_scale", "FLOAT", 0.0),
+    ("weight", "FLOAT", 1.0),
     ("threshold_over", "COMBO", "channel"),
     ("attention_threshold", "FLOAT", 0.0),
+    ("curve", "CURVE", None),
+    ("strengths", "FLOATS", None),
 ]
+CONCEPTS = ("concepts", "SEGA_CONCEPT,SEGA_CONCEPT_STACK", None)
 GUIDANCE_INPUTS = [
-    ("concepts", "SEGA_CONCEPT,SEGA_CONCEPT_STACK", None),
-    ("momentum_scale", "FLOAT", 0.1),
-    ("momentum_beta", "FLOAT", 0.4),
-    ("mode", "COMBO", "reference"),
+    ("mode", "COMBO", "independent"),
     ("baseline", "COMBO", "auto"),
+    ("momentum_scale", "FLOAT", SETTINGS.momentum_scale),
+    ("momentum_beta", "FLOAT", SETTINGS.momentum_beta),
     ("guidance", "SEGA_GUIDANCE", None),
     ("reuse_steps", "INT", 1),
     ("warmup_tolerance", "FLOAT", 0.0),
@@ -38,11 +44,18 @@ INPUTS = {
     "SEGAConcept": [
         ("clip", "CLIP", None),
         ("text", "STRING", None),
+        ("prompt", "STRING", None),
+        ("instead_of", "STRING", ""),
         *CONCEPT_INPUTS,
-        *PLACE_INPUTS,
         ("preset", "COMBO", "none"),
+        *ADVANCED_INPUTS,
     ],
-    "SEGAConceptFromConditioning": [("conditioning", "CONDITIONING", None), *CONCEPT_INPUTS, *PLACE_INPUTS],
+    "SEGAConceptFromConditioning": [
+        ("conditioning", "CONDITIONING", None),
+        ("instead_of", "CONDITIONING", None),
+        *CONCEPT_INPUTS,
+        *ADVANCED_INPUTS,
+    ],
     "SEGAConceptStack": [("concepts", "COMFY_AUTOGROW_V3", None), ("stack", "SEGA_CONCEPT_STACK", None)],
     "SEGASampler": [
         ("model", "MODEL", None),
@@ -55,9 +68,17 @@ INPUTS = {
         ("negative", "CONDITIONING", None),
         ("latent_image", "LATENT", None),
         ("denoise", "FLOAT", 1.0),
+        CONCEPTS,
         *GUIDANCE_INPUTS,
     ],
-    "SEGAModelPatch": [("model", "MODEL", None), *GUIDANCE_INPUTS],
+    "SEGAModelPatch": [("model", "MODEL", None), CONCEPTS, *GUIDANCE_INPUTS],
+    "SEGAStrengths": [
+        ("first", "FLOAT", 0.0),
+        ("last", "FLOAT", 2.0),
+        ("count", "INT", 5),
+        ("share", "FLOAT", 1.0),
+        ("seed", "INT", 0),
+    ],
     "SEGASaveGuidance": [("guidance", "SEGA_GUIDANCE", None), ("filename_prefix", "STRING", "guidance")],
     "SEGALoadGuidance": [("file", "COMBO", None)],
     "SEGASaveConditioning": [
@@ -73,24 +94,37 @@ OUTPUTS = {
     "SEGAConceptStack": ["SEGA_CONCEPT_STACK"],
     "SEGASampler": ["LATENT", "SEGA_GUIDANCE"],
     "SEGAModelPatch": ["MODEL"],
+    "SEGAStrengths": ["FLOATS"],
     "SEGASaveGuidance": [],
     "SEGALoadGuidance": ["SEGA_GUIDANCE"],
     "SEGASaveConditioning": [],
     "SEGALoadConditioning": ["CONDITIONING"],
     "SEGAPreview": ["IMAGE", "IMAGE"],
 }
+# What the editor hides at first: no good edit needs it.
+ADVANCED = {
+    *itertools.product(["SEGAConcept", "SEGAConceptFromConditioning"], [name for name, _, _ in ADVANCED_INPUTS]),
+    *itertools.product(["SEGASampler", "SEGAModelPatch"], [name for name, _, _ in GUIDANCE_INPUTS]),
+}
 OPTIONAL = {
+    *ADVANCED,
     ("SEGAConceptStack", "stack"),
-    *itertools.product(["SEGASampler", "SEGAModelPatch"], ["concepts", "guidance", "reuse_steps", "warmup_tolerance"]),
+    *itertools.product(["SEGASampler", "SEGAModelPatch"], ["concepts"]),
     # A preset gives what a workflow leaves out.
     *(("SEGAConcept", name) for name, _, _ in INPUTS["SEGAConcept"] if name != "clip"),
-    *(("SEGAConceptFromConditioning", name) for name, _, _ in PLACE_INPUTS),
+    *(("SEGAConceptFromConditioning", name) for name in ("instead_of", "mask")),
+    *(("SEGAStrengths", name) for name in ("share", "seed")),
 }
 RANGES = {
+    "strength": (0, 100),
     "guidance_scale": (0, 100),
     "threshold": (0, 0.999),
-    "warmup_steps": (0, 10000),
-    "cooldown_steps": (0, 10000),
+    "start_percent": (0, 1),
+    "end_percent": (0, 1),
+    "first": (0, 100),
+    "last": (0, 100),
+    "count": (1, 4096),
+    "share": (0, 1),
     "weight": (0, 100),
     "momentum_scale": (0, 10),
     "momentum_beta": (0, 0.999),
@@ -101,6 +135,10 @@ RANGES = {
     "cfg": (0, 100),
     "denoise": (0, 1),
 }
+
+
+# Here guidance and concepts are no settings of an edit.
+NOT_EDITING = ("SEGASaveGuidance", "SEGAPreview", "SEGAConceptStack")
 
 
 @pytest.fixture(scope="module")
@@ -138,10 +176,7 @@ def test_numbers_have_the_range_that_their_tooltip_names(nodes: dict[str, Any], 
     for i in nodes[node_id].GET_SCHEMA().inputs:
         if i.id in RANGES:
             assert (i.min, i.max) == RANGES[i.id], i.id
-            if i.id != "cooldown_steps":
-                assert re.search(rf"\b{i.min:g} to {i.max:g}\b", i.tooltip), i.tooltip
-            else:
-                assert "up to 10000" in i.tooltip
+            assert re.search(rf"\b{i.min:g} to {i.max:g}\b", i.tooltip), i.tooltip
 
 
 @pytest.mark.parametrize("node_id", INPUTS)
@@ -155,11 +190,40 @@ def test_everything_explains_itself(nodes: dict[str, Any], node_id: str) -> None
 
 
 @pytest.mark.parametrize("node_id", INPUTS)
-def test_edit_settings_name_their_default_in_the_reference(nodes: dict[str, Any], node_id: str) -> None:
+def test_settings_of_an_edit_name_what_turns_them_off(nodes: dict[str, Any], node_id: str) -> None:
+    choices = {"direction", "mode", "baseline", "threshold_over"}
+    settings = {name for name, _, _ in [*CONCEPT_INPUTS, *ADVANCED_INPUTS, CONCEPTS, *GUIDANCE_INPUTS]} - choices
     for i in nodes[node_id].GET_SCHEMA().inputs:
-        names = {name for name, _, _ in [*CONCEPT_INPUTS, *PLACE_INPUTS, *GUIDANCE_INPUTS]}
-        if i.id in names - {"concepts", "baseline", "mode"} and node_id not in ("SEGASaveGuidance", "SEGAPreview"):
-            assert "reference's default" in i.tooltip, i.id
+        if i.id in settings | {"prompt", "instead_of", "preset", "share"} and node_id not in NOT_EDITING:
+            assert re.search(r"(?i)\boff\b", i.tooltip), i.tooltip
+
+
+@pytest.mark.parametrize("node_id", INPUTS)
+def test_the_editor_hides_what_no_good_edit_needs(nodes: dict[str, Any], node_id: str) -> None:
+    advanced = {(node_id, i.id) for i in nodes[node_id].GET_SCHEMA().inputs if i.advanced}
+    assert advanced == {pair for pair in ADVANCED if pair[0] == node_id}
+
+
+def test_a_concept_shows_these_fields_first(nodes: dict[str, Any]) -> None:
+    shown = [i.id for i in nodes["SEGAConcept"].GET_SCHEMA().inputs if not i.advanced and i.id != "clip"]
+    edit = ["text", "prompt", "instead_of", "direction", "strength", "threshold", "start_percent", "end_percent"]
+    assert shown == [*edit, "mask", "preset"]
+
+
+def test_what_only_a_link_can_bring_is_a_socket(nodes: dict[str, Any]) -> None:
+    prompt = {i.id: i for i in nodes["SEGAConcept"].GET_SCHEMA().inputs}["prompt"]
+    assert prompt.force_input
+    # The host's own input of this type would draw an editor in the node.
+    types = nodes["SEGAConcept"].INPUT_TYPES()["optional"]
+    assert (types["curve"][0], types["strengths"][0]) == ("CURVE", "FLOATS")
+
+
+def test_strengths_go_from_one_node_into_the_other(host: Host, nodes: dict[str, Any]) -> None:
+    made = nodes["SEGAStrengths"].execute(0.0, 1.0, 3)[0]
+    assert host.concept(strengths=made).strengths == (0.0, 0.5, 1.0)
+    half = [nodes["SEGAStrengths"].execute(1.0, 1.0, 8, 0.5, seed)[0] for seed in (1, 1, 2)]
+    assert [sum(row) for row in half] == [4.0] * 3
+    assert half[0] == half[1] != half[2]
 
 
 def test_choices_are_these(nodes: dict[str, Any]) -> None:

@@ -37,10 +37,12 @@ class CopiesOfOurs(TorchFunctionMode):
 
 
 def test_a_run_copies_its_constants_once_however_many_steps_it_has(host: Host) -> None:
-    words = [replace(host.concept(10 + c, attention_threshold=0.5), words=(1, 2 + c)) for c in range(2)]
+    """The places of each concept's words, and its strengths."""
+    settings = {"attention_threshold": 0.5, "guidance_scale": 0.0, "strengths": [0.5, 2.0]}
+    concepts = [replace(host.concept(10 + c, **settings), words=(1, 2 + c)) for c in range(2)]
     made = []
     for steps in (1, 4):
         with CopiesOfOurs() as copies:
-            host.sega(*words, steps=steps)
+            host.sega(*concepts, steps=steps, mode="independent", latent=host.latent(2))
         made.append(copies.places.total())
-    assert made == [2, 2]
+    assert made == [4, 4]

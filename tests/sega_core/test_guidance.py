@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from sega_core import Concept, concept_guidance, keep_largest
+from sega_core import Comparison, Concept, concept_guidance, keep_largest
 
 SHAPES = [(1, 4, 8, 8), (3, 4, 7, 5), (2, 16, 3, 6, 6), (2, 1, 333), (1, 2, 1, 1), (2, 3, 2, 1), (1, 1, 2, 1, 3)]
 THRESHOLDS = [0.0, 0.001, 0.1, 0.25, 1 / 3, 0.5, 0.75, 0.8, 0.9, 0.95, 0.99]
@@ -35,7 +35,7 @@ def test_the_elements_of_the_quantile_pass_unchanged(shape: tuple[int, ...], thr
 def test_half_precision_is_thresholded_in_fp32(dtype: torch.dtype, threshold: float) -> None:
     difference = noise((2, 4, 9, 9)).to(dtype)
     psi = difference.float() * 5
-    guidance = concept_guidance(difference, Concept(threshold=threshold))
+    guidance = concept_guidance(Comparison(difference), Concept(threshold=threshold))
     assert guidance.dtype == torch.float32
     assert torch.equal(guidance, torch.where(quantile_mask(psi, threshold), psi, 0))
 
@@ -68,22 +68,64 @@ def test_each_channel_has_its_own_threshold() -> None:
 
 def test_remove_is_the_negative_of_add() -> None:
     difference = noise((2, 4, 8, 8))
-    added = concept_guidance(difference, Concept(direction="add"))
-    assert torch.equal(added, -concept_guidance(difference, Concept(direction="remove")))
+    added = concept_guidance(Comparison(difference), Concept(direction="add"))
+    assert torch.equal(added, -concept_guidance(Comparison(difference), Concept(direction="remove")))
     assert added.any()
 
 
 def test_a_samples_guidance_ignores_the_rest_of_its_batch() -> None:
     difference = noise((3, 4, 8, 8))
     other = torch.cat([difference[:1], 100 * noise((2, 4, 8, 8), 1)])
-    assert torch.equal(concept_guidance(difference, Concept())[0], concept_guidance(other, Concept())[0])
+    assert torch.equal(
+        concept_guidance(Comparison(difference), Concept())[0], concept_guidance(Comparison(other), Concept())[0]
+    )
 
 
 @pytest.mark.parametrize("factor", [2.0**-20, 0.25, 8.0, 2.0**30])
 def test_the_mask_does_not_depend_on_the_size_of_the_estimates(factor: float) -> None:
     difference = noise((2, 4, 9, 9))
-    guidance = concept_guidance(difference, Concept())
-    assert torch.equal(concept_guidance(difference * factor, Concept()), guidance * factor)
+    guidance = concept_guidance(Comparison(difference), Concept())
+    assert torch.equal(concept_guidance(Comparison(difference * factor), Concept()), guidance * factor)
+
+
+@pytest.mark.parametrize("direction", ["add", "remove"])
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 7.5])
+def test_the_comparisons_scale_multiplies_the_concepts(scale: float, direction: str) -> None:
+    difference, concept = noise((2, 4, 8, 8)), Concept(direction, guidance_scale=2.0)
+    scaled = concept_guidance(Comparison(difference, scale), concept)
+    assert torch.equal(scaled, concept_guidance(Comparison(difference), Concept(direction, guidance_scale=2.0 * scale)))
+    assert bool(scaled.any()) is (scale > 0)
+
+
+@pytest.mark.parametrize("over", ["channel", "space"])
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[0] > 1], ids=str)
+def test_each_sample_may_have_a_scale_of_its_own(shape: tuple[int, ...], over: str) -> None:
+    difference, concept = noise(shape), Concept(threshold=0.6, threshold_over=over)
+    scales = torch.tensor([0.0, 1.5, 8.0])[: shape[0]]
+    together = concept_guidance(Comparison(difference, scales), concept)
+    assert together.shape == shape
+    for sample, scale, got in zip(difference, scales.tolist(), together, strict=True):
+        assert torch.equal(got, concept_guidance(Comparison(sample[None], scale), concept)[0])
+
+
+def test_the_scale_of_one_sample_serves_them_all() -> None:
+    difference = noise((3, 4, 8, 8))
+    shared = concept_guidance(Comparison(difference, torch.tensor([2.5])), Concept())
+    assert torch.equal(shared, concept_guidance(Comparison(difference, 2.5), Concept()))
+
+
+def test_a_samples_scale_leaves_its_mask_and_its_attention_alone() -> None:
+    difference, concept = noise((2, 4, 8, 8)), Concept(threshold=0.5, attention_threshold=0.5)
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., :4] = 1
+    attention = torch.rand((2, 4, 4), generator=torch.Generator().manual_seed(4))
+    plain, doubled = (
+        concept_guidance(Comparison(difference, torch.tensor(scales), mask, attention), concept)
+        for scales in ([1.0, 1.0], [2.0, 4.0])
+    )
+    assert plain[0].any()
+    assert plain[1].any()
+    assert torch.equal(doubled, plain * torch.tensor([2.0, 4.0]).view(2, 1, 1, 1))
 
 
 def test_a_higher_threshold_keeps_a_part_of_a_lower_ones_elements() -> None:
@@ -96,7 +138,7 @@ def test_a_higher_threshold_keeps_a_part_of_a_lower_ones_elements() -> None:
 def test_the_input_is_left_alone() -> None:
     difference = noise((1, 4, 8, 8))
     before = difference.clone()
-    concept_guidance(difference, Concept())
+    concept_guidance(Comparison(difference), Concept())
     assert torch.equal(difference, before)
 
 

@@ -63,8 +63,8 @@ def test_the_channel_is_the_default() -> None:
     difference = noise(2, 4, 9, 9)
     assert Concept().threshold_over == "channel"
     assert torch.equal(keep_largest(difference, 0.8), keep_largest(difference, 0.8, "channel"))
-    by_place = concept_guidance(difference, Concept(threshold_over="space"))
-    assert not torch.equal(concept_guidance(difference, Concept()), by_place)
+    by_place = concept_guidance(compared(difference), Concept(threshold_over="space"))
+    assert not torch.equal(concept_guidance(compared(difference), Concept()), by_place)
 
 
 @SPACE
@@ -103,16 +103,18 @@ def test_another_quantile_is_refused(over: object) -> None:
 def test_a_white_mask_is_none_and_a_black_one_leaves_nothing(shape: tuple[int, ...], over: str) -> None:
     difference, concept = noise(*shape), Concept(threshold=0.5, threshold_over=over)
     white = torch.ones(shape[0], 1, *shape[2:])
-    assert torch.equal(concept_guidance(difference, concept, white), concept_guidance(difference, concept))
-    assert not concept_guidance(difference, concept, 0 * white).any()
+    assert torch.equal(
+        concept_guidance(compared(difference, white), concept), concept_guidance(compared(difference), concept)
+    )
+    assert not concept_guidance(compared(difference, 0 * white), concept).any()
 
 
 @MASKS
 @pytest.mark.parametrize("shape", SHAPES[:4], ids=str)
 def test_without_a_threshold_a_mask_scales_the_guidance(shape: tuple[int, ...]) -> None:
     difference, concept, mask = noise(*shape), Concept(threshold=0.0), soft_mask(shape)
-    masked = concept_guidance(difference, concept, mask)
-    assert torch.equal(masked, concept_guidance(difference, concept) * mask)
+    masked = concept_guidance(compared(difference, mask), concept)
+    assert torch.equal(masked, concept_guidance(compared(difference), concept) * mask)
     assert torch.equal(masked != 0, (mask > 0).expand(shape))
 
 
@@ -123,7 +125,7 @@ def test_the_threshold_looks_at_what_the_mask_leaves(over: str) -> None:
     difference, concept = noise(2, 4, 20, 20), Concept(threshold=0.9, threshold_over=over)
     mask = torch.zeros(1, 1, 20, 20)
     mask[..., :10, :10] = 1
-    guidance = concept_guidance(difference, concept, mask)
+    guidance = concept_guidance(compared(difference, mask), concept)
     assert torch.equal(guidance, keep_largest(5.0 * difference * mask, 0.9, over))
     assert not guidance[..., 10:, :].any()
     assert not guidance[..., 10:].any()
@@ -136,19 +138,19 @@ def test_a_mask_smaller_than_the_share_that_passes_is_edited_as_a_whole(over: st
     difference, concept = noise(2, 4, 20, 20), Concept(threshold=0.9, threshold_over=over)
     mask = torch.zeros(1, 1, 20, 20)
     mask[..., :5, :5] = 1
-    assert torch.equal(concept_guidance(difference, concept, mask), 5.0 * difference * mask)
+    assert torch.equal(concept_guidance(compared(difference, mask), concept), 5.0 * difference * mask)
 
 
 @MASKS
 def test_one_mask_serves_all_images_and_several_serve_one_each() -> None:
     difference, concept = noise(3, 4, 8, 8), Concept(threshold=0.5)
     masks = soft_mask((3, 4, 8, 8))
-    together = concept_guidance(difference, concept, masks)
-    shared = concept_guidance(difference, concept, masks[:1])
+    together = concept_guidance(compared(difference, masks), concept)
+    shared = concept_guidance(compared(difference, masks[:1]), concept)
     for i in range(3):
         alone = difference[i : i + 1]
-        assert torch.equal(together[i : i + 1], concept_guidance(alone, concept, masks[i : i + 1]))
-        assert torch.equal(shared[i : i + 1], concept_guidance(alone, concept, masks[:1]))
+        assert torch.equal(together[i : i + 1], concept_guidance(compared(alone, masks[i : i + 1]), concept))
+        assert torch.equal(shared[i : i + 1], concept_guidance(compared(alone, masks[:1]), concept))
 
 
 @MASKS
@@ -174,14 +176,12 @@ def test_each_concept_acts_in_its_own_mask() -> None:
     concepts = [Concept(threshold=0.5, warmup_steps=0), Concept("remove", threshold=0.5, warmup_steps=0)]
     masks = {0: soft_mask((2, 4, 8, 8), 1), 1: soft_mask((2, 4, 8, 8), 2)}
     differences = {c: noise(2, 4, 8, 8, seed=c) for c in range(2)}
-    run = Run(concepts, Settings(momentum_scale=0, mode="independent"), 1)
-    expected = sum(concept_guidance(differences[c], concepts[c], masks[c]) for c in range(2))
-    both = {c: compared(differences[c], masks[c]) for c in range(2)}
-    assert torch.equal(run.guidance(0, both), expected)
-    first = {0: both[0], 1: compared(differences[1])}
-    one = Run(concepts, Settings(momentum_scale=0, mode="independent"), 1).guidance(0, first)
-    without = concept_guidance(differences[0], concepts[0], masks[0]) + concept_guidance(differences[1], concepts[1])
-    assert torch.equal(one, without)
+    masked = [compared(differences[c], masks[c]) for c in range(2)]
+    one = [masked[0], compared(differences[1])]
+    for made_of in (masked, one):
+        run = Run(concepts, Settings(momentum_scale=0, mode="independent"), 1)
+        expected = sum(concept_guidance(made_of[c], concepts[c]) for c in range(2))
+        assert torch.equal(run.guidance(0, dict(enumerate(made_of))), expected)
 
 
 # The mask of the attention.
@@ -278,8 +278,8 @@ def test_the_guidance_is_that_without_the_attention_inside_its_mask(over: str, m
     difference = noise(2, 4, 12, 12)
     attention = torch.rand((2, 6, 6), generator=torch.Generator().manual_seed(4))
     settings = {"threshold": 0.6, "threshold_over": over}
-    without = concept_guidance(difference, Concept(**settings), mask)
-    both = concept_guidance(difference, Concept(**settings, attention_threshold=0.7), mask, attention)
+    without = concept_guidance(compared(difference, mask), Concept(**settings))
+    both = concept_guidance(compared(difference, mask, attention), Concept(**settings, attention_threshold=0.7))
     assert torch.equal(both, without * attention_mask(attention, 0.7, (12, 12)))
     assert 0 < both.count_nonzero() < without.count_nonzero()
 

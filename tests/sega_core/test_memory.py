@@ -1,4 +1,4 @@
-"""What a run holds beyond the estimates it is given: three latents and one per concept, and nothing afterwards."""
+"""What a run holds beyond the differences it is given: three latents and one per concept, and nothing afterwards."""
 
 from __future__ import annotations
 

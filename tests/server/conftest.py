@@ -31,10 +31,8 @@ class Workflows:
         for node in workflow.values():
             if "steps" in node["inputs"]:
                 node["inputs"]["steps"] = steps
-            if "batch_size" in node["inputs"]:
+            if node["class_type"] in self.demo.MAKERS_OF_SIZE and "batch_size" in node["inputs"]:
                 node["inputs"]["batch_size"] = batch
-            if "warmup_steps" in node["inputs"]:
-                node["inputs"]["warmup_steps"] = 1
         return workflow
 
     def only(self, workflow: dict[str, Any], class_type: str) -> str:

@@ -42,7 +42,7 @@ def workflow(workflows: Any) -> dict[str, Any]:
     out |= half(0) | half(64)
     out["first"] = copy.deepcopy(out[sampler])
     out["beard"] = copy.deepcopy(out[concept])
-    out["beard"]["inputs"] |= {"text": "beard", "guidance_scale": 8.0}
+    out["beard"]["inputs"]["text"] = "beard"
     out["first"]["inputs"]["concepts"] = ["beard", 0]
     out[concept]["inputs"] |= {"mask": ["half 0", 0], "attention_threshold": 0.3, "threshold_over": "space"}
     # Everything but the text and the start comes from the preset.
@@ -52,7 +52,7 @@ def workflow(workflows: Any) -> dict[str, Any]:
             "clip": out[concept]["inputs"]["clip"],
             "preset": "smile",
             "text": "smiling",
-            "warmup_steps": 1,
+            "start_percent": 0.1,
             "mask": ["half 64", 0],
         },
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+from sega_core import ConceptSettings
 
 VECTORS = pytest.mark.compat(
     "Features", "guidance vectors: kept, saved, loaded, applied to another prompt or number of steps"
@@ -26,6 +29,7 @@ class Files:
     def __init__(self, server: Any, client: Any, workflows: Any) -> None:
         self.server = server
         self.client = client
+        self.workflows = workflows
         self.output, self.input = server.folder / "output", server.folder / "input"
         # An edit; the same that loads what another has saved.
         self.edit = workflows.load("first_edit", steps=4, batch=1)
@@ -34,11 +38,12 @@ class Files:
         )
 
     def saving(self, kind: str, prefix: str, text: str = "glasses", **sampling: Any) -> dict[str, Any]:
-        """Return the workflow that saves the run's guidance or the concept's text as well; the node is "save"."""
+        """Return the workflow that saves the run's guidance, or the prompt with a text, as well; the node is "save"."""
         out = copy.deepcopy(self.edit)
         out[self.sampler]["inputs"] |= sampling
         clip = self.edit[self.concept]["inputs"]["clip"]
-        out["text"] = {"class_type": "CLIPTextEncode", "inputs": {"clip": clip, "text": text}}
+        prompt = self.workflows.demo.prompt_of(out)
+        out["text"] = {"class_type": "CLIPTextEncode", "inputs": {"clip": clip, "text": f"{prompt}, {text}"}}
         source = [self.sampler, 1] if kind == "Guidance" else ["text", 0]
         inputs = {kind.lower(): source, "filename_prefix": prefix}
         out["save"] = {"class_type": f"SEGASave{kind}", "inputs": inputs}
@@ -47,16 +52,16 @@ class Files:
     def loading(self, kind: str, file: Any, **sampling: Any) -> dict[str, Any]:
         """Return the workflow that takes guidance or concept from a file; the node is "load"."""
         out = copy.deepcopy(self.edit)
-        concept = out.pop(self.concept)["inputs"]
+        del out[self.concept]
         inputs = out[self.sampler]["inputs"]
         del inputs["concepts"]
         out["load"] = {"class_type": f"SEGALoad{kind}", "inputs": {"file": file}}
         if kind == "Guidance":
             inputs["guidance"] = ["load", 0]
         else:
-            values = {key: value for key, value in concept.items() if key not in ("clip", "text")}
-            node = {"class_type": "SEGAConceptFromConditioning", "inputs": {**values, "conditioning": ["load", 0]}}
-            out["concept"] = node
+            texts = {"conditioning": ["load", 0], "instead_of": inputs["positive"]}
+            settings = asdict(ConceptSettings())
+            out["concept"] = {"class_type": "SEGAConceptFromConditioning", "inputs": {**texts, **settings}}
             inputs["concepts"] = ["concept", 0]
         inputs |= sampling
         return out
@@ -126,7 +131,7 @@ def test_guidance_edits_another_prompt_with_another_number_of_steps(files: Files
         pictures = []
         for workflow in (files.loading("Guidance", name, seed=711), files.plain(seed=711)):
             workflow[files.sampler]["inputs"]["steps"] = steps
-            workflow[workflow[files.sampler]["inputs"]["positive"][0]]["inputs"]["text"] = "a face, blond hair"
+            files.workflows.demo.set_prompt(workflow, "a face, blond hair")
             pictures.append(files.pixels(workflow))
         assert not np.array_equal(*pictures)
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
+from sega_core import ConceptSettings, Settings
 from support.packages import COMFYUI
 
 pytestmark = pytest.mark.compat("Server", "nodes, inputs and defaults as the editor gets them")
 
+CONCEPT = asdict(ConceptSettings())
+SETTINGS = {**asdict(Settings(mode="independent")), "baseline": "auto"}
 NODES = {
-    "SEGAConcept": {"direction": "add", "guidance_scale": 5.0, "threshold": 0.9, "warmup_steps": 10},
-    "SEGAConceptFromConditioning": {"direction": "add", "cooldown_steps": 0, "weight": 1.0},
+    "SEGAConcept": {**CONCEPT, "instead_of": "", "preset": "none"},
+    "SEGAConceptFromConditioning": CONCEPT,
     "SEGAConceptStack": {},
-    "SEGASampler": {"steps": 20, "cfg": 8.0, "denoise": 1.0, "momentum_scale": 0.1, "momentum_beta": 0.4},
-    "SEGAModelPatch": {"mode": "reference", "baseline": "auto"},
+    "SEGASampler": {"steps": 20, "cfg": 8.0, "denoise": 1.0, **SETTINGS},
+    "SEGAModelPatch": SETTINGS,
+    "SEGAStrengths": {"first": 0, "share": 1},
 }
 
 

@@ -58,7 +58,7 @@ def test_the_readmes_program_brings_the_picture_of_the_changed_concept(
         prompt = json.loads(picture.info["prompt"])
         assert picture.size == (128, 128)
     (concept,) = (node["inputs"] for node in prompt.values() if node["class_type"] == "SEGAConcept")
-    assert (concept["text"], concept["guidance_scale"]) == ("hat", 8.0)
+    assert (concept["text"], concept["strength"]) == ("hat", 1.5)
 
 
 def test_a_refused_workflow_ends_the_readmes_program_with_status_400(

@@ -31,8 +31,7 @@ def drawing(server: Any, demo: Any) -> Image.Image:
 def of_drawing(workflows: Any, name: str) -> dict[str, Any]:
     """Return a shipped workflow, with the drawing and a prompt that says what it shows."""
     workflow = workflows.changed(workflows.demo.load(name), "LoadImage", image="drawing.png")
-    prompt = workflows.demo.node_titled(workflow, "Prompt")
-    prompt["text"] = "a face, brown hair, light skin, blue background"
+    workflows.demo.set_prompt(workflow, "a face, brown hair, light skin, blue background")
     return workflow
 
 

@@ -92,7 +92,7 @@ def rejected(workflows: Any, good: dict[str, Workflow]) -> list[tuple[Workflow, 
     return [
         bad("SEGAConcept", "threshold", 1.3),
         bad("SEGAConcept", "direction", "sideways"),
-        bad("SEGAConcept", "warmup_steps", -1),
+        bad("SEGAConcept", "start_percent", -1),
         bad("SEGASampler", "mode", "turbo"),
         bad("SEGASampler", "steps", "many"),
         bad("SEGASampler", "concepts", [workflows.only(first, "EmptyLatentImage"), 0]),
@@ -114,7 +114,7 @@ def failing(server: Any, workflows: Any, good: dict[str, Workflow]) -> list[tupl
     two = workflows.changed(two, "SEGAPreview", image=["one", 0])
     two["one"] = {"class_type": "ImageFromBatch", "inputs": one}
     return [
-        (workflows.changed(first, "SEGAConcept", guidance_scale=float("nan")), ["SEGAConcept", "guidance_scale"]),
+        (workflows.changed(first, "SEGAConcept", strength=float("nan")), ["SEGAConcept", "strength"]),
         (workflows.changed(loading, "EmptyLatentImage", width=32), ["SEGASampler", "guidance"]),
         (with_other_model(loading), ["SEGASampler", "guidance"]),
         (workflows.changed(loading, "SEGALoadGuidance", file="damaged.safetensors"), ["SEGALoadGuidance", "file"]),

@@ -54,7 +54,7 @@ def test_two_inputs_over_two_addresses_give_the_pictures_of_their_values(
 ) -> None:
     workflow = workflows.load("first_edit", steps=3, batch=1)
     addresses = [server.url.removeprefix("http://"), server.url.replace("127.0.0.1", "localhost")]
-    arguments = ["--set", "SEGA Concept.guidance_scale=0,12", "--set", "SEGASampler.seed=31:32"]
+    arguments = ["--set", "SEGA Concept.strength=0,2", "--set", "SEGASampler.seed=31:32"]
     for address in addresses:
         arguments += ["--server", address]
     status, output = end_of(sweep(workflow, *arguments))
@@ -62,15 +62,15 @@ def test_two_inputs_over_two_addresses_give_the_pictures_of_their_values(
 
     done = results(tmp_path / "out")
     assert {line["server"] for line in done} == set(addresses)
-    assert [tuple(line["values"].values()) for line in done] == [(0, 31), (0, 32), (12, 31), (12, 32)]
+    assert [tuple(line["values"].values()) for line in done] == [(0, 31), (0, 32), (2, 31), (2, 32)]
     for line in done:
-        scale, seed = line["values"].values()
+        strength, seed = line["values"].values()
         with Image.open(tmp_path / "out" / line["files"][0]) as file:
             prompt = json.loads(file.info["prompt"])
             picture = np.asarray(file.convert("RGB"))
-        expected = workflows.changed(workflow, "SEGAConcept", guidance_scale=scale)
+        expected = workflows.changed(workflow, "SEGAConcept", strength=strength)
         expected = workflows.changed(expected, "SEGASampler", seed=seed)
-        assert prompt[workflows.only(prompt, "SEGAConcept")]["inputs"]["guidance_scale"] == scale
+        assert prompt[workflows.only(prompt, "SEGAConcept")]["inputs"]["strength"] == strength
         assert prompt[workflows.only(prompt, "SEGASampler")]["inputs"]["seed"] == seed
         assert (picture == pixels(expected)[0]).all()
     with Image.open(tmp_path / "out" / "contact_sheet.png") as sheet:
@@ -119,11 +119,12 @@ def test_a_bad_value_is_named_and_the_good_ones_are_done(workflows: Any, sweep: 
 
 def test_a_failure_while_a_run_is_sampled_is_named(workflows: Any, sweep: Any, tmp_path: Path) -> None:
     workflow = workflows.load("first_edit", steps=2, batch=1)
-    workflow = workflows.changed(workflow, "SEGAConcept", warmup_steps=1)
-    status, output = end_of(sweep(workflow, "--set", "SEGAConcept.cooldown_steps=2,1"))
+    workflow = workflows.changed(workflow, "SEGAConcept", attention_threshold=0.5)
+    del workflow[workflows.only(workflow, "SEGAConcept")]["inputs"]["prompt"]
+    status, output = end_of(sweep(workflow, "--set", "SEGAConcept.text=hat,"))
     assert status == 1
-    assert len(results(tmp_path / "out")) == 1
-    for part in ["failed: ", ".cooldown_steps=1 on ", "SEGAConcept (node", "cooldown_steps must be"]:
+    assert [list(line["values"].values()) for line in results(tmp_path / "out")] == [["hat"]]
+    for part in ["failed: ", '.text="" on ', "SEGAConcept (node", "attention_threshold needs words"]:
         assert part in output
 
 

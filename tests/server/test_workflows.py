@@ -14,7 +14,6 @@ from PIL import Image
 
 from support.packages import REPO, comfyui_files
 
-OUR_INPUTS = {"momentum_scale", "momentum_beta", "mode", "baseline"}
 # What a shipped workflow's pictures show on the demo model: {attribute: value}. The others have tests of their own.
 SHOWN = {
     "first_edit": {"glasses": "yes"},
@@ -27,7 +26,10 @@ SHOWN = {
     "three_concepts": {"glasses": "yes", "hat": "yes", "mouth": "smiling"},
     "four_concept_face": {"glasses": "yes", "beard": "yes", "mouth": "smiling"},
 }
-OTHERS = {"preview", "compare_strengths", "load_guidance", "real_image_img2img", "real_image_inversion"}
+OTHERS = {
+    *("preview", "compare_strengths", "strength_slider", "load_guidance"),
+    *("real_image_img2img", "real_image_inversion"),
+}
 
 pytestmark = pytest.mark.compat("Server", "API workflows: pictures, previews, caches, interrupts")
 
@@ -73,15 +75,36 @@ def test_the_shipped_preview_shows_each_concept_and_the_plot(workflows: Any, cli
     assert len(outputs[workflows.only(workflow, "SaveImage")]["images"]) == 1
 
 
+def strip(pictures: np.ndarray) -> list[np.ndarray]:
+    """Return the five pictures that are side by side in the one that a workflow saves."""
+    (grid,) = pictures
+    assert grid.shape == (128, 5 * 128 + 4 * 4, 3)
+    return [grid[:, left : left + 128].astype(float) for left in range(0, grid.shape[1], 132)]
+
+
 @pytest.mark.compat("Features", "comparisons: a list of values at any input, one picture for each")
 def test_the_shipped_comparison_shows_a_row_of_strengths(workflows: Any, pixels: Any) -> None:
     workflow = workflows.load("compare_strengths", batch=1)
-    (grid,) = pixels(workflow)
-    assert grid.shape == (128, 5 * 128 + 4 * 4, 3)
-    shown = [grid[:, left : left + 128].astype(float) for left in range(0, grid.shape[1], 132)]
+    shown = strip(pixels(workflow))
     change = [np.abs(picture - shown[0]).mean() for picture in shown]
     assert change == sorted(change)
     assert change[1] > 0
+
+
+@pytest.mark.compat("Features", "a strength for each image of a batch")
+def test_the_shipped_slider_shows_one_face_with_more_and_more_of_the_concept(workflows: Any, pixels: Any) -> None:
+    workflow = workflows.load("strength_slider", batch=5)
+    shown = strip(pixels(workflow))
+    (plain,) = pixels(workflows.demo.without_concepts(workflows.load("first_edit", batch=1))).astype(float)
+    # A batch of five may be calculated otherwise than one picture, to the last digits.
+    assert np.abs(shown[0] - plain).mean() < 0.5
+    change = [np.abs(picture - shown[0]).mean() for picture in shown]
+    assert change == sorted(change)
+    assert change[1] > 1
+    # It is the edit that the factor alone makes.
+    alone = workflows.load("strength_slider", batch=1)
+    alone = workflows.changed(alone, "SEGAStrengths", first=2.0, last=2.0, count=1)
+    assert np.abs(shown[4] - strip(pixels(alone))[0]).mean() < 0.5
 
 
 def test_the_shipped_mask_keeps_the_edit_in_its_place(workflows: Any, pixels: Any) -> None:
@@ -111,8 +134,7 @@ def test_without_concepts_the_sampler_makes_the_hosts_image(workflows: Any, pixe
     values = dict(edited[sampler]["inputs"])
     del values["concepts"]
     without = {**edited, sampler: {"class_type": "SEGASampler", "inputs": values}}
-    theirs = {key: value for key, value in values.items() if key not in OUR_INPUTS}
-    host = {**edited, sampler: {"class_type": "KSampler", "inputs": theirs}}
+    host = {**edited, sampler: {"class_type": "KSampler", "inputs": values}}
     images = pixels(host)
     assert np.array_equal(pixels(without), images)
     assert not np.array_equal(pixels(edited), images)

@@ -26,6 +26,10 @@ CONCEPT = {
 }
 SETTINGS = {"momentum_scale": 0.1, "momentum_beta": 0.4, "mode": "reference", "baseline": "auto"}
 STEPS = 4
+# The two kinds of concepts: what a text is compared with, as the seed of that text. 1 is the positive prompt's; None is
+# the baseline of the run.
+KINDS = {"bare": None, "with and without": 1}
+every_kind = pytest.mark.parametrize("instead_of", list(KINDS.values()), ids=list(KINDS))
 
 
 class Host:
@@ -64,10 +68,11 @@ class Host:
     def latent(self, batch: int = 1, size: int = 8, fill: float = 0.0) -> dict[str, Any]:
         return {"samples": torch.full((batch, 4, size, size), fill)}
 
-    def concept(self, seed: int = 10, **changes: Any) -> Any:
-        """Return a SEGA_CONCEPT that acts from the first step on."""
+    def concept(self, seed: int = 10, instead_of: int | list[Any] | None = None, **changes: Any) -> Any:
+        """Return a SEGA_CONCEPT that acts from the first step on; its texts are conditionings or their seeds."""
         node = self.pack.nodes.SEGAConceptFromConditioning
-        return node.execute(self.conditioning(seed), **{**CONCEPT, **changes})[0]
+        other = self.conditioning(instead_of) if isinstance(instead_of, int) else instead_of
+        return node.execute(self.conditioning(seed), other, **{**CONCEPT, **changes})[0]
 
     def stack(self, *concepts: Any) -> Any:
         node = self.pack.nodes.SEGAConceptStack
@@ -114,6 +119,11 @@ class Host:
         return self.custom.SamplerCustomAdvanced.execute(noise, guider, chosen, sigmas, self.latent(batch))[0][
             "samples"
         ]
+
+
+def kept_apart(conditioning: list[Any]) -> list[Any]:
+    """Return a CONDITIONING that acts the same, but is not known to be the same text: it is evaluated by itself."""
+    return [[text, {"start_percent": 0.0, **values}] for text, values in conditioning]
 
 
 def find_node(module: str, name: str) -> Any:

@@ -53,9 +53,11 @@ def test_the_face_example_is_the_one_of_the_template(bench: Callable) -> None:
     face = bench("scenarios").FACE
     assert len(face.concepts) == len(inputs["SEGAConcept"]) == 4
     for concept, wanted in zip(face.concepts, inputs["SEGAConcept"], strict=True):
-        for name in ("direction", "guidance_scale", "threshold", "warmup_steps", "weight"):
+        for name in ("direction", "guidance_scale", "threshold", "weight"):
             assert getattr(concept, name) == wanted[name]
-        assert (concept.cooldown_steps or 0) == wanted["cooldown_steps"]
+        assert wanted["strength"] == 1
+        assert concept.warmup_steps / face.steps == wanted["start_percent"]
+        assert (concept.cooldown_steps or face.steps) / face.steps == wanted["end_percent"]
     (sampler,) = inputs["SEGASampler"]
     assert face.steps == sampler["steps"]
     for name in ("momentum_scale", "momentum_beta", "mode"):

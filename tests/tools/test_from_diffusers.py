@@ -130,10 +130,6 @@ def test_the_documents_example_gives_the_documents_notes(converted: Any) -> None
 def test_the_documented_example_is_the_shipped_workflow(converted: Any) -> None:
     got = converted(DOCUMENTED)
     want = json.loads((REPO / "example_workflows" / "api" / "four_concept_face.json").read_text())
-    # The editor names every input, the command those that the pipeline has.
-    for node in want.values():
-        for name in ("threshold_over", "attention_threshold", "preset"):
-            node["inputs"].pop(name, None)
     # The command keeps to what the pipeline computes.
     want["10"]["inputs"] |= {"scheduler": "ddim_uniform", "mode": "reference", "baseline": "negative"}
     want["12"]["inputs"]["filename_prefix"] = "sega/from_diffusers"
@@ -148,10 +144,11 @@ def test_the_defaults_are_the_pipelines(converted: Any) -> None:
         "clip": ["1", 1],
         "text": "glasses",
         "direction": "add",
-        "guidance_scale": 5.0,
+        "strength": 1.0,
         "threshold": 0.9,
-        "warmup_steps": 10,
-        "cooldown_steps": 0,
+        "start_percent": 0.2,
+        "end_percent": 1.0,
+        "guidance_scale": 5.0,
         "weight": 1.0,
     }
     values = {"steps": 50, "cfg": 7.5, "denoise": 1.0, "momentum_scale": 0.1, "momentum_beta": 0.4}
@@ -325,12 +322,13 @@ def test_no_editing_prompt_is_the_plain_sampler(nothing: Any, converted: Any) ->
         ("edit_guidance_scale", 7, "guidance_scale", [7.0] * 3),
         ("edit_guidance_scale", [-2, 3, -4], "guidance_scale", [2.0, 3.0, 4.0]),
         ("edit_guidance_scale", [-2, 3, -4], "direction", ["remove", "add", "remove"]),
-        ("edit_warmup_steps", [0, 2.5, -3], "warmup_steps", [0, 3, 0]),
-        ("edit_warmup_steps", 4, "warmup_steps", [4] * 3),
-        ("edit_cooldown_steps", [11, 30.5, None], "cooldown_steps", [11, 31, 0]),
-        ("edit_cooldown_steps", 20, "cooldown_steps", [20] * 3),
-        ("edit_cooldown_steps", None, "cooldown_steps", [0] * 3),
-        ("edit_cooldown_steps", 10**9, "cooldown_steps", [0] * 3),
+        ("edit_guidance_scale", [0, 1, -2], "strength", [0.0, 1.0, 1.0]),
+        ("edit_warmup_steps", [0, 2.5, -3], "start_percent", [0.0, 0.06, 0.0]),
+        ("edit_warmup_steps", 4, "start_percent", [0.08] * 3),
+        ("edit_cooldown_steps", [11, 30.5, None], "end_percent", [0.22, 0.62, 1.0]),
+        ("edit_cooldown_steps", 20, "end_percent", [0.4] * 3),
+        ("edit_cooldown_steps", None, "end_percent", [1.0] * 3),
+        ("edit_cooldown_steps", [50, 51, 10**9], "end_percent", [1.0] * 3),
         ("edit_cooldown_steps", [20, 10, 0], "weight", [1.0, 0.0, 0.0]),
         ("edit_threshold", [0, 0.5, 0.999], "threshold", [0.0, 0.5, 0.999]),
         ("edit_threshold", 0.8, "threshold", [0.8] * 3),
@@ -342,6 +340,11 @@ def test_no_editing_prompt_is_the_plain_sampler(nothing: Any, converted: Any) ->
 def test_settings_of_each_concept(argument: str, values: Any, name: str, want: list[Any], converted: Any) -> None:
     got = converted({"editing_prompt": ["a", "b", "c"], argument: values})
     assert [concept[name] for concept in got.all("SEGAConcept")] == want
+
+
+def test_a_concept_that_begins_after_the_last_step_begins_before_the_end(converted: Any) -> None:
+    got = converted({"editing_prompt": ["a", "b"], "edit_warmup_steps": [50, 10**9]})
+    assert all(0.98 < concept["start_percent"] < concept["end_percent"] for concept in got.all("SEGAConcept"))
 
 
 def test_momentum(converted: Any) -> None:

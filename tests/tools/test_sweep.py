@@ -37,6 +37,18 @@ def sweep() -> ModuleType:
     return load_file("sweep", REPO / "examples" / "sweep.py")
 
 
+# What a KSampler may have besides, each as ComfyUI describes one.
+OPTIONAL = {
+    "strength": ["FLOAT", {"default": 1.0}],
+    "steps": ["INT", {}],
+    "text": ["STRING", {"forceInput": True}],
+    "on": ["BOOLEAN"],
+    "mode": ["COMBO", {"options": ["a", "b"]}],
+    "name": [["a", "b"], {}],
+    "mask": ["MASK", {}],
+}
+
+
 class FakeServer(ThreadingHTTPServer):
     """Answers like ComfyUI; the picture of a run has the colour (seed, cfg, 0).
 
@@ -81,6 +93,9 @@ class Handler(BaseHTTPRequestHandler):
             key = self.path.rpartition("/")[2]
             entry = self.server.history[key]
             return self.reply({key: entry} if entry else {})
+        if self.path.startswith("/object_info/"):
+            node = {"required": {"model": ["MODEL"], "cfg": ["FLOAT", {}]}, "optional": OPTIONAL}
+            return self.reply({"KSampler": {"input": node}} if self.path.endswith("/KSampler") else {})
         red, green = self.path.partition("filename=")[2].partition(".png")[0].split("_")
         picture = BytesIO()
         Image.new("RGB", (64, 48), (int(red), int(float(green)), 0)).save(picture, "PNG")
@@ -179,7 +194,7 @@ def values(folder: Path) -> list[list[Any]]:
     ],
 )
 def test_a_node_and_its_values_are_read(sweep: ModuleType, argument: str, node: str, expected: list[Any]) -> None:
-    axis = sweep.parse_axis(argument, WORKFLOW)
+    axis = sweep.parse_axis(argument, WORKFLOW, lambda class_type, name: None)
     assert (axis.node, list(axis.values)) == (node, expected)
     assert [type(value) for value in axis.values] == [type(value) for value in expected]
 
@@ -190,7 +205,6 @@ def test_a_node_and_its_values_are_read(sweep: ModuleType, argument: str, node: 
         ("Nobody.seed=1", ["'Nobody'", "4: KSampler (KSampler)", "2: Prompt (Encode)"]),
         ("Encode.text=a", ["2 nodes", "2: Prompt (Encode)", "3: Negative (Encode)", "use an id"]),
         ("Negative.text=a", ["2 nodes", "3: Negative (Encode)", "v1.5 save: Negative (Save)"]),
-        ("4.sed=1", ["4.sed", "not in the workflow", "seed, cfg, tiled"]),
         ("4.model=1", ["4.model", "connected to node 1", "seed, cfg, tiled"]),
         ("4.seed=one", ["4.seed", "'one'"]),
         ("4.seed=", ["NODE.INPUT=VALUES"]),
@@ -210,6 +224,54 @@ def test_what_cannot_be_read_is_named_with_what_there_is(call: Any, out: Path, a
     for part in named:
         assert part in said
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("4.strength=0:1:0.5", [0.0, 0.5, 1.0]),
+        ("4.steps=8,20", [8, 20]),
+        ("4.text=hat,20", ["hat", "20"]),
+        ("4.on=true", [True]),
+        ("4.mode=a,b", ["a", "b"]),
+        ("4.name=a", ["a"]),
+    ],
+)
+def test_an_input_that_the_workflow_leaves_out_is_swept(
+    call: Any, serve: Any, out: Path, argument: str, expected: list[Any]
+) -> None:
+    server = serve()
+    assert call(argument, servers=(server,))[0] == 0
+    name = argument.partition(".")[2].partition("=")[0]
+    assert [inputs[name] for inputs in server.queued] == expected
+    assert values(out) == [[value] for value in expected]
+
+
+@pytest.mark.parametrize(
+    ("argument", "named"),
+    [
+        ("4.sed=1", ["4.sed is not an input of KSampler", "seed, cfg, tiled"]),
+        ("4.mask=1", ["4.mask is not an input of KSampler"]),
+        ("4.steps=few", ["4.steps", "'few'"]),
+        ("2.weight=1", ["2.weight is not an input of Encode"]),
+    ],
+)
+def test_what_the_server_does_not_know_is_named(
+    call: Any, serve: Any, out: Path, argument: str, named: list[str]
+) -> None:
+    server = serve()
+    status, said = call(argument, servers=(server,))
+    assert status == 2 and not server.queued and not out.exists()
+    for part in named:
+        assert part in said
+
+
+def test_without_the_server_an_input_that_is_left_out_is_named(call: Any, serve: Any, out: Path) -> None:
+    server = serve()
+    server.gone = True
+    status, said = call("4.strength=1", servers=(server,))
+    assert status == 2 and not out.exists()
+    assert "4.strength is not in the workflow, which has seed, cfg, tiled, and the server does not answer" in said
 
 
 def test_one_or_two_different_inputs_are_swept(call: Any) -> None:

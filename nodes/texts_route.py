@@ -1,0 +1,47 @@
+"""What the editor asks the server: which two texts a concept compares."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from aiohttp import web
+
+from ..sega_core import compared_texts
+
+ROUTE = "/sega/texts"
+MAX_LENGTH = 10_000
+
+
+def add_texts_route() -> None:
+    """Answer the editor where the host has a server."""
+    # Importing the host's server would build one.
+    host = getattr(sys.modules.get("server"), "PromptServer", None)
+    server = getattr(host, "instance", None)
+    # A second copy of the pack would keep the host from starting.
+    if server is not None and not any(getattr(route, "path", None) == ROUTE for route in server.routes):
+        server.routes.post(ROUTE)(_answer)
+
+
+async def _answer(request: web.Request) -> web.Response:
+    try:
+        compared = compared_texts(**_question(await request.text()))
+    except ValueError as error:
+        return web.json_response({"error": str(error)}, status=400)
+    return web.json_response({"text": compared.text, "instead_of": compared.instead_of})
+
+
+def _question(content: str) -> dict[str, Any]:
+    """Return the arguments that a request is about.
+
+    Raises:
+        ValueError: says what is wrong with it.
+    """
+    asked = json.loads(content)
+    if not isinstance(asked, dict) or asked.keys() != {"text", "prompt", "instead_of"}:
+        raise ValueError("text, prompt and instead_of are needed, and nothing else")
+    for name, value in asked.items():
+        if not (isinstance(value, str) and len(value) <= MAX_LENGTH) and not (name == "prompt" and value is None):
+            raise ValueError(f"{name} must be a text of at most {MAX_LENGTH} characters")
+    return asked

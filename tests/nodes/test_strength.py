@@ -1,0 +1,458 @@
+"""What a strength means: in units of the guider's own scale, over a curve, for each image, and guarded above 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from support.evaluations import Seen
+from support.host import KINDS, STEPS, Host, every_kind, find_node, run_node
+from support.models import LTXAV, WAN, family_model
+from support.tensors import distance
+
+POSITIVE, NEGATIVE, THIRD, OTHER = 1, 2, 4, 10
+RELATIVE = {"guidance_scale": 0.0, "threshold": 0.0}
+INDEPENDENT = {"mode": "independent", "momentum_scale": 0.0}
+# Of the range of an unguided estimate, on either side.
+MARGIN = 0.05
+
+
+def cfg_guider(host: Host, model: Any, scale: float = 4.0) -> Any:
+    return host.custom.CFGGuider.execute(model, host.conditioning(POSITIVE), host.conditioning(NEGATIVE), scale)[0]
+
+
+def basic_guider(host: Host, model: Any) -> Any:
+    return host.custom.BasicGuider.execute(model, host.conditioning(POSITIVE))[0]
+
+
+def dual_guider(style: str) -> Callable[[Host, Any], Any]:
+    def make(host: Host, model: Any) -> Any:
+        prompts = [host.conditioning(seed) for seed in (POSITIVE, THIRD, NEGATIVE)]
+        return host.custom.DualCFGGuider.execute(model, *prompts, 4.0, 3.0, style)[0]
+
+    return make
+
+
+def perp_neg_guider(host: Host, model: Any) -> Any:
+    from comfy_extras import nodes_perpneg
+
+    prompts = [host.conditioning(seed) for seed in (POSITIVE, NEGATIVE, THIRD)]
+    return nodes_perpneg.PerpNegGuider.execute(model, *prompts, 4.0, 1.0)[0]
+
+
+def two_models_guider(host: Host, model: Any) -> Any:
+    node = find_node("nodes_custom_sampler", "DualModelGuider")
+    prompts = host.conditioning(POSITIVE), host.conditioning(NEGATIVE)
+    return run_node(node, model=model, positive=prompts[0], cfg=4.0, model_negative=host.eps, negative=prompts[1])
+
+
+# Each guider, and how many times the positive prompt's estimate counts in its prediction.
+GUIDERS: dict[str, tuple[Callable[[Host, Any], Any], float]] = {
+    "CFGGuider": (cfg_guider, 4.0),
+    "CFGGuider, cfg 1": (lambda host, model: cfg_guider(host, model, 1.0), 1.0),
+    "BasicGuider": (basic_guider, 1.0),
+    "DualCFGGuider, regular": (dual_guider("regular"), 4.0),
+    "DualCFGGuider, nested": (dual_guider("nested"), 12.0),
+    "PerpNegGuider": (perp_neg_guider, 4.0),
+    "DualModelGuider": (two_models_guider, 4.0),
+}
+
+
+@every_kind
+@pytest.mark.parametrize("mode", ["independent", "reference"])
+@pytest.mark.parametrize("name", GUIDERS)
+def test_a_strength_is_in_units_of_the_guiders_scale(host: Host, name: str, mode: str, instead_of: int | None) -> None:
+    guider, scale = GUIDERS[name]
+    results = []
+    for strength, guidance_scale in ((0.5, 0.0), (1.0, 0.5 * scale), (0.5, scale)):
+        concept = host.concept(OTHER, instead_of, strength=strength, guidance_scale=guidance_scale)
+        results.append(host.guide(guider(host, host.patched(concept, mode=mode))))
+    relative, absolute, scaled = results
+    assert distance(relative, absolute) < 1e-5
+    assert distance(scaled, absolute) < 1e-5
+    assert distance(relative, host.guide(guider(host, host.eps))) > 1e-3
+
+
+@pytest.mark.parametrize("name", [name for name in GUIDERS if name != "PerpNegGuider"])
+def test_at_strength_1_every_guider_paints_the_changed_prompt(host: Host, name: str) -> None:
+    """But Perp-Neg, where the positive prompt also decides what the negative one does."""
+    guider, _ = GUIDERS[name]
+    edited = host.guide(guider(host, host.patched(host.concept(OTHER, POSITIVE, **RELATIVE), **INDEPENDENT)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(host), "conditioning", with_another_text(type(host).conditioning))
+        expected = host.guide(guider(host, host.eps))
+    assert distance(host.guide(guider(host, host.eps)), expected) > 1e-2
+    assert distance(edited, expected) < 1e-5
+
+
+def with_another_text(conditioning: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the positive prompt say the other text."""
+    return lambda host, seed, *args, **values: conditioning(host, OTHER if seed == POSITIVE else seed, *args, **values)
+
+
+def scales_of(seen: Seen) -> torch.Tensor:
+    """Return how many times a concept's difference was added at an evaluation, (B,)."""
+    difference, guidance = seen.differences[0].flatten(1), seen.guidance.flatten(1)
+    scale = (guidance * difference).sum(1) / difference.square().sum(1)
+    torch.testing.assert_close(guidance, scale[:, None] * difference, rtol=1e-3, atol=1e-4)
+    return scale
+
+
+def assert_scales(evaluations: list[Seen], expected: Any) -> None:
+    found = torch.stack([scales_of(seen) for seen in evaluations])
+    torch.testing.assert_close(found, torch.as_tensor(expected).expand_as(found), rtol=1e-3, atol=1e-4)
+
+
+@every_kind
+@pytest.mark.compat("Guidance and model nodes", "CFG Override")
+@pytest.mark.parametrize("order", ["override first", "SEGA first"])
+def test_a_strength_follows_a_cfg_that_is_overridden_for_some_steps(
+    host: Host, order: str, instead_of: int | None, evaluations: list[Seen]
+) -> None:
+    node = find_node("nodes_custom_sampler", "CFGOverride")
+
+    def overridden(model: Any) -> Any:
+        return run_node(node, model=model, cfg=2.0, start_percent=0.3, end_percent=0.8)
+
+    concept = host.concept(OTHER, instead_of, **RELATIVE)
+    if order == "override first":
+        model = host.patched(concept, model=overridden(host.eps), **INDEPENDENT)
+    else:
+        model = overridden(host.patched(concept, **INDEPENDENT))
+    host.sample(model, scheduler="simple", steps=4, cfg=4.0)
+    assert_scales(evaluations, [[4.0], [4.0], [2.0], [2.0]])
+
+
+@every_kind
+@pytest.mark.compat("Guidance and model nodes", "VideoLinearCFGGuidance, VideoTriangleCFGGuidance")
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("VideoLinearCFGGuidance", [1.0, 2.0, 3.0, 4.0]),
+        ("VideoTriangleCFGGuidance", [1.0, 3.0, 3.0, 1.0]),
+    ],
+)
+def test_a_strength_follows_the_scale_of_each_frame(
+    host: Host, name: str, expected: list[float], instead_of: int | None, evaluations: list[Seen]
+) -> None:
+    model = run_node(find_node("nodes_video_model", name), model=host.eps, min_cfg=1.0)
+    host.sega(host.concept(OTHER, instead_of, **RELATIVE), model=model, latent=host.latent(4), **INDEPENDENT)
+    assert_scales(evaluations, [expected] * STEPS)
+
+
+@every_kind
+def test_each_frame_is_the_changed_prompts_at_strength_1(host: Host, instead_of: int | None) -> None:
+    model = run_node(find_node("nodes_video_model", "VideoLinearCFGGuidance"), model=host.eps, min_cfg=1.0)
+    concept = host.concept(OTHER, POSITIVE, **RELATIVE)
+    edited = host.sega(concept, model=model, latent=host.latent(4), **INDEPENDENT)
+    expected = host.sample(model, latent=host.latent(4), positive=host.conditioning(OTHER))
+    assert distance(edited, expected) < 1e-5
+
+
+@every_kind
+def test_a_strength_follows_a_guider_that_changes_its_scale(
+    host: Host, instead_of: int | None, evaluations: list[Seen]
+) -> None:
+    import comfy.samplers
+
+    class Changing(comfy.samplers.CFGGuider):
+        def predict_noise(self, x: Any, timestep: Any, model_options: Any = None, seed: Any = None) -> Any:
+            scale = 2.0 if float(timestep.max()) > 1.0 else 6.0
+            scales.append([scale])
+            prompts = self.conds["negative"], self.conds["positive"], scale, model_options or {}, seed
+            return comfy.samplers.sampling_function(self.inner_model, x, timestep, *prompts)
+
+    scales: list[list[float]] = []
+    guider = Changing(host.patched(host.concept(OTHER, instead_of, **RELATIVE), **INDEPENDENT))
+    guider.set_conds(host.conditioning(POSITIVE), host.conditioning(NEGATIVE))
+    guider.set_cfg(9.0)
+    host.guide(guider)
+    assert {scale for (scale,) in scales} == {2.0, 6.0}
+    assert_scales(evaluations, scales)
+
+
+@pytest.mark.parametrize("cfg", [1.0, 4.0])
+def test_a_cfg_function_that_changes_nothing_changes_no_strength(
+    host: Host, cfg: float, evaluations: list[Seen]
+) -> None:
+    def plain(args: dict[str, Any]) -> torch.Tensor:
+        return args["uncond"] + args["cond_scale"] * (args["cond"] - args["uncond"])
+
+    model = host.eps.clone()
+    model.set_model_sampler_cfg_function(plain)
+    host.sega(host.concept(OTHER, POSITIVE, **RELATIVE), model=model, cfg=cfg, **INDEPENDENT)
+    assert_scales(evaluations, [[cfg]] * STEPS)
+
+
+# The guard.
+
+
+class Predictions:
+    """A MODEL, and what is predicted with it: before the concepts act, and after."""
+
+    def __init__(self, model: Any) -> None:
+        import comfy.patcher_extension
+
+        self.plain: list[torch.Tensor] = []
+        self.edited: list[torch.Tensor] = []
+        self.model = model.clone()
+        self.model.set_model_sampler_post_cfg_function(self._note)
+        kind = comfy.patcher_extension.WrappersMP.PREDICT_NOISE
+        self.model.add_wrapper_with_key(kind, "predictions", self._predict)
+
+    def _note(self, args: dict[str, Any]) -> torch.Tensor:
+        self.plain.append(args["denoised"].clone())
+        return args["denoised"]
+
+    def _predict(self, executor: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        self.edited.append(executor(*args, **kwargs).clone())
+        return self.edited[-1]
+
+
+def excess(edited: torch.Tensor, plain: torch.Tensor) -> float:
+    """Return how far an estimate leaves another one's range and the margin, in parts of the range."""
+    axes = tuple(range(2, plain.ndim))
+    low, high = plain.amin(axes, keepdim=True), plain.amax(axes, keepdim=True)
+    room = high - low
+    return float(torch.maximum((edited - high) / room, (low - edited) / room).max()) - MARGIN
+
+
+@every_kind
+def test_above_strength_1_an_edit_stays_in_the_range_of_the_unedited_estimate(
+    host: Host, instead_of: int | None
+) -> None:
+    strong = {"latent": host.latent(2), "steps": 3}
+    free, guarded = Predictions(host.eps), Predictions(host.eps)
+    absolute = host.concept(OTHER, instead_of, threshold=0.0, strength=8.0, guidance_scale=4.0)
+    host.sega(absolute, model=free.model, **strong, **INDEPENDENT)
+    host.sega(host.concept(OTHER, instead_of, **RELATIVE, strength=8.0), model=guarded.model, **strong, **INDEPENDENT)
+    assert excess(free.edited[0], free.plain[0]) > 0.5
+    assert all(excess(*pair) < 1e-4 for pair in zip(guarded.edited, guarded.plain, strict=True))
+    # At the first step both start from the same latents: what is in range is the same, the rest is at its end.
+    inside = (free.edited[0] - guarded.edited[0]).abs() < 1e-4
+    assert 0.05 < float(inside.float().mean()) < 0.95
+    assert distance(guarded.edited[0], guarded.plain[0]) > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("strength", "settings"),
+    [
+        ({"strength": 1.0}, INDEPENDENT),
+        ({"strength": 8.0}, {**INDEPENDENT, "mode": "reference"}),
+        ({"strength": 8.0, "guidance_scale": 4.0}, INDEPENDENT),
+        ({"strength": 4.0, "weight": 0.25}, INDEPENDENT),
+    ],
+    ids=["strength 1", "reference mode", "absolute scale", "strength 1 by its weight"],
+)
+def test_nothing_is_guarded_otherwise(
+    host: Host, strength: dict[str, float], settings: dict[str, Any], evaluations: list[Seen]
+) -> None:
+    seen = Predictions(host.eps)
+    # Against the negative prompt, from which everything differs.
+    concept = host.concept(OTHER, **{**RELATIVE, **strength})
+    host.sega(concept, model=seen.model, cfg=8.0, **settings)
+    assert any(excess(*pair) > 0.1 for pair in zip(seen.edited, seen.plain, strict=True))
+    for edited, plain, done in zip(seen.edited, seen.plain, evaluations, strict=True):
+        torch.testing.assert_close(edited, plain - done.sigma * done.guidance, rtol=1e-4, atol=1e-3)
+
+
+def test_a_video_is_guarded_over_all_its_frames(host: Host) -> None:
+    seen = Predictions(family_model("WAN21_T2V", WAN))
+    latent = {"samples": torch.zeros(2, 16, 3, 4, 4)}
+    concept = host.concept(OTHER, POSITIVE, **RELATIVE, strength=20.0)
+    host.sega(concept, model=seen.model, latent=latent, steps=2, **INDEPENDENT)
+    assert seen.edited[0].ndim == 5
+    assert all(-0.05 < excess(*pair) < 1e-4 for pair in zip(seen.edited, seen.plain, strict=True))
+
+
+def test_each_packed_part_is_guarded_by_its_own_range(host: Host) -> None:
+    import comfy.nested_tensor
+    import comfy.utils
+
+    seen = Predictions(family_model("LTXAV", LTXAV))
+    shapes = [(1, 128, 3, 6, 6), (1, 8, 10, 16)]
+    latent = {"samples": comfy.nested_tensor.NestedTensor([torch.zeros(shape) for shape in shapes])}
+    prompts = {name: host.conditioning(seed, width=64) for name, seed in (("positive", 1), ("negative", 2))}
+    node = host.pack.nodes.SEGAConceptFromConditioning
+    settings = {**RELATIVE, "direction": "add", "start_percent": 0.0, "end_percent": 1.0, "strength": 20.0}
+    concept = node.execute(host.conditioning(OTHER, width=64), prompts["positive"], **settings)[0]
+    host.sega(concept, model=seen.model, latent=latent, steps=2, **prompts, **INDEPENDENT)
+    for edited, plain in zip(seen.edited, seen.plain, strict=True):
+        parts = zip(comfy.utils.unpack_latents(edited, shapes), comfy.utils.unpack_latents(plain, shapes), strict=True)
+        assert all(-0.05 < excess(*part) < 1e-4 for part in parts)
+
+
+# Curves.
+
+
+class Falling:
+    """A CURVE from 2 to 0."""
+
+    def interp(self, x: float) -> float:
+        assert 0 <= x <= 1
+        return 2.0 * (1 - x)
+
+
+@every_kind
+def test_a_curve_is_a_factor_of_the_strength_from_start_to_end(
+    host: Host, instead_of: int | None, evaluations: list[Seen]
+) -> None:
+    window = {"start_percent": 0.2, "end_percent": 0.8}
+    concept = host.concept(OTHER, instead_of, **RELATIVE, **window, strength=0.4, curve=Falling())
+    host.sega(concept, steps=10, scheduler="simple", cfg=4.0, **INDEPENDENT)
+    acting = [seen for seen in evaluations if seen.guidance is not None]
+    assert [seen.step for seen in acting] == [2, 3, 4, 5, 6, 7]
+    assert_scales(acting, [[0.4 * 4.0 * 2 * (1 - i / 6)] for i in range(6)])
+
+
+def test_a_curve_of_1_is_no_curve(host: Host) -> None:
+    class Flat:
+        def interp(self, x: float) -> float:
+            return 1.0
+
+    assert distance(host.sega(host.concept(OTHER, curve=Flat())), host.sega(host.concept(OTHER))) < 1e-6
+
+
+def test_the_hosts_curve_editor_makes_a_curve(host: Host, evaluations: list[Seen]) -> None:
+    node = find_node("nodes_curve", "CurveEditor")
+    curve = run_node(node, curve={"points": [[0.0, 1.0], [1.0, 0.0]], "interpolation": "linear"})
+    concept = host.concept(OTHER, POSITIVE, **RELATIVE, curve=curve)
+    host.sega(concept, steps=4, scheduler="simple", cfg=4.0, **INDEPENDENT)
+    assert_scales(evaluations, [[4.0], [3.0], [2.0], [1.0]])
+
+
+@every_kind
+@pytest.mark.parametrize("scheduler", ["normal", "karras"])
+@pytest.mark.parametrize("node", ["KSamplerAdvanced", "SplitSigmas"])
+def test_windows_and_curves_go_on_in_the_next_part_of_a_sampling(
+    host: Host, node: str, scheduler: str, instead_of: int | None
+) -> None:
+    concepts = [
+        host.concept(OTHER, instead_of, start_percent=0.3, end_percent=0.8, curve=Falling(), strength=0.5),
+        host.concept(11, instead_of, end_percent=0.6),
+    ]
+    model = host.patched(*concepts, **INDEPENDENT)
+    arguments = {"noise_seed": 3, "cfg": 4.0, "positive": host.conditioning(1), "negative": host.conditioning(2)}
+
+    def in_parts(*cuts: int) -> torch.Tensor:
+        latent = host.latent()
+        for part, (first, last) in enumerate(zip((0, *cuts), (*cuts, 8), strict=True)):
+            noisy = part == 0
+            if node == "KSamplerAdvanced":
+                (latent,) = host.nodes.KSamplerAdvanced().sample(
+                    model,
+                    add_noise="enable" if noisy else "disable",
+                    steps=8,
+                    sampler_name="euler",
+                    scheduler=scheduler,
+                    latent_image=latent,
+                    start_at_step=first,
+                    end_at_step=last,
+                    return_with_leftover_noise="disable" if last == 8 else "enable",
+                    **arguments,
+                )
+                continue
+            sigmas = host.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, 8)
+            rest = host.custom.SplitSigmas.execute(sigmas, first)[1]
+            here = host.custom.SplitSigmas.execute(rest, last - first)[0]
+            sampler = host.samplers.sampler_object("euler")
+            latent = host.custom.SamplerCustom.execute(
+                model, noisy, sampler=sampler, sigmas=here, latent_image=latent, **arguments
+            )[0]
+        return latent["samples"]
+
+    whole = in_parts()
+    assert distance(in_parts(3), whole) < 1e-4
+    assert distance(in_parts(2, 5), whole) < 1e-4
+
+
+def test_a_part_that_lies_outside_of_the_window_is_the_plain_sampling(host: Host) -> None:
+    latent = {"samples": torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(5))}
+    half = {"latent": latent, "denoise": 0.5, "scheduler": "simple"}
+    assert torch.equal(host.sega(host.concept(OTHER, end_percent=0.5), **half), host.sample(**half))
+    assert not torch.equal(host.sega(host.concept(OTHER, end_percent=0.6), **half), host.sample(**half))
+
+
+# A strength for each image.
+
+CASES = {
+    "a row up to 1": {"strengths": [0.0, 0.5, 1.0]},
+    "beyond 1": {"strengths": [0.5, 1.0, 3.0]},
+    "in turn": {"strengths": [0.0, 0.8]},
+    "absolute": {"strengths": [0.0, 0.5, 2.0], "guidance_scale": 5.0},
+}
+
+
+@every_kind
+@pytest.mark.parametrize("mode", ["independent", "reference"])
+@pytest.mark.parametrize("name", CASES)
+def test_each_image_is_edited_as_strongly_as_it_is_alone(
+    host: Host, name: str, mode: str, instead_of: int | None
+) -> None:
+    values = {"guidance_scale": 0.0, "threshold": 0.3, **CASES[name]}
+    factors = values.pop("strengths")
+    together = host.sega(host.concept(OTHER, instead_of, strengths=factors, **values), latent=host.latent(3), mode=mode)
+    for image in range(3):
+        latent = {**host.latent(), "batch_index": [image]}
+        alone = host.concept(OTHER, instead_of, **values, strength=factors[image % len(factors)])
+        assert distance(together[image], host.sega(alone, latent=latent, mode=mode)[0]) < 1e-4
+
+
+@pytest.mark.parametrize("strengths", [[0.5], 0.5, (0.5,)])
+def test_one_strength_is_for_all_images(host: Host, strengths: Any) -> None:
+    edited = host.sega(host.concept(OTHER, strengths=strengths), latent=host.latent(2))
+    assert distance(edited, host.sega(host.concept(OTHER, strength=0.5), latent=host.latent(2))) < 1e-5
+
+
+def strengths(host: Host, **inputs: Any) -> list[float]:
+    return host.pack.nodes.SEGAStrengths.execute(**inputs)[0]
+
+
+def test_the_strengths_node_makes_a_row(host: Host) -> None:
+    assert strengths(host, first=0.0, last=2.0, count=5) == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert strengths(host, first=2.0, last=0.5, count=4) == [2.0, 1.5, 1.0, 0.5]
+    assert strengths(host, first=1.5, last=9.0, count=1) == [1.5]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+def test_the_strengths_node_gives_a_share_of_the_images_the_concept(host: Host, share: float) -> None:
+    row = {"first": 1.0, "last": 1.0, "count": 16, "share": share}
+    drawn = {seed: strengths(host, **row, seed=seed) for seed in range(8)}
+    assert all(sorted(values) == [0.0] * int(16 * (1 - share)) + [1.0] * int(16 * share) for values in drawn.values())
+    assert drawn[3] == strengths(host, **row, seed=3)
+    assert (len(set(map(tuple, drawn.values()))) > 1) == (0 < share < 1)
+
+
+def test_the_strengths_that_are_drawn_keep_their_places_in_the_row(host: Host) -> None:
+    row = {"first": 1.0, "last": 2.0, "count": 8}
+    whole, half = strengths(host, **row), strengths(host, **row, share=0.5, seed=1)
+    assert all(value in (0.0, kept) for value, kept in zip(half, whole, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"first": -1.0}, r"SEGAStrengths: first must be in \[0, 100\], got -1.0"),
+        ({"last": 101.0}, r"SEGAStrengths: last must be in \[0, 100\], got 101.0"),
+        ({"share": 1.5}, r"SEGAStrengths: share must be in \[0, 1\], got 1.5"),
+        ({"count": 0}, r"SEGAStrengths: count must be in \[1, 4096\], got 0"),
+    ],
+)
+def test_the_strengths_node_refuses_what_is_out_of_range(host: Host, inputs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        strengths(host, **{"first": 0.0, "last": 1.0, "count": 4, **inputs})
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_last_image_of_a_row_is_edited_most(host: Host, name: str) -> None:
+    """A slider strip: the same noise for every image."""
+    concept = host.concept(OTHER, KINDS[name], **RELATIVE, strengths=strengths(host, first=0.0, last=1.0, count=4))
+    latent = {**host.latent(4), "batch_index": [0] * 4}
+    edited = host.sega(concept, latent=latent, **INDEPENDENT)
+    plain = host.sample(latent=latent)
+    change = (edited - plain).flatten(1).norm(dim=1)
+    assert change[0] < 1e-4 * plain[0].norm()
+    assert change.diff().min() > 0

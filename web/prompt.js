@@ -1,0 +1,92 @@
+// The picture's prompt: where a sampler takes it from, and connecting a concept to it.
+
+import { inputNamed, nodesIn, originOf, positivesOf, widgetNamed } from "./graph.js";
+import { create, GAP, link, withOutput } from "./wiring.js";
+import { word } from "./words.js";
+
+// The host's text encoders, and the fields that hold their prompt.
+const ENCODERS = {
+  CLIPTextEncode: ["text"],
+  CLIPTextEncodeFlux: ["clip_l", "t5xxl"],
+  CLIPTextEncodeHunyuanDiT: ["bert", "mt5xl"],
+  CLIPTextEncodeSD3: ["clip_l", "clip_g", "t5xxl"],
+  CLIPTextEncodeSDXL: ["text_g", "text_l"],
+  CLIPTextEncodeSDXLRefiner: ["text"],
+};
+
+const STRING = "PrimitiveStringMultiline";
+
+// What the editor makes another text of in a prompt's own field, and in no other: {a|b} and comments.
+const DYNAMIC = /[{}]|\\\||\/\/|\/\*/;
+
+export const isDynamic = (text) => DYNAMIC.test(text);
+
+const isConditioning = (input) => input.type === "CONDITIONING";
+
+// The encoder of a conditioning, through the nodes that add something to one.
+const encoderOf = (node, input, seen = new Set()) => {
+  const origin = originOf(node, input);
+  if (!origin || origin.promoted || seen.has(origin.node)) return undefined;
+  if (Object.hasOwn(ENCODERS, origin.node.comfyClass)) return origin.node;
+  seen.add(origin.node);
+  const inputs = origin.node.inputs?.filter(isConditioning) ?? [];
+  const { name } = origin.node.outputs[origin.slot];
+  const next = inputs.length === 1 ? inputs[0] : inputs.find((found) => found.name === name);
+  return next && encoderOf(origin.node, next, seen);
+};
+
+const only = (values) => (values.length > 0 && values.every((value) => value === values[0]) ? values[0] : undefined);
+
+// Fields that a subgraph's own node shows must stay fields.
+const isShownOutside = (node, name) =>
+  nodesIn(node.graph.rootGraph ?? node.graph).some(
+    ({ subgraph, properties }) =>
+      subgraph === node.graph &&
+      properties?.proxyWidgets?.some(([id, shown]) => String(id) === String(node.id) && shown === name),
+  );
+
+// The prompt that a concept of these samplers can be connected to; undefined where there is none, or no one. It is `typed`
+// into an encoder, is an output of another node, or can only be explained: {why}.
+export const promptFor = (concept, samplers) => {
+  const prompt = inputNamed(concept, "prompt");
+  if (!prompt || prompt.link != null) return undefined;
+  const encoder = only(samplers.flatMap(positivesOf).map(({ node, input }) => encoderOf(node, input)));
+  if (!encoder || encoder.graph !== concept.graph) return undefined;
+  const names = ENCODERS[encoder.comfyClass];
+  const inputs = names.map((name) => inputNamed(encoder, name));
+  if (!inputs.every(Boolean)) return undefined;
+  if (inputs.every((input) => input.link == null)) {
+    const text = only(names.map((name) => widgetNamed(encoder, name)?.value));
+    if (typeof text !== "string" || names.some((name) => isShownOutside(encoder, name))) return undefined;
+    return isDynamic(text) ? { why: "dynamic" } : { typed: { encoder, inputs, text } };
+  }
+  const links = inputs.map((input) => input.link != null && encoder.graph.getLink(input.link));
+  if (only(links.map((found) => found && `${found.origin_id}/${found.origin_slot}`))) return sourceOf(encoder.graph, links[0]);
+  return undefined;
+};
+
+const sourceOf = (graph, { origin_id: id, origin_slot: slot }) => {
+  const node = graph.getNodeById(id);
+  // The editor's own Primitive gives its value to fields alone.
+  if (node) return node.type === "PrimitiveNode" ? undefined : { node, slot };
+  const outside = graph.inputs?.[slot];
+  return outside && { outside };
+};
+
+// Move a typed prompt into a node of its own, which feeds the encoder.
+const moved = ({ encoder, inputs, text }) => {
+  const node = create(STRING, encoder.graph, ({ size }) => [encoder.pos[0] - 2 * GAP - size[0], encoder.pos[1]]);
+  node.title = word("prompt");
+  widgetNamed(node, "value").value = text;
+  const source = withOutput(node, "STRING");
+  for (const input of inputs) link(source, encoder, input);
+  return source;
+};
+
+// Connect a concept to what `promptFor` found.
+export const connectPrompt = (concept, found) => {
+  if (!found || found.why) return;
+  const prompt = inputNamed(concept, "prompt");
+  if (found.outside) found.outside.connect(prompt, concept);
+  else link(found.typed ? moved(found.typed) : found, concept, prompt);
+};

@@ -1,0 +1,75 @@
+// The two texts that a concept compares. The server works them out: it will at the run too.
+
+import { api } from "/scripts/api.js";
+
+import { inputNamed, valueOf } from "./graph.js";
+import { isDynamic } from "./prompt.js";
+
+// How long the fields must stay as they are before the server is asked, in milliseconds.
+const STILL = 300;
+const MOST = 200;
+
+// By what was asked: the answer, undefined until it comes, null where there is none.
+const answers = new Map();
+// By node: what was asked last and since when, and the last answer.
+const looks = new WeakMap();
+
+// The concept's texts; undefined where only a run could tell.
+const questionOf = (node) => {
+  if (node.comfyClass !== "SEGAConcept") return undefined;
+  const text = valueOf(node, "text");
+  const prompt = inputNamed(node, "prompt")?.link == null ? null : valueOf(node, "prompt");
+  const instead_of = valueOf(node, "instead_of");
+  if (typeof text !== "string" || typeof instead_of !== "string" || prompt === undefined || isDynamic(text)) return undefined;
+  if (prompt === null && instead_of.trim() === "") return undefined;
+  return JSON.stringify({ text, prompt, instead_of });
+};
+
+const ask = async (question) => {
+  if (answers.size >= MOST) answers.clear();
+  answers.set(question, undefined);
+  try {
+    const headers = { "Content-Type": "application/json" };
+    const answer = await api.fetchApi("/sega/texts", { method: "POST", headers, body: question });
+    answers.set(question, answer.ok ? await answer.json() : null);
+  } catch {
+    answers.set(question, null);
+  }
+};
+
+api.addEventListener("reconnected", () => answers.clear());
+
+// {text, instead_of} that the concept compares; undefined where they are not known, or there is nothing but the text.
+export const comparedOf = (node) => {
+  const question = questionOf(node);
+  if (!question) {
+    looks.delete(node);
+    return undefined;
+  }
+  const look = looks.get(node) ?? {};
+  if (look.question !== question) Object.assign(look, { question, since: performance.now() });
+  looks.set(node, look);
+  if (answers.has(question)) {
+    if (answers.get(question) !== undefined) look.answer = answers.get(question);
+  } else if (performance.now() - look.since >= STILL) ask(question);
+  // The last answer stays until the next one comes.
+  return look.answer ?? undefined;
+};
+
+const startOf = (one, other, most) => {
+  let count = 0;
+  while (count < most && one[count] === other[count]) count += 1;
+  return count;
+};
+
+const WORD = /[\p{L}\p{N}]+|\s+|[^\p{L}\p{N}\s]/gu;
+
+// Where one text differs from another, word by word: [what comes before, the difference, what comes after].
+export const difference = (text, other) => {
+  const [one, two] = [text, other].map((found) => found.match(WORD) ?? []);
+  const most = Math.min(one.length, two.length);
+  const before = startOf(one, two, most);
+  const after = startOf(one.toReversed(), two.toReversed(), most - before);
+  const last = one.length - after;
+  return [one.slice(0, before), one.slice(before, last), one.slice(last)].map((words) => words.join(""));
+};
