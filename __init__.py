@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .nodes import NODES
+from .nodes.texts_route import add_texts_route
 
 WEB_DIRECTORY = "./web"
 
@@ -13,4 +14,5 @@ class SegaExtension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> SegaExtension:
+    add_texts_route()
     return SegaExtension()

@@ -81,7 +81,7 @@ def prompt_of(workflow: Workflow) -> str:
 
 
 def _prompt_input(workflow: Workflow) -> tuple[dict[str, Any], str]:
-    (node,) = (node for node in workflow.values() if node["_meta"]["title"] == "Prompt")
+    (node,) = (node for node in workflow.values() if node.get("_meta", {}).get("title") == "Prompt")
     return node["inputs"], TEXTS[node["class_type"]]
 
 

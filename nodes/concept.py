@@ -113,6 +113,9 @@ class SEGAConcept(io.ComfyNode):
             values = completed(preset, given if text is None else {"text": text, **given})
         except ValueError as error:
             raise ValueError(f"SEGAConcept: {error}") from error
+        for name, words in (("prompt", "" if prompt is None else prompt), ("instead_of", instead_of)):
+            if not isinstance(words, str):
+                raise ValueError(f"SEGAConcept: {name} must be a text, got {words!r}")
         text = values.pop("text")
         settings = concept_settings("SEGAConcept", **values)
         if clip is None:

@@ -66,8 +66,8 @@ def concept_inputs(optional: bool = False) -> list[io.Input]:
             step=0.005,
             round=0.001,
             optional=optional,
-            tooltip="When the edit ends, 0 to 1, after start_percent. Earlier is weaker and faster. 1 is the end of the "
-            "sampling (off).",
+            tooltip="When the edit ends, 0 to 1, after start_percent. Earlier is weaker and faster. 1 is the end of "
+            "the sampling (off).",
         ),
     ]
 
@@ -108,8 +108,8 @@ def advanced_inputs() -> list[io.Input]:
             round=0.001,
             optional=True,
             advanced=True,
-            tooltip="The concept's share among several, 0 to 100. 0 is off. In the sampler's reference mode the weights "
-            "are rescaled to a sum of 1 while some concepts have not begun.",
+            tooltip="The concept's share among several, 0 to 100. 0 is off. In the sampler's reference mode the "
+            "weights are rescaled to a sum of 1 while some concepts have not begun.",
         ),
         io.Combo.Input(
             "threshold_over",
@@ -191,10 +191,10 @@ def encoded_concept(
     )
 
 
-def _checked_strengths(node_id: str, strengths: Sequence[float] | float | None) -> tuple[float, ...]:
+def _checked_strengths(node_id: str, strengths: Any) -> tuple[float, ...]:
     if strengths is None:
         return ()
-    factors = (strengths,) if isinstance(strengths, int | float) else tuple(strengths)
+    factors = tuple(strengths) if isinstance(strengths, list | tuple) else (strengths,)
     wrong = [x for x in factors if isinstance(x, bool) or not isinstance(x, int | float) or not 0 <= x < math.inf]
     if wrong or not factors:
         raise ValueError(

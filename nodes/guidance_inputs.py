@@ -32,8 +32,8 @@ def guidance_inputs() -> list[io.Input]:
             optional=True,
             advanced=True,
             tooltip="independent keeps the concepts apart: one concept's settings never change another's strength. "
-            "reference computes what the paper's implementation computes: concepts share one momentum and their weights "
-            "are rescaled while some have not begun.",
+            "reference computes what the paper's implementation computes: concepts share one momentum and their "
+            "weights are rescaled while some have not begun.",
         ),
         io.Combo.Input(
             "baseline",

@@ -72,7 +72,8 @@ class SEGASampler(io.ComfyNode):
                 ),
                 io.Conditioning.Input("positive", tooltip="What the image should show."),
                 io.Conditioning.Input(
-                    "negative", tooltip="What the image should not show; concepts are compared with it."
+                    "negative",
+                    tooltip="What the image should not show; concepts without a prompt are compared with it.",
                 ),
                 io.Latent.Input("latent_image", tooltip="The latent image to denoise."),
                 io.Float.Input(

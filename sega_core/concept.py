@@ -34,6 +34,7 @@ prompt's own guidance scale, the steps as progress.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -52,7 +53,7 @@ def require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 def require_number(name: str, value: float, low: float, below: float = math.inf, most: float | None = None) -> None:
     """Accept a finite number in [low, below), or in [low, most]."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and value <= sys.float_info.max
     if not number or not (low <= value < below if most is None else low <= value <= most):
         ends = f"{below:g})" if most is None else f"{most:g}]"
         raise ValueError(f"{name} must be in [{low:g}, {ends}, got {value!r}")

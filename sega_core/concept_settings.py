@@ -5,6 +5,7 @@ The terms are our own; `ConceptSettings.concept` turns them into the paper's (ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,10 @@ class ConceptSettings:
         if self.end_percent <= self.start_percent:
             raise ValueError(
                 f"end_percent must be after start_percent ({self.start_percent:g}), got {self.end_percent!r}"
+            )
+        if self.strength * self.guidance_scale == math.inf:
+            raise ValueError(
+                f"strength times guidance_scale must be finite, got {self.strength!r} times {self.guidance_scale!r}"
             )
         self._concept(Window(0, None))
 

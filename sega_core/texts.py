@@ -36,11 +36,6 @@ class ComparedTexts:
     text: str
     instead_of: str | None
 
-    @property
-    def are_equal(self) -> bool:
-        """Whether nothing can come of comparing them."""
-        return self.text == self.instead_of
-
 
 def compared_texts(text: str, prompt: str | None = None, instead_of: str = "") -> ComparedTexts:
     """Return the two texts that a concept is the difference of.

@@ -1,6 +1,6 @@
 // The picture's prompt: where a sampler takes it from, and connecting a concept to it.
 
-import { inputNamed, nodesIn, originOf, positivesOf, widgetNamed } from "./graph.js";
+import { inputNamed, nodesIn, originOf, positivesOf, valueOf, widgetNamed } from "./graph.js";
 import { create, GAP, link, withOutput } from "./wiring.js";
 import { word } from "./words.js";
 
@@ -61,8 +61,9 @@ export const promptFor = (concept, samplers) => {
     return isDynamic(text) ? { why: "dynamic" } : { typed: { encoder, inputs, text } };
   }
   const links = inputs.map((input) => input.link != null && encoder.graph.getLink(input.link));
-  if (only(links.map((found) => found && `${found.origin_id}/${found.origin_slot}`))) return sourceOf(encoder.graph, links[0]);
-  return undefined;
+  if (!only(links.map((found) => found && `${found.origin_id}/${found.origin_slot}`))) return undefined;
+  const source = sourceOf(encoder.graph, links[0]);
+  return source?.outside && isDynamic(String(valueOf(encoder, names[0]))) ? { why: "dynamic" } : source;
 };
 
 const sourceOf = (graph, { origin_id: id, origin_slot: slot }) => {

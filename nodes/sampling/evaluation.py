@@ -92,9 +92,9 @@ class Evaluation:
 
     def _entered(self, options: Options, scale: PromptScale) -> Options:
         """Return the options with this evaluation in the host's calls of the model."""
-        options = scale.entered(options)
         if not self.needed:
             return options
+        options = scale.entered(options)
         join = partial(self._join, options.get("model_function_wrapper"))
 
         def before_context_windows(args: Options) -> list[Tensor]:

@@ -101,9 +101,9 @@ def scales_of(seen: Seen) -> torch.Tensor:
     return scale
 
 
-def assert_scales(evaluations: list[Seen], expected: Any) -> None:
+def assert_scales(evaluations: list[Seen], expected: Any, tolerance: float = 1e-3) -> None:
     found = torch.stack([scales_of(seen) for seen in evaluations])
-    torch.testing.assert_close(found, torch.as_tensor(expected).expand_as(found), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found, torch.as_tensor(expected).expand_as(found), rtol=tolerance, atol=tolerance)
 
 
 @every_kind
@@ -220,16 +220,25 @@ def excess(edited: torch.Tensor, plain: torch.Tensor) -> float:
     return float(torch.maximum((edited - high) / room, (low - edited) / room).max()) - MARGIN
 
 
+def loud(host: Host, instead_of: int | None = None, **values: Any) -> Any:
+    """Return a concept from which the prompts are far away."""
+    node = host.pack.nodes.SEGAConceptFromConditioning
+    other = None if instead_of is None else host.conditioning(instead_of)
+    text = [[5 * embedding, more] for embedding, more in host.conditioning(OTHER)]
+    window = {"start_percent": 0.0, "end_percent": 1.0}
+    return node.execute(text, other, **{"direction": "add", **window, **RELATIVE, **values})[0]
+
+
 @every_kind
 def test_above_strength_1_an_edit_stays_in_the_range_of_the_unedited_estimate(
     host: Host, instead_of: int | None
 ) -> None:
     strong = {"latent": host.latent(2), "steps": 3}
     free, guarded = Predictions(host.eps), Predictions(host.eps)
-    absolute = host.concept(OTHER, instead_of, threshold=0.0, strength=8.0, guidance_scale=4.0)
+    absolute = loud(host, instead_of, strength=4.0, guidance_scale=4.0)
     host.sega(absolute, model=free.model, **strong, **INDEPENDENT)
-    host.sega(host.concept(OTHER, instead_of, **RELATIVE, strength=8.0), model=guarded.model, **strong, **INDEPENDENT)
-    assert excess(free.edited[0], free.plain[0]) > 0.5
+    host.sega(loud(host, instead_of, strength=4.0), model=guarded.model, **strong, **INDEPENDENT)
+    assert excess(free.edited[0], free.plain[0]) > 0.2
     assert all(excess(*pair) < 1e-4 for pair in zip(guarded.edited, guarded.plain, strict=True))
     # At the first step both start from the same latents: what is in range is the same, the rest is at its end.
     inside = (free.edited[0] - guarded.edited[0]).abs() < 1e-4
@@ -251,9 +260,8 @@ def test_nothing_is_guarded_otherwise(
     host: Host, strength: dict[str, float], settings: dict[str, Any], evaluations: list[Seen]
 ) -> None:
     seen = Predictions(host.eps)
-    # Against the negative prompt, from which everything differs.
-    concept = host.concept(OTHER, **{**RELATIVE, **strength})
-    host.sega(concept, model=seen.model, cfg=8.0, **settings)
+    # Together they leave the range, though each alone is no stronger than what is not guarded.
+    host.sega(*[loud(host, **strength)] * 4, model=seen.model, **settings)
     assert any(excess(*pair) > 0.1 for pair in zip(seen.edited, seen.plain, strict=True))
     for edited, plain, done in zip(seen.edited, seen.plain, evaluations, strict=True):
         torch.testing.assert_close(edited, plain - done.sigma * done.guidance, rtol=1e-4, atol=1e-3)
@@ -305,7 +313,8 @@ def test_a_curve_is_a_factor_of_the_strength_from_start_to_end(
     host.sega(concept, steps=10, scheduler="simple", cfg=4.0, **INDEPENDENT)
     acting = [seen for seen in evaluations if seen.guidance is not None]
     assert [seen.step for seen in acting] == [2, 3, 4, 5, 6, 7]
-    assert_scales(acting, [[0.4 * 4.0 * 2 * (1 - i / 6)] for i in range(6)])
+    # The first step has the first of the model's 1000 noise levels, the others every hundredth after it.
+    assert_scales(acting, [[0.4 * 4.0 * 2 * (1 - i / 6)] for i in range(6)], tolerance=5e-3)
 
 
 def test_a_curve_of_1_is_no_curve(host: Host) -> None:
@@ -321,7 +330,7 @@ def test_the_hosts_curve_editor_makes_a_curve(host: Host, evaluations: list[Seen
     curve = run_node(node, curve={"points": [[0.0, 1.0], [1.0, 0.0]], "interpolation": "linear"})
     concept = host.concept(OTHER, POSITIVE, **RELATIVE, curve=curve)
     host.sega(concept, steps=4, scheduler="simple", cfg=4.0, **INDEPENDENT)
-    assert_scales(evaluations, [[4.0], [3.0], [2.0], [1.0]])
+    assert_scales(evaluations, [[4.0], [3.0], [2.0], [1.0]], tolerance=5e-3)
 
 
 @every_kind
@@ -380,7 +389,7 @@ def test_a_part_that_lies_outside_of_the_window_is_the_plain_sampling(host: Host
 
 CASES = {
     "a row up to 1": {"strengths": [0.0, 0.5, 1.0]},
-    "beyond 1": {"strengths": [0.5, 1.0, 3.0]},
+    "beyond 1": {"strengths": [0.7, 1.0, 4.0]},
     "in turn": {"strengths": [0.0, 0.8]},
     "absolute": {"strengths": [0.0, 0.5, 2.0], "guidance_scale": 5.0},
 }
@@ -392,12 +401,12 @@ CASES = {
 def test_each_image_is_edited_as_strongly_as_it_is_alone(
     host: Host, name: str, mode: str, instead_of: int | None
 ) -> None:
-    values = {"guidance_scale": 0.0, "threshold": 0.3, **CASES[name]}
+    values = {"threshold": 0.3, **CASES[name]}
     factors = values.pop("strengths")
-    together = host.sega(host.concept(OTHER, instead_of, strengths=factors, **values), latent=host.latent(3), mode=mode)
+    together = host.sega(loud(host, instead_of, strengths=factors, **values), latent=host.latent(3), mode=mode)
     for image in range(3):
         latent = {**host.latent(), "batch_index": [image]}
-        alone = host.concept(OTHER, instead_of, **values, strength=factors[image % len(factors)])
+        alone = loud(host, instead_of, **values, strength=factors[image % len(factors)])
         assert distance(together[image], host.sega(alone, latent=latent, mode=mode)[0]) < 1e-4
 
 

@@ -31,6 +31,38 @@ def test_a_thumbnail_is_a_small_square(name: str) -> None:
     assert file.stat().st_size < 60_000
 
 
+def twin(name: str) -> dict[str, Any]:
+    return json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def inputs_of(workflow: dict[str, Any], class_type: str) -> list[dict[str, Any]]:
+    return [node["inputs"] for node in workflow.values() if node["class_type"] == class_type]
+
+
+def test_the_first_edit_is_a_text_and_the_prompt() -> None:
+    (concept,) = inputs_of(twin("first_edit"), "SEGAConcept")
+    (sampler,) = inputs_of(twin("first_edit"), "SEGASampler")
+    assert concept.keys() == {"clip", "text", "prompt"}
+    assert concept["text"] == "glasses"
+    assert not sampler.keys() & {"mode", "baseline", "momentum_scale", "momentum_beta", "reuse_steps"}
+
+
+# The paper's example has the texts alone, and an inversion at cfg 1 has a scale of its own.
+WITHOUT_PROMPT = {"four_concept_face", "real_image_inversion"}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT_PROMPT])
+def test_every_concept_is_given_the_text_that_the_positive_prompt_is_made_of(name: str) -> None:
+    workflow = twin(name)
+    concepts = inputs_of(workflow, "SEGAConcept")
+    assert concepts or name == "load_guidance"
+    for concept in concepts:
+        source, _ = concept["prompt"]
+        assert workflow[source]["_meta"]["title"] == "Prompt"
+        (encoder,) = (node for node in workflow.values() if node["inputs"].get("text") == concept["prompt"])
+        assert encoder["_meta"]["title"] == "Positive prompt"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_templates_links_join_inputs_and_outputs_that_name_them(name: str) -> None:
     graph = template(name)
