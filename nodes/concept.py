@@ -67,7 +67,7 @@ class SEGAConcept(io.ComfyNode):
                     optional=True,
                     tooltip="What the text takes the place of: 'black hair' for 'ginger hair'. Empty: nothing (off).",
                 ),
-                *concept_inputs(optional=True),
+                *concept_inputs(),
                 *place_inputs(),
                 io.Combo.Input(
                     "preset",

@@ -15,14 +15,14 @@ from .sampling.encoded_concept import EncodedConcept
 _DEFAULT = ConceptSettings()
 
 
-def concept_inputs(optional: bool = False) -> list[io.Input]:
+def concept_inputs() -> list[io.Input]:
     """Return the inputs that most edits are made with: `direction` to `end_percent`."""
     return [
         io.Combo.Input(
             "direction",
             options=list[str](DIRECTIONS),
             default=_DEFAULT.direction,
-            optional=optional,
+            optional=True,
             tooltip="add moves the image towards the concept, remove away from it.",
         ),
         io.Float.Input(
@@ -32,7 +32,7 @@ def concept_inputs(optional: bool = False) -> list[io.Input]:
             max=100.0,
             step=0.05,
             round=0.001,
-            optional=optional,
+            optional=True,
             tooltip="How strong the edit is, 0 to 100, in units of cfg: it means the same for every model. At 1 the "
             "concept looks as it would if the prompt asked for it, above 1 it is exaggerated. 0 is off.",
         ),
@@ -43,7 +43,7 @@ def concept_inputs(optional: bool = False) -> list[io.Input]:
             max=0.999,
             step=0.005,
             round=0.001,
-            optional=optional,
+            optional=True,
             tooltip="How local the edit is: the share of the image, 0 to 0.999, that it leaves alone. 0.9 edits only "
             "the tenth where the concept matters most, 0 edits everywhere (off).",
         ),
@@ -54,7 +54,7 @@ def concept_inputs(optional: bool = False) -> list[io.Input]:
             max=1.0,
             step=0.005,
             round=0.001,
-            optional=optional,
+            optional=True,
             tooltip="When the edit begins, 0 to 1: the share of the sampling that is over by then. Later keeps more of "
             "the composition; to remove something, begin at 0, which is the start (off).",
         ),
@@ -65,7 +65,7 @@ def concept_inputs(optional: bool = False) -> list[io.Input]:
             max=1.0,
             step=0.005,
             round=0.001,
-            optional=optional,
+            optional=True,
             tooltip="When the edit ends, 0 to 1, after start_percent. Earlier is weaker and faster. 1 is the end of "
             "the sampling (off).",
         ),
@@ -138,6 +138,7 @@ def advanced_inputs() -> list[io.Input]:
             "curve",
             optional=True,
             advanced=True,
+            extra_dict={"forceInput": True},
             tooltip="How the strength changes from start_percent (left) to end_percent (right): a factor at each "
             "moment, from a Curve Editor for example. Off: not connected, 1 all the time.",
         ),

@@ -13,7 +13,8 @@ from .sampling.patch import patch_model
 from .sampling.request import BASELINES, Baseline, GuidanceRequest
 from .types import SegaConcept, SegaConceptStack, SegaGuidance, as_stack
 
-_DEFAULT = Settings(mode="independent")
+# Without momentum a strength of 1 is exactly the changed prompt, and a concept costs nothing before it begins.
+_DEFAULT = Settings(mode="independent", momentum_scale=0.0)
 
 
 def guidance_inputs() -> list[io.Input]:

@@ -30,14 +30,18 @@ const windowOf = ({ connected, schedule, start, end, settings }) => {
   return first > last ? word("actsNever", { steps, ...percents }) : word("actsInOf", { first, last, steps, ...percents });
 };
 
-// How much of a text is shown before, in and after what differs.
-const SHOWN = [24, 60, 12];
+// How much of a text is shown before, in and after what differs; cut between words where there are spaces.
+const SHOWN = [28, 60, 16];
 const MORE = "…";
 
+const lastOf = (text, most) => (text.length > most ? MORE + text.slice(-most).replace(/^\S*\s+/, "") : text);
+
+const firstOf = (text, most) => (text.length > most ? text.slice(0, most).replace(/\s+\S*$/, "") + MORE : text);
+
 const shortened = ([before, changed, after]) => [
-  before.length > SHOWN[0] ? MORE + before.slice(-SHOWN[0]).trimStart() : before,
-  changed.length > SHOWN[1] ? changed.slice(0, SHOWN[1]).trimEnd() + MORE : changed,
-  after.length > SHOWN[2] ? after.slice(0, SHOWN[2]).trimEnd() + MORE : after,
+  lastOf(before, SHOWN[0]),
+  firstOf(changed, SHOWN[1]),
+  firstOf(after, SHOWN[2]),
 ];
 
 const comparedRow = (label, text, other) => {
@@ -191,7 +195,9 @@ const addTimeline = (node) => {
     warnings.replaceChildren(...found.warnings.map((text) => make("li", "", {}, `⚠ ${text}`)));
   };
 
-  const show = addView(node, "timeline", content, { read, draw });
+  // Room for the texts, which come and go while the user types.
+  const minHeight = node.comfyClass === "SEGAConcept" ? 90 : 0;
+  const show = addView(node, "timeline", content, { read, draw, minHeight });
 };
 
 app.registerExtension({

@@ -64,8 +64,8 @@ def test_while_it_runs_the_active_concepts_are_marked(sampler: Any, renderer: st
         renderer, "three_concepts", steps=8, batch_size=4, seed={"canvas": 1, "nodes2": 2}[renderer]
     )
     concepts = [editor.node("SEGAConcept", place) for place in range(3)]
-    for concept, text, first, last in zip(concepts, "abc", (0, 3, 20), (2, 0, 0), strict=True):
-        editor.set_values(concept, text=text, warmup_steps=first, cooldown_steps=last)
+    for concept, text, first, last in zip(concepts, "abc", (0, 0.375, 0.9), (0.25, 1, 1), strict=True):
+        editor.set_values(concept, text=text, start_percent=first, end_percent=last)
     view.get_by_text("c", exact=True).wait_for()
     editor.evaluate(WATCH, f'.sega[data-node="{node}"]')
     editor.run()

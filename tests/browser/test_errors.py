@@ -23,9 +23,11 @@ def show_error(editor: Any, message: str) -> None:
 @pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
 def test_an_error_of_a_run_reads_well(opened: Callable[..., Any], small_workflow: Any, renderer: str) -> None:
     editor = opened(renderer, own=True)
-    editor.load(small_workflow(text="", attention_threshold=0.5, steps=4))
+    workflow = small_workflow(text="", attention_threshold=0.5, steps=4)
+    for entry in workflow.values():
+        entry["inputs"].pop("prompt", None)
+    editor.load(workflow)
     node = editor.node("SEGAConcept")
-    editor.set_values(node, attention_threshold=0.5)
     editor.show(node)
     assert editor.run() == "error"
     show_error(editor, "SEGAConcept: attention_threshold needs words in text, got ''; set it to 0 (off)")
@@ -34,10 +36,10 @@ def test_an_error_of_a_run_reads_well(opened: Callable[..., Any], small_workflow
 
 def test_an_error_before_a_run_reads_well(opened: Callable[..., Any], small_workflow: Any) -> None:
     editor = opened("nodes2", **{"Comfy.RightSidePanel.ShowErrorsTab": False})
-    editor.load(small_workflow(warmup_steps=5, cooldown_steps=4))
+    editor.load(small_workflow(start_percent=0.5, end_percent=0.4))
     editor.show(editor.node("SEGAConcept"))
     editor.page.get_by_test_id("queue-button").click()
-    show_error(editor, "cooldown_steps must be after warmup_steps (5) or 0 for never, got 4")
+    show_error(editor, "end_percent must be after start_percent (0.5), got 0.4")
     editor.screenshot("error-before-run")
     assert all("/api/prompt" in error or "Prompt execution failed" in error for error in editor.errors)
     editor.errors.clear()

@@ -1,19 +1,26 @@
-"""A first-time user's way: install the packed archive, open the template, change a concept, run, open the help."""
+"""A first-time user's way: install the packed archive, open the template, type a word, run, open the help."""
 
 from __future__ import annotations
 
+import urllib.parse
+import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 from playwright.sync_api import expect
 
 from support.packages import COMFYUI, REPO
 
-# The tests have no checkpoint: their model takes its place, with pictures of its own size.
+# The tests have no checkpoint: their model takes its place, with pictures of its own size, a prompt in its words and a
+# cfg that suits it.
 OWN_MODEL = """() => {
   const loader = app.graph._nodes.find(({ comfyClass }) => comfyClass === "CheckpointLoaderSimple")
   const model = LiteGraph.createNode("SEGADemoModel")
@@ -28,8 +35,8 @@ OWN_MODEL = """() => {
   app.graph.remove(loader)
   const values = {
     "Size and number of images": { width: 128, height: 128, batch_size: 4 },
-    "Sample with the concepts": { steps: 20, cfg: 3.5 },
-    Prompt: { text: "a face, smiling, brown hair, light skin, blue background" },
+    "Sample with the concepts": { cfg: 3.5 },
+    Prompt: { value: "a face, smiling, brown hair, light skin, blue background" },
   }
   for (const node of app.graph._nodes) {
     for (const [name, value] of Object.entries(values[node.title] ?? {})) {
@@ -53,8 +60,27 @@ def server(comfy_server: ModuleType, archive: Path, tmp_path_factory: pytest.Tem
         yield server
 
 
+@pytest.fixture
+def judged(demo: ModuleType) -> Callable[..., dict[str, list[str]]]:
+    """Say what the saved faces show: {attribute: a value for each}."""
+    from sega_demo import classifier, faces
+
+    def judge(server: Any, outputs: dict[str, Any]) -> dict[str, list[str]]:
+        pictures = []
+        for image in outputs["images"]:
+            with urllib.request.urlopen(f"{server.url}/view?{urllib.parse.urlencode(image)}", timeout=30) as answer:
+                pictures.append(np.asarray(Image.open(BytesIO(answer.read())).convert("RGB")))
+        images = torch.from_numpy(np.stack(pictures)).movedim(-1, 1).float() / 255
+        found = classifier.load().judge(images)
+        return {name: [faces.ATTRIBUTES[name][i] for i in indices] for name, indices in found.items()}
+
+    return judge
+
+
 @pytest.mark.compat("Editor", "from the packed archive to the first edited picture and the help")
-def test_from_the_packed_archive_to_the_first_edit_and_the_help(opened: Callable[..., Any]) -> None:
+def test_from_the_packed_archive_to_the_first_edit_and_the_help(
+    opened: Callable[..., Any], server: Any, judged: Callable[..., dict[str, list[str]]]
+) -> None:
     editor = opened("nodes2")
     page = editor.page
 
@@ -73,14 +99,11 @@ def test_from_the_packed_archive_to_the_first_edit_and_the_help(opened: Callable
     concept, sampler, save = (editor.node(kind) for kind in ("SEGAConcept", "SEGASampler", "SaveImage"))
     editor.show()
     editor.screenshot("first-use-2-opened")
-    text = editor.drawn(concept).get_by_role("textbox").first
-    text.fill("hat")
-    editor.type_number(concept, "guidance_scale", 8)
-    editor.type_number(concept, "warmup_steps", 3)
-    expect(editor.view(concept).get_by_text("acts in steps 4 to 20 of 20")).to_be_visible()
+    before = editor.api_workflow()[str(concept)]["inputs"]
+    editor.drawn(concept).get_by_role("textbox").first.fill("hat")
+    expect(editor.view(concept).get_by_text("blue background, hat")).to_be_visible()
     expect(editor.view(sampler).get_by_text("hat")).to_be_visible()
-    inputs = editor.api_workflow()[str(concept)]["inputs"]
-    assert (inputs["text"], inputs["guidance_scale"], inputs["warmup_steps"]) == ("hat", 8, 3)
+    assert editor.api_workflow()[str(concept)]["inputs"] == {**before, "text": "hat"}
 
     editor.show(concept, sampler, save)
     page.get_by_test_id("queue-button").click()
@@ -90,6 +113,14 @@ def test_from_the_packed_archive_to_the_first_edit_and_the_help(opened: Callable
     expect(picture).to_be_visible(timeout=60_000)
     assert picture.evaluate("async (image) => { await image.decode(); return image.naturalWidth }") == 128
     editor.screenshot("first-use-4-picture")
+    edited = judged(server, editor.outputs(save))
+    # The template's own advice: compare with the picture without the edit.
+    editor.set_mode(concept, 4)
+    assert editor.run() == "success"
+    plain = judged(server, editor.outputs(save))
+    assert edited["hat"].count("yes") >= 3 > plain["hat"].count("yes")
+    assert edited["background"] == plain["background"]
+    editor.set_mode(concept, 0)
 
     editor.open_help(concept)
     page.get_by_role("heading", name="How to use it").wait_for()

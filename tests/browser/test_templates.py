@@ -42,26 +42,40 @@ def api_workflow(name: str) -> dict[str, Any]:
     return json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
 
 
-# Inputs that a workflow may leave out: the editor fills them in.
-LEFT_OUT = {"reuse_steps": 1, "warmup_tolerance": 0}
-
-
-def filled_in(workflow: dict[str, Any]) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def defaults(server: Any) -> dict[str, dict[str, Any]]:
+    """What the editor fills in where a workflow leaves an input out, by class."""
+    with urllib.request.urlopen(f"{server.url}/object_info", timeout=60) as answer:
+        classes = json.load(answer)
     return {
-        node_id: {**node, "inputs": {**LEFT_OUT, **node["inputs"]}}
-        if node["class_type"] in ("SEGASampler", "SEGAModelPatch")
-        else node
+        name: {
+            key: spec[1]["default"]
+            for group in node["input"].values()
+            if isinstance(group, dict)
+            for key, spec in group.items()
+            if len(spec) > 1 and "default" in spec[1] and not spec[1].get("forceInput")
+        }
+        for name, node in classes.items()
+        if name.startswith("SEGA")
+    }
+
+
+def filled_in(workflow: dict[str, Any], defaults: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {
+        node_id: {**node, "inputs": {**defaults.get(node["class_type"], {}), **node["inputs"]}}
         for node_id, node in workflow.items()
     }
 
 
 @pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
-def test_the_editor_turns_each_template_into_its_api_workflow(opened: Callable[..., Any], renderer: str) -> None:
+def test_the_editor_turns_each_template_into_its_api_workflow(
+    opened: Callable[..., Any], defaults: dict[str, dict[str, Any]], renderer: str
+) -> None:
     editor = opened(renderer)
     overlaps = {}
     for name in NAMES:
         editor.load(json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")))
-        assert editor.api_workflow() == filled_in(api_workflow(name)), name
+        assert editor.api_workflow() == filled_in(api_workflow(name), defaults), name
         if renderer == "nodes2":
             editor.page.wait_for_function(ALL_DRAWN)
         overlaps[name] = editor.evaluate(OVERLAPS)

@@ -23,15 +23,15 @@ def test_a_saved_workflow_opens_as_it_was(opened: Callable[..., Any], demo_workf
     editor = opened(renderer)
     editor.load(demo_workflow("three_concepts"))
     concept = editor.node("SEGAConcept", 1)
-    editor.set_values(concept, text="hat", warmup_steps=2, cooldown_steps=5, direction="remove", preset="none")
+    editor.set_values(concept, text="hat", start_percent=0.3, end_percent=0.8, direction="remove", preset="none")
     before, saved = editor.api_workflow(), editor.evaluate(SAVED)
     (values,) = [node["widgets_values"] for node in saved["nodes"] if node["id"] == int(concept)]
-    assert values == ["hat", "remove", 8, 0.9, 2, 5, 1, "channel", 0, "none"]
+    assert (values[0], values[2], values[5:8]) == ("hat", "remove", [0.3, 0.8, "none"])
     editor.reload()
     editor.load(saved)
     assert editor.api_workflow() == before
     editor.show(concept)
-    editor.view(concept).get_by_text("acts in steps 3 to 5 of 6").wait_for()
+    editor.view(concept).get_by_text("steps 3 to 5 of 6 (30% to 80%)").wait_for()
     sampler = editor.node("SEGASampler")
     editor.show(sampler)
     expect(editor.view(sampler).get_by_role("listitem")).to_have_count(3)
@@ -42,7 +42,7 @@ def test_a_copied_concept_has_a_timeline_of_its_own(
     opened: Callable[..., Any], small_workflow: Any, renderer: str
 ) -> None:
     editor = opened(renderer)
-    editor.load(small_workflow(warmup_steps=3))
+    editor.load(small_workflow(start_percent=0.15))
     first = editor.node("SEGAConcept")
     editor.evaluate(
         """(id) => {
@@ -56,9 +56,9 @@ def test_a_copied_concept_has_a_timeline_of_its_own(
     assert second != first
     editor.show(second)
     timeline = editor.view(second)
-    timeline.get_by_text("not connected").wait_for()
+    timeline.get_by_text("not connected to a sampler").wait_for()
     timeline.locator("[data-end=start]").press("ArrowRight")
-    assert (editor.value(first, "warmup_steps"), editor.value(second, "warmup_steps")) == (3, 4)
+    assert [editor.value(concept, "start_percent") for concept in (first, second)] == [0.15, 0.2]
 
 
 @RENDERERS
@@ -67,9 +67,9 @@ def test_concepts_and_samplers_find_each_other_through_subgraphs(
 ) -> None:
     # A page of its own: older editors draw no nodes in Nodes 2.0 once they have shown a subgraph.
     editor = opened(renderer, own=True)
-    shown = {"SEGAConcept": "acts in steps 4 to 20 of 20", "SEGASampler": "glasses"}
+    shown = {"SEGAConcept": "steps 4 to 20 of 20", "SEGASampler": "glasses"}
     for kinds in (["SEGAConcept"], ["SEGASampler"], ["SEGAConcept", "SEGASampler"]):
-        editor.load(small_workflow(warmup_steps=3))
+        editor.load(small_workflow(start_percent=0.15))
         before = {node["class_type"] for node in editor.api_workflow().values()}
         editor.evaluate(
             """(kinds) => {
@@ -96,7 +96,7 @@ def test_without_the_extension_the_nodes_work(opened: Callable[..., Any], demo_w
     assert editor.run() == "success"
     assert len(editor.outputs(editor.node("SEGAPreview"))["images"]) == 4
     concept = next(node for node in saved["nodes"] if node["type"] == "SEGAConcept")
-    assert len(concept["widgets_values"]) == 10
+    assert len(concept["widgets_values"]) == 12
     assert all("/extensions/ComfyUI-SEGA/" in error for error in editor.errors), "nothing else is wrong"
     editor.errors.clear()
 
@@ -104,11 +104,11 @@ def test_without_the_extension_the_nodes_work(opened: Callable[..., Any], demo_w
 @pytest.mark.parametrize("palette", ["light", "dark"])
 def test_the_views_take_the_themes_colours(opened: Callable[..., Any], small_workflow: Any, palette: str) -> None:
     editor = opened("canvas", **{"Comfy.ColorPalette": palette})
-    editor.load(small_workflow(warmup_steps=3))
+    editor.load(small_workflow(start_percent=0.15))
     node = editor.node("SEGAConcept")
     editor.show(node)
     view = editor.view(node)
-    view.get_by_text("acts in steps").wait_for()
+    view.get_by_text("steps 4 to 20").wait_for()
     ink, field = view.evaluate(
         """(view) => [view, view.querySelector(".sega-track")].map((part) => {
           const style = getComputedStyle(part)
@@ -127,13 +127,13 @@ def test_picking_a_preset_fills_the_fields(opened: Callable[..., Any], small_wor
     presets = json.loads((REPO / "nodes" / "presets.json").read_text(encoding="utf-8"))
     beard = next(preset for preset in presets if preset["name"] == "beard")
     editor = opened(renderer, own=True)
-    editor.load(small_workflow(warmup_steps=3))
+    editor.load(small_workflow(start_percent=0.15))
     node = editor.node("SEGAConcept")
     editor.show(node)
     editor.pick(node, "preset", "beard")
-    editor.view(node).get_by_text("acts in steps 11 to 20 of 20").wait_for()
-    editor.type_number(node, "guidance_scale", 7.5)
-    assert editor.value(node, "guidance_scale") == 7.5
+    editor.view(node).get_by_text("steps 5 to 20 of 20 (20% to 100%)").wait_for()
+    editor.type_number(node, "strength", 1.5)
+    assert editor.value(node, "strength") == 1.5
     editor.pick(node, "preset", "boat")
     editor.pick(node, "preset", "beard")
     inputs = editor.api_workflow()[str(node)]["inputs"]

@@ -196,16 +196,13 @@ def test_patches_that_expect_all_1s_before_all_0s_leave_the_prompts_as_they_are(
     # A concept of next to no weight: the prompts' own estimates stay.
     faint = [host.concept(seed, instead_of, weight=1e-7) for seed in (CONCEPT, OTHER)]
     assert (edit(host, *faint, model=model) - unedited).norm() < 1e-4 * unedited.norm()
-    if instead_of is None:
-        prompt, by_hand, scale = "negative", host.eps, 0.0
-    else:
-        # What the patch does to the positive prompt, beside the negative one, it does to a concept in its place.
-        prompt, by_hand, scale = "positive", model, 4.0
+    # What the patch does to the positive prompt alone it does to a concept in its place.
+    by_hand = host.eps if instead_of is None else model
     one, other = (
-        plain(host, by_hand, **{prompt: host.conditioning(seed)}, cfg=scale, steps=1)
+        plain(host, by_hand, positive=host.conditioning(seed), cfg=1.0, steps=1)
         for seed in (CONCEPT, instead_of or NEGATIVE)
     )
-    change = 5.0 / (scale or 1.0) * (one - other)
+    change = 5.0 * (one - other)
     concept = host.concept(CONCEPT, instead_of, threshold=0.0)
     both = edit(host, concept, model=model, steps=1) - plain(host, model, steps=1)
     assert (both - change).norm() < 1e-3 * change.norm()

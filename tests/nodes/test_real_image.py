@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -27,14 +28,19 @@ def studio(host: Host) -> SimpleNamespace:
     rng = random.Random(11)
     drawn = [replace(faces.random_face(rng), glasses=0, hat=0, beard=0, mouth=0) for _ in range(FACES)]
     pictures = torch.stack([torch.from_numpy(np.array(faces.draw(face, rng))) for face in drawn]).float() / 255
-    texts = [clip.encode_from_tokens_scheduled(clip.tokenize(faces.description(face)))[0] for face in drawn]
-    positive = [[torch.cat([embedding for embedding, _ in texts]), dict(texts[0][1])]]
     made = SimpleNamespace(host=host, model=patcher, clip=clip, vae=vae, measure=measure, judge=classifier.load())
-    made.prompts = positive, clip.encode_from_tokens_scheduled(clip.tokenize(""))
+    made.captions = [faces.description(face) for face in drawn]
+    made.prompts = encoded(made, made.captions), encoded(made, [""])
     made.sigmas = host.custom.BasicScheduler.execute(patcher, "karras", STEPS, 1.0)[0]
     made.latents = vae.encode(pictures)
     made.noise = sampled(made, patcher, host.custom.FlipSigmas.execute(made.sigmas)[0], made.latents)
     return made
+
+
+def encoded(studio: Any, texts: list[str]) -> list[Any]:
+    """Return a CONDITIONING that says something else for each picture."""
+    each = [studio.clip.encode_from_tokens_scheduled(studio.clip.tokenize(text))[0] for text in texts]
+    return [[torch.cat([embedding for embedding, _ in each]), dict(each[0][1])]]
 
 
 def sampled(studio: Any, model: Any, sigmas: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
@@ -44,9 +50,18 @@ def sampled(studio: Any, model: Any, sigmas: torch.Tensor, latents: torch.Tensor
 
 
 def guided(studio: Any, text: str, **changes: Any) -> Any:
-    settings = {"guidance_scale": 12.0, "threshold": 0.9, "warmup_steps": 5, **changes}
+    settings = {"guidance_scale": 12.0, "threshold": 0.9, "start_percent": 0.1, **changes}
     concept = studio.host.pack.nodes.SEGAConcept.execute(studio.clip, text, **settings)[0]
     return studio.host.patched(concept, model=studio.model, mode="independent", baseline="negative")
+
+
+def described(studio: Any, text: str) -> Any:
+    """Return the model with a concept that is each picture's caption with and without the text."""
+    node = studio.host.pack.nodes.SEGAConceptFromConditioning
+    longer = encoded(studio, [f"{caption}, {text}" for caption in studio.captions])
+    settings = {"direction": "add", "strength": 4.0, "threshold": 0.9, "start_percent": 0.0, "end_percent": 1.0}
+    concept = node.execute(longer, studio.prompts[0], **settings)[0]
+    return studio.host.patched(concept, model=studio.model, mode="independent")
 
 
 def attributes(studio: Any, latents: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -62,16 +77,19 @@ def test_without_a_concept_a_picture_comes_back(studio: Any) -> None:
     off = sampled(studio, studio.model, studio.sigmas, studio.noise)
     assert error(off, studio.latents).median() < 2e-3
     assert error(off, studio.latents).max() < 6e-3
-    assert torch.equal(sampled(studio, guided(studio, "glasses", guidance_scale=0.0), studio.sigmas, studio.noise), off)
+    assert torch.equal(sampled(studio, guided(studio, "glasses", strength=0.0), studio.sigmas, studio.noise), off)
 
 
+@pytest.mark.parametrize("edited_with", [guided, described], ids=["bare", "with and without"])
 @pytest.mark.parametrize(
     ("text", "attribute", "value"),
     [("glasses", "glasses", "yes"), ("hat", "hat", "yes"), ("smiling", "mouth", "smiling")],
 )
-def test_a_picture_gets_what_is_asked_and_keeps_the_rest(studio: Any, text: str, attribute: str, value: str) -> None:
+def test_a_picture_gets_what_is_asked_and_keeps_the_rest(
+    studio: Any, text: str, attribute: str, value: str, edited_with: Callable
+) -> None:
     before = attributes(studio, studio.latents)
-    edited = sampled(studio, guided(studio, text), studio.sigmas, studio.noise)
+    edited = sampled(studio, edited_with(studio, text), studio.sigmas, studio.noise)
     edit = studio.measure.Edit(text, "add", attribute, value)
     figures = studio.measure.measure(edit, before, attributes(studio, edited))
     assert figures.faces == FACES
@@ -109,7 +127,8 @@ def test_every_kind_of_model_comes_back(host: Host, kind: str) -> None:
 
 
 def test_image_to_image_edits_and_less_noise_keeps_more(studio: Any) -> None:
-    concept = studio.host.pack.nodes.SEGAConcept.execute(studio.clip, "glasses", guidance_scale=12.0, warmup_steps=2)[0]
+    settings = {"guidance_scale": 12.0, "threshold": 0.9, "start_percent": 0.0}
+    concept = studio.host.pack.nodes.SEGAConcept.execute(studio.clip, "glasses", **settings)[0]
     edit = studio.measure.Edit("glasses", "add", "glasses", "yes")
     kept = []
     for denoise in (0.5, 0.8):
