@@ -34,13 +34,13 @@ NEARLY = 8
 def first_edit(studio: Studio) -> dict[str, Any]:
     """Return the figures of all that is promised of the default values."""
     return {
-        "conditions": [
-            row for edit in EDITS for steps, cfg in CONDITIONS for row in _condition(studio, edit, steps, cfg)
-        ],
         "together": [row for edit in EDITS for row in _together(studio, edit)],
         "replacements": [_replacement(studio, edit, instead_of) for edit, instead_of in REPLACEMENTS],
         "strength": [_strength(studio, edit) for edit in EDITS],
         "strong": _strong(studio),
+        "conditions": [
+            row for edit in EDITS for steps, cfg in CONDITIONS for row in _condition(studio, edit, steps, cfg)
+        ],
     }
 
 

@@ -50,7 +50,7 @@ def sampled(studio: Any, model: Any, sigmas: torch.Tensor, latents: torch.Tensor
 
 
 def guided(studio: Any, text: str, **changes: Any) -> Any:
-    settings = {"guidance_scale": 12.0, "threshold": 0.9, "start_percent": 0.1, **changes}
+    settings = {"strength": 1.0, "guidance_scale": 12.0, "threshold": 0.9, "start_percent": 0.1, **changes}
     concept = studio.host.pack.nodes.SEGAConcept.execute(studio.clip, text, **settings)[0]
     return studio.host.patched(concept, model=studio.model, mode="independent", baseline="negative")
 
@@ -127,7 +127,7 @@ def test_every_kind_of_model_comes_back(host: Host, kind: str) -> None:
 
 
 def test_image_to_image_edits_and_less_noise_keeps_more(studio: Any) -> None:
-    settings = {"guidance_scale": 12.0, "threshold": 0.9, "start_percent": 0.0}
+    settings = {"strength": 1.0, "guidance_scale": 12.0, "threshold": 0.9, "start_percent": 0.0}
     concept = studio.host.pack.nodes.SEGAConcept.execute(studio.clip, "glasses", **settings)[0]
     edit = studio.measure.Edit("glasses", "add", "glasses", "yes")
     kept = []

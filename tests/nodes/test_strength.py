@@ -403,7 +403,8 @@ def test_each_image_is_edited_as_strongly_as_it_is_alone(
 ) -> None:
     values = {"threshold": 0.3, **CASES[name]}
     factors = values.pop("strengths")
-    together = host.sega(loud(host, instead_of, strengths=factors, **values), latent=host.latent(3), mode=mode)
+    row = loud(host, instead_of, strength=1.0, strengths=factors, **values)
+    together = host.sega(row, latent=host.latent(3), mode=mode)
     for image in range(3):
         latent = {**host.latent(), "batch_index": [image]}
         alone = loud(host, instead_of, **values, strength=factors[image % len(factors)])
