@@ -130,16 +130,20 @@ class Evaluation:
         """
         is_first = self.needed and x is self.x and model is self.passes.guider.inner_model and _ALONE not in options
         if is_first and options.get("model_function_wrapper") is model_function_wrapper:
-            if not _looks_across_the_batch(model, options):
+            if not _looks_across_the_batch(model, options) and not self._crowds(options):
                 return self._evaluate(calc_cond_batch, conds, timestep, options)
             self._evaluate_alone(options)
         return calc_cond_batch(model, conds, x, timestep, options)
 
+    def _crowds(self, options: Options) -> bool:
+        """Say whether concepts stand beside the positive prompt where a patch expects it alone (AttentionCouple)."""
+        patches = options.get("transformer_options", {}).get("patches", {})
+        return bool(patches.get("attn2_output_patch")) and self.passes.stand_for("positive", self.needed)
+
     def _evaluate_alone(self, options: Options) -> None:
         """Evaluate the concepts and what they are compared with in a call of their own."""
-        calc_cond_batch = (
-            _one_by_one if _mixes_texts(self.passes.guider.inner_model) else comfy.samplers.calc_cond_batch
-        )
+        one_by_one = _mixes_texts(self.passes.guider.inner_model) or self._crowds(options)
+        calc_cond_batch = _one_by_one if one_by_one else comfy.samplers.calc_cond_batch
         # Patches that draw random numbers draw the same for the guider as they would without this call.
         device = self.x.device if self.x.device.type in ("cuda", "xpu") else None
         with torch.random.fork_rng([device] if device else [], device_type=device.type if device else "cpu"):

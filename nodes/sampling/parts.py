@@ -54,7 +54,7 @@ class GuidedParts:
         self.scales = scales
         self.attention = attention
         self.node_id = node_id
-        self.is_guarded = runs[0].settings.mode == "independent" and scales.exceed(_GUARDED_FROM)
+        self.may_guard = runs[0].settings.mode == "independent"
         self._size: tuple[int, ...] | None = None
 
     def needed(self, step: int) -> tuple[int, ...]:
@@ -122,10 +122,15 @@ class GuidedParts:
         """
         sigma = sigma.view(-1, *[1] * (denoised.ndim - 1))
         edited = torch.addcmul(denoised, sigma, guidance, value=-1).to(denoised.dtype)
-        if not self.is_guarded:
+        # Image by image: no image's edit depends on the strength of another's.
+        strong = self.scales.exceeding(_GUARDED_FROM, len(edited)) if self.may_guard else []
+        if not any(strong):
             return edited
         parts = (comfy.utils.unpack_latents(latents, self.shapes) for latents in (edited, denoised))
-        return packed([guarded(*part) for part in zip(*parts, strict=True)])
+        kept = packed([guarded(*part) for part in zip(*parts, strict=True)])
+        if all(strong):
+            return kept
+        return torch.stack([(kept if is_strong else edited)[image] for image, is_strong in enumerate(strong)])
 
 
 def packed(parts: Sequence[Tensor]) -> Tensor:

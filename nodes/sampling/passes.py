@@ -80,6 +80,10 @@ class ConceptPasses:
 
         return [*absent("positive"), *asked(), *absent("negative")]
 
+    def stand_for(self, prompt: Prompt, concepts: Sequence[int]) -> bool:
+        """Say whether texts of some concepts stand in a prompt's place."""
+        return any(side.keys and side.prompt == prompt for c in concepts for side in _both(self.sides[c]))
+
     def _found(self, prompt: Prompt, conds: Sequence[Conds | None]) -> int | None:
         """Return where a prompt, or another pack's copy of it, stands in a call; None where it is not there."""
         known = [entry.get("uuid") for entry in self.guider.conds.get(prompt) or []]

@@ -53,21 +53,27 @@ class ConceptScales:
             scale = scale * self._of_image(c, latents.shape[0], latents.device)
         return scale
 
-    def exceed(self, strength: float) -> bool:
-        """Say whether a concept's relative strength is above this at any step, in any image."""
-        return any(
-            encoded.settings.strength * encoded.settings.weight * max(encoded.strengths or (1,)) * max(curve or [1])
-            > strength
-            for encoded, curve in zip(self.concepts, self._curves, strict=True)
-            if encoded.settings.is_relative
-        )
+    def exceeding(self, strength: float, batch: int) -> list[bool]:
+        """Say for each image whether a concept's relative strength is above this at any step."""
+        return [
+            any(
+                encoded.settings.strength * encoded.settings.weight * _in_turn(encoded, image) * max(curve or [1])
+                > strength
+                for encoded, curve in zip(self.concepts, self._curves, strict=True)
+                if encoded.settings.is_relative
+            )
+            for image in range(batch)
+        ]
 
     def _of_image(self, c: int, batch: int, device: torch.device) -> Tensor:
         if (c, batch, device) not in self._of_images:
-            strengths = self.concepts[c].strengths
-            in_turn = [strengths[i % len(strengths)] for i in range(batch)]
+            in_turn = [_in_turn(self.concepts[c], image) for image in range(batch)]
             self._of_images[c, batch, device] = torch.tensor(in_turn, device=device)
         return self._of_images[c, batch, device]
+
+
+def _in_turn(encoded: EncodedConcept, image: int) -> float:
+    return encoded.strengths[image % len(encoded.strengths)] if encoded.strengths else 1.0
 
 
 def _on_curve(

@@ -46,7 +46,7 @@ NOISE = (
     "Content Security Policy",
     "ComfyApp graph accessed before initialization",
     # It looks for help in its language first; the English pages are the ones without a language.
-    "/en.md",
+    *("/en.md", "/zh.md", "/ja.md"),
 )
 # What a workflow may leave out at a concept.
 CONCEPT_FIELDS = {"instead_of", "direction", "strength", "start_percent", "end_percent", "attention_threshold"}
