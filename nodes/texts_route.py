@@ -6,12 +6,11 @@ import json
 import sys
 from typing import Any
 
-from aiohttp import web
-
 from ..sega_core import compared_texts
 
 ROUTE = "/sega/texts"
-MAX_LENGTH = 10_000
+# The answer takes time with the square of the length, and the server waits for it.
+MAX_LENGTH = 4000
 
 
 def add_texts_route() -> None:
@@ -24,12 +23,13 @@ def add_texts_route() -> None:
         server.routes.post(ROUTE)(_answer)
 
 
-async def _answer(request: web.Request) -> web.Response:
+async def _answer(request: Any) -> Any:
+    respond = sys.modules["server"].web.json_response
     try:
         compared = compared_texts(**_question(await request.text()))
     except ValueError as error:
-        return web.json_response({"error": str(error)}, status=400)
-    return web.json_response({"text": compared.text, "instead_of": compared.instead_of})
+        return respond({"error": str(error)}, status=400)
+    return respond({"text": compared.text, "instead_of": compared.instead_of})
 
 
 def _question(content: str) -> dict[str, Any]:

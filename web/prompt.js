@@ -88,6 +88,6 @@ const moved = ({ encoder, inputs, text }) => {
 export const connectPrompt = (concept, found) => {
   if (!found || found.why) return;
   const prompt = inputNamed(concept, "prompt");
-  if (found.outside) found.outside.connect(prompt, concept);
+  if (found.outside) found.outside.connect?.(prompt, concept);
   else link(found.typed ? moved(found.typed) : found, concept, prompt);
 };

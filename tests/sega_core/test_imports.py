@@ -49,7 +49,7 @@ def test_nodes_import_the_host_the_core_and_themselves_alone(file: Path) -> None
     for name in imported(file):
         ours = name.startswith(("pack.nodes.", "pack.sega_core."))
         host = name.split(".")[0] in {"comfy", "comfy_api", "nodes", "folder_paths", "node_helpers", "latent_preview"}
-        with_the_host = name.split(".")[0] in {"torch", "numpy", "safetensors", "PIL", "aiohttp"}
+        with_the_host = name.split(".")[0] in {"torch", "numpy", "safetensors", "PIL"}
         assert ours or host or is_standard(name) or with_the_host, name
 
 
