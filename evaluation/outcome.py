@@ -30,8 +30,9 @@ class Outcome:
         eligible: (N,), these faces among all.
         each: (edits, F), which of the edits succeeded; this and the rest is of the F eligible faces.
         kept: per attribute that no edit is about, (F,), whether it stayed.
-        change: (F,), the mean change of a channel of a pixel of the background, of 255.
-        unchanged: (F,), the share of the background's pixels that changed by no more than TOLERANCE.
+        change: (F,), the mean change of a channel of a pixel of the background, of 255; (0,) where an edit has no
+            background.
+        unchanged: likewise, the share of the background's pixels that changed by no more than TOLERANCE.
     """
 
     eligible: NDArray[np.bool_]
@@ -54,6 +55,7 @@ class Outcome:
         """Return the figures with their intervals, as plain values."""
         kept = {name: statistics.share(int(stayed.sum()), len(stayed)) for name, stayed in self.kept.items()}
         worst = min(kept, key=lambda name: kept[name].value)
+        of_background = {"background change": self.change, "background unchanged": self.unchanged}
         return {
             "faces": len(self.done),
             "success": asdict(statistics.share(int(self.done.sum()), len(self.done))),
@@ -62,8 +64,7 @@ class Outcome:
             "named kept": asdict(statistics.mean(np.mean([self.kept[name] for name in NAMED], axis=0))),
             "kept": {name: asdict(estimate) for name, estimate in kept.items()},
             "worst": worst,
-            "background change": asdict(statistics.mean(self.change)),
-            "background unchanged": asdict(statistics.mean(self.unchanged)),
+            **{name: asdict(statistics.mean(values)) for name, values in of_background.items() if len(values)},
         }
 
 
@@ -81,6 +82,8 @@ def compare(edits: Sequence[Edit], before: Faces, after: Faces) -> Outcome:
     kept = {name: (before.judged[name] == after.judged[name])[eligible] for name in ATTRIBUTES if name not in edited}
     difference = np.abs(after.images[eligible].astype(np.int16) - before.images[eligible].astype(np.int16))
     outside = difference[:, background(edited)]
+    if not outside.size:
+        return Outcome(eligible, each[:, eligible], kept, np.zeros(0), np.zeros(0))
     unchanged = (outside.max(-1) <= TOLERANCE).mean(1)
     return Outcome(eligible, each[:, eligible], kept, outside.mean((1, 2)), unchanged)
 

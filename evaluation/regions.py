@@ -16,18 +16,13 @@ REGIONS = {
     "glasses": (16, 40, 112, 88),
     "hat": (8, 8, 120, 64),
     "beard": (16, 64, 112, 120),
-    "hair": (8, 8, 120, 112),
 }
-# Within the head, which another background leaves alone.
-HEAD = (48, 56, 80, 96)
 
 
 def background(attributes: Iterable[str]) -> NDArray[np.bool_]:
-    """Return which pixels, (SIZE, SIZE), lie outside of the regions of all these attributes."""
+    """Return which pixels, (SIZE, SIZE), lie outside of the regions of all these attributes; colours are everywhere."""
     outside = np.ones((SIZE, SIZE), bool)
     for attribute in attributes:
-        left, top, right, bottom = REGIONS.get(attribute, HEAD)
-        inside = np.zeros((SIZE, SIZE), bool)
-        inside[top:bottom, left:right] = True
-        outside &= inside if attribute == "background" else ~inside
+        left, top, right, bottom = REGIONS.get(attribute, (0, 0, SIZE, SIZE))
+        outside[top:bottom, left:right] = False
     return outside
