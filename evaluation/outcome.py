@@ -61,7 +61,9 @@ class Outcome:
             "success": asdict(statistics.share(int(self.done.sum()), len(self.done))),
             "each": [asdict(statistics.share(int(done.sum()), len(done))) for done in self.each],
             "isolation": asdict(statistics.mean(self.isolation)),
-            "named kept": asdict(statistics.mean(np.mean([self.kept[name] for name in NAMED], axis=0))),
+            "named kept": asdict(
+                statistics.mean(np.mean([self.kept[name] for name in NAMED if name in self.kept], axis=0))
+            ),
             "kept": {name: asdict(estimate) for name, estimate in kept.items()},
             "worst": worst,
             **{name: asdict(statistics.mean(values)) for name, values in of_background.items() if len(values)},
