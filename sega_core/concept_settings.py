@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from .concept import Concept, Direction, ThresholdOver, require_number
 from .plan import Window, window
 
-# Found by a search over numbers of steps, cfgs and two models (`nox -s evaluate -- --only search`). What a threshold cuts
-# off a strength above 1 makes good; what the prompt asks for is settled in the first steps.
+# Found by trying numbers of steps, cfgs and two models (see evaluation/search.py). A strength above 1 makes good what the
+# threshold cuts off; what the prompt asks for is settled in the first steps.
 STRENGTH, THRESHOLD, START_PERCENT = 1.5, 0.93, 0.0
 
 
