@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .concept import Concept, Direction, ThresholdOver, require_number
 from .plan import Window, window
 
-# Found by trying numbers of steps, cfgs and two models (see evaluation/search.py). A strength above 1 makes good what the
+# Found by trying numbers of steps, cfgs and two models (evaluation/search.py). A strength above 1 makes good what the
 # threshold cuts off; what the prompt asks for is settled in the first steps.
 STRENGTH, THRESHOLD, START_PERCENT = 1.5, 0.93, 0.0
 
