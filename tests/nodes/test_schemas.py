@@ -13,7 +13,7 @@ from sega_core import ConceptSettings, Settings
 from support.host import Host
 
 CONCEPT = ConceptSettings()
-SETTINGS = Settings(mode="independent")
+SETTINGS = Settings(mode="independent", momentum_scale=0.0)
 CONCEPT_INPUTS = [
     ("direction", "COMBO", "add"),
     ("strength", "FLOAT", CONCEPT.strength),
@@ -112,7 +112,7 @@ OPTIONAL = {
     *itertools.product(["SEGASampler", "SEGAModelPatch"], ["concepts"]),
     # A preset gives what a workflow leaves out.
     *(("SEGAConcept", name) for name, _, _ in INPUTS["SEGAConcept"] if name != "clip"),
-    *(("SEGAConceptFromConditioning", name) for name in ("instead_of", "mask")),
+    *(("SEGAConceptFromConditioning", name) for name, _, _ in INPUTS["SEGAConceptFromConditioning"][1:]),
     *(("SEGAStrengths", name) for name in ("share", "seed")),
 }
 RANGES = {
