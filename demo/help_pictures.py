@@ -9,15 +9,13 @@ import argparse
 import os
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
-
-from sega_core import ConceptSettings
 
 from . import workflows
 from .comfy_server import Client, Server, Workflow
@@ -192,7 +190,7 @@ def averaged_workflow(prompt: str, to: str, from_: str, share: float) -> Workflo
     workflow["both"] = {"class_type": "ConditioningAverage", "inputs": both, "_meta": {"title": "Both"}}
     workflow["concept"] = {
         "class_type": "SEGAConceptFromConditioning",
-        "inputs": {"conditioning": ["both", 0], "instead_of": sampler["positive"], **asdict(ConceptSettings())},
+        "inputs": {"conditioning": ["both", 0], "instead_of": sampler["positive"]},
         "_meta": {"title": "Concept"},
     }
     sampler["concepts"] = ["concept", 0]

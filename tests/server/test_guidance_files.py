@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-
-from sega_core import ConceptSettings
 
 VECTORS = pytest.mark.compat(
     "Features", "guidance vectors: kept, saved, loaded, applied to another prompt or number of steps"
@@ -60,8 +57,7 @@ class Files:
             inputs["guidance"] = ["load", 0]
         else:
             texts = {"conditioning": ["load", 0], "instead_of": inputs["positive"]}
-            settings = asdict(ConceptSettings())
-            out["concept"] = {"class_type": "SEGAConceptFromConditioning", "inputs": {**texts, **settings}}
+            out["concept"] = {"class_type": "SEGAConceptFromConditioning", "inputs": texts}
             inputs["concepts"] = ["concept", 0]
         inputs |= sampling
         return out
