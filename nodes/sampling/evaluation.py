@@ -84,7 +84,7 @@ class Evaluation:
             # The guider, or another pack's sampling function, asks the model in a way of its own.
             self._evaluate_alone(options)
         comparisons = self.parts.comparisons(self.step, self.differences, scale.value)
-        guidance = self.parts.guidance(self.step, self.sigma, comparisons)
+        guidance = self.parts.guidance(self.step, self.sigma, comparisons, denoised)
         made = [part for part in guidance if part is not None]
         self.guidance = packed(made) if made else None
         _LOG.debug("%s", Evaluated(self.step, self.sigma, comparisons, guidance))

@@ -5,6 +5,7 @@ The host packs parts, such as video and sound, into one row.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import comfy.utils
@@ -101,7 +102,11 @@ class GuidedParts:
         return out
 
     def guidance(
-        self, step: int, sigma: float, comparisons: Sequence[Mapping[int, Comparison | None]]
+        self,
+        step: int,
+        sigma: float,
+        comparisons: Sequence[Mapping[int, Comparison | None]],
+        denoised: Tensor,
     ) -> list[Tensor | None]:
         """Return the guidance of each part, (B, C, *spatial), or None for each.
 
@@ -109,28 +114,24 @@ class GuidedParts:
             step: of the sampling.
             sigma: noise level.
             comparisons: of each part.
+            denoised: what the guider predicts without it, as the host packs it.
         """
-        return [run.guidance(step, of_part, sigma) for run, of_part in zip(self.runs, comparisons, strict=True)]
-
-    def edited(self, denoised: Tensor, sigma: Tensor, guidance: Tensor) -> Tensor:
-        """Return what the guider predicts with the guidance added: `denoised - sigma * guidance`.
-
-        Args:
-            denoised: what it predicts, (B, C, *spatial), as the host packs it.
-            sigma: noise levels, (B,).
-            guidance: of the concepts and of other runs, likewise.
-        """
-        sigma = sigma.view(-1, *[1] * (denoised.ndim - 1))
-        edited = torch.addcmul(denoised, sigma, guidance, value=-1).to(denoised.dtype)
         # Image by image: no image's edit depends on the strength of another's.
-        strong = self.scales.exceeding(_GUARDED_FROM, len(edited)) if self.may_guard else []
+        strong = self.scales.exceeding(_GUARDED_FROM, len(denoised)) if self.may_guard else []
         if not any(strong):
-            return edited
-        parts = (comfy.utils.unpack_latents(latents, self.shapes) for latents in (edited, denoised))
-        kept = packed([guarded(*part) for part in zip(*parts, strict=True)])
-        if all(strong):
-            return kept
-        return torch.stack([(kept if is_strong else edited)[image] for image, is_strong in enumerate(strong)])
+            return [run.guidance(step, made_of, sigma) for run, made_of in zip(self.runs, comparisons, strict=True)]
+        plain = comfy.utils.unpack_latents(denoised, self.shapes)
+        return [
+            run.guidance(step, made_of, sigma, partial(_guarded, part, sigma, strong))
+            for run, made_of, part in zip(self.runs, comparisons, plain, strict=True)
+        ]
+
+
+def _guarded(plain: Tensor, sigma: float, strong: Sequence[bool], guidance: Tensor) -> Tensor:
+    """Return what of the guidance keeps the strongly edited images within the range of the plain ones."""
+    edited = plain - sigma * guidance
+    excess = (edited - guarded(edited, plain)) / sigma
+    return torch.stack([part + excess[image] if strong[image] else part for image, part in enumerate(guidance)])
 
 
 def packed(parts: Sequence[Tensor]) -> Tensor:

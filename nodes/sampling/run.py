@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from comfy.patcher_extension import WrappersMP
 
 from ...sega_core import step_of_sigma
@@ -86,7 +87,7 @@ class SamplingRun:
         model_options: Options | None = None,
         seed: int | None = None,
     ) -> Tensor:
-        """Add the guidance to what the guider predicts: a PREDICT_NOISE wrapper.
+        """Add the guidance to what the guider predicts, `denoised - sigma * guidance`: a PREDICT_NOISE wrapper.
 
         The guider's own prediction is complete here, with every CFG function of other packs.
         """
@@ -116,7 +117,8 @@ class SamplingRun:
         if guidance is None:
             return denoised
         self.added = True
-        return self.parts.edited(denoised, timestep, guidance)
+        sigma_of = timestep.view(-1, *[1] * (x.ndim - 1))
+        return torch.addcmul(denoised, sigma_of, guidance, value=-1).to(denoised.dtype)
 
 
 def not_predicting(who: str, guider: CFGGuider) -> ValueError:
