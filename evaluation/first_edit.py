@@ -14,7 +14,7 @@ from demo.run import EDITS
 
 from . import statistics
 from .outcome import Outcome, compare
-from .recipe import Recipe, edited, name_of, plain, with_changed_prompt
+from .recipe import Recipe, edited, name_of, opened, plain, with_changed_prompt
 from .studio import Faces, Studio
 
 # Steps and cfg.
@@ -63,16 +63,12 @@ def _together(studio: Studio, edit: Edit) -> Iterator[dict[str, Any]]:
     """Yield the edit on the second model, with open prompts, against the changed prompt on the same faces."""
     drawn: dict[str, Any] = {"model": "together"}
     prompts = {"before": plain(edit), "ours": edited(edit), "changed prompt": with_changed_prompt(edit)}
-    opened = {way: recipe.changed(prompt=_opened(recipe.prompt), **drawn) for way, recipe in prompts.items()}
+    opened = {way: opened(recipe).changed(**drawn) for way, recipe in prompts.items()}
     before = studio.draw(opened.pop("before"))
     outcomes = {way: compare([edit], before, studio.draw(recipe)) for way, recipe in opened.items()}
     gain = statistics.mean(outcomes["ours"].isolation - outcomes["changed prompt"].isolation)
     for way, outcome in outcomes.items():
         yield {"edit": name_of(edit), "way": way, **outcome.figures(), "gain": asdict(gain)}
-
-
-def _opened(prompt: str) -> str:
-    return prompt.replace(", {look}", "")
 
 
 def _replacement(studio: Studio, edit: Edit, instead_of: str) -> dict[str, Any]:

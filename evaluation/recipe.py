@@ -98,6 +98,11 @@ def with_changed_prompt(edit: Edit, **changes: Any) -> Recipe:
     )
 
 
+def opened(recipe: Recipe) -> Recipe:
+    """Return a recipe whose prompt leaves the look open."""
+    return recipe.changed(prompt=recipe.prompt.replace(", {look}", ""))
+
+
 def edit_named(direction: str, text: str) -> Edit:
     return next(edit for edit in EDITS if (edit.direction, edit.text) == (direction, text))
 

@@ -10,7 +10,7 @@ from demo.measure import Edit
 from demo.run import EDITS
 
 from .outcome import Outcome, compare
-from .recipe import SEARCH_SEED, Recipe, edited, plain, with_changed_prompt
+from .recipe import SEARCH_SEED, Recipe, edited, opened, plain, with_changed_prompt
 from .settings import pooled
 from .studio import Studio
 
@@ -67,5 +67,5 @@ def _outcome(studio: Studio, edit: Edit, values: Mapping[str, Any] | None, chang
     )
     drawn: Sequence[Recipe] = (before, after)
     if changes.get("model") == "together":
-        drawn = [recipe.changed(prompt=recipe.prompt.replace(", {look}", "")) for recipe in drawn]
+        drawn = [opened(recipe) for recipe in drawn]
     return compare([edit], *map(studio.draw, drawn))

@@ -14,7 +14,6 @@ from .concept_inputs import (
     concept_inputs,
     concept_settings,
     encoded_concept,
-    place_inputs,
 )
 from .presets import NONE, available, completed
 from .types import SegaConcept
@@ -68,7 +67,6 @@ class SEGAConcept(io.ComfyNode):
                     tooltip="What the text takes the place of: 'black hair' for 'ginger hair'. Empty: nothing (off).",
                 ),
                 *concept_inputs(),
-                *place_inputs(),
                 io.Combo.Input(
                     "preset",
                     options=[NONE, *presets],

@@ -13,7 +13,6 @@ from .concept_inputs import (
     concept_inputs,
     concept_settings,
     encoded_concept,
-    place_inputs,
 )
 from .types import SegaConcept
 
@@ -41,7 +40,6 @@ class SEGAConceptFromConditioning(io.ComfyNode):
                     "Off: not connected, the sampler's baseline.",
                 ),
                 *concept_inputs(),
-                *place_inputs(),
                 *advanced_inputs(),
             ],
             outputs=[SegaConcept.Output("concept", display_name="concept", tooltip="For a SEGA Sampler or Stack.")],
@@ -63,11 +61,10 @@ class SEGAConceptFromConditioning(io.ComfyNode):
     ) -> io.NodeOutput:
         node_id = "SEGAConceptFromConditioning"
         settings = concept_settings(node_id, **values)
-        for name, given in (("conditioning", conditioning), ("instead_of", instead_of)):
-            if given is not None and not given:
-                raise ValueError(f"{node_id}: {name} must not be empty, got {given!r}")
-        if conditioning is None:
-            raise ValueError(f"{node_id}: conditioning must not be empty, got None")
+        if not conditioning:
+            raise ValueError(f"{node_id}: conditioning must not be empty, got {conditioning!r}")
+        if instead_of is not None and not instead_of:
+            raise ValueError(f"{node_id}: instead_of must not be empty, got {instead_of!r}")
         return io.NodeOutput(
             encoded_concept(
                 node_id,

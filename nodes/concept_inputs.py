@@ -16,7 +16,7 @@ _DEFAULT = ConceptSettings()
 
 
 def concept_inputs() -> list[io.Input]:
-    """Return the inputs that most edits are made with: `direction` to `end_percent`."""
+    """Return the inputs that most edits are made with: `direction` to `mask`."""
     return [
         io.Combo.Input(
             "direction",
@@ -69,12 +69,6 @@ def concept_inputs() -> list[io.Input]:
             tooltip="When the edit ends, 0 to 1, after start_percent. Earlier is weaker and faster. 1 is the end of "
             "the sampling (off).",
         ),
-    ]
-
-
-def place_inputs() -> list[io.Input]:
-    """Return the mask, off by default."""
-    return [
         io.Mask.Input(
             "mask",
             optional=True,

@@ -186,7 +186,7 @@ class Evaluation:
         """Return a concept's two estimates' difference, in noise or velocity space; None where a text does not act."""
         sides = self.passes.sides[c]
         text, instead_of = _estimate(sides.text, estimates), _estimate(sides.instead_of, estimates)
-        if sides.are_equal or text is None or instead_of is None:
+        if not sides.compared or text is None or instead_of is None:
             return None
         return (text - instead_of).div_(-self.timestep.view(-1, *[1] * (self.x.ndim - 1)))
 

@@ -79,8 +79,7 @@ class GuidedSampling:
         # A wrapper around this one may sample several times; each time has options of its own.
         given = guider.model_options
         options: Options = comfy.model_patcher.create_model_options_clone(given)
-        compared = [side for both in sides if not both.are_equal for side in (both.text, both.instead_of)]
-        if any(side.prompt == "negative" for side in compared):
+        if any(side.prompt == "negative" for both in sides for side in both.compared):
             options["disable_cfg1_optimization"] = True
         guider.model_options = options
         comfy.patcher_extension.add_wrapper_with_key(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from comfy.samplers import CFGGuider
 
     from .host_types import Conds
-    from .sides import ListKey, Prompt, Side, Sides
+    from .sides import ListKey, Prompt, Sides
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ConceptPasses:
         A list stands in front of the prompt whose entries it has, with that prompt's label: the host batches from the
         end, so prompts come before concepts, and 1s before 0s.
         """
-        wanted = [side for c in concepts if not self.sides[c].are_equal for side in _both(self.sides[c])]
+        wanted = [side for c in concepts for side in self.sides[c].compared]
         keys: dict[Prompt, list[ListKey]] = {
             prompt: list(dict.fromkeys(key for side in wanted if side.prompt == prompt for key in side.keys))
             for prompt in PROMPT_INDEX
@@ -82,7 +82,7 @@ class ConceptPasses:
 
     def stand_for(self, prompt: Prompt, concepts: Sequence[int]) -> bool:
         """Say whether texts of some concepts stand in a prompt's place."""
-        return any(side.keys and side.prompt == prompt for c in concepts for side in _both(self.sides[c]))
+        return any(side.keys and side.prompt == prompt for c in concepts for side in self.sides[c].compared)
 
     def _found(self, prompt: Prompt, conds: Sequence[Conds | None]) -> int | None:
         """Return where a prompt, or another pack's copy of it, stands in a call; None where it is not there."""
@@ -123,10 +123,6 @@ class ConceptPasses:
             ValueError: names the concept.
         """
         for c, sides in enumerate(self.sides):
-            for side in _both(sides):
+            for side in (sides.text, sides.instead_of):
                 for key in side.keys:
                     check_text_is_used(self.guider.conds[key], self.guider.conds[side.prompt], names[c])
-
-
-def _both(sides: Sides) -> tuple[Side, Side]:
-    return sides.text, sides.instead_of

@@ -23,7 +23,7 @@ class PromptScale:
     def __init__(self, guider: CFGGuider) -> None:
         self.guider = guider
         # A number, or one for each sample, (B,).
-        self.value: Tensor | float = guider_scale(guider)
+        self.value: Tensor | float = _guider_scale(guider)
 
     def entered(self, options: Options) -> Options:
         """Return a prediction's model options, in which it shows its scale."""
@@ -44,7 +44,7 @@ class PromptScale:
         return denoised
 
 
-def guider_scale(guider: CFGGuider) -> float:
+def _guider_scale(guider: CFGGuider) -> float:
     """Return a guider's cfg; of two prompts' in one guider, the first one's; 1 where it has none."""
     dual: Any = guider
     if hasattr(guider, "cfg1"):

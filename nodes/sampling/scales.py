@@ -33,6 +33,12 @@ class ConceptScales:
     ) -> None:
         self.concepts = concepts
         self._curves = [_on_curve(encoded, sigmas, percent_to_sigma) for encoded in concepts]
+        # The highest strength of each relative concept at any step, but for the image's factor.
+        self._highest = [
+            (encoded, encoded.settings.strength * encoded.settings.weight * max(curve or [1]))
+            for encoded, curve in zip(concepts, self._curves, strict=True)
+            if encoded.settings.is_relative
+        ]
         # Made once: each copy from the CPU makes a GPU wait.
         self._of_images: dict[tuple[int, int, torch.device], Tensor] = {}
 
@@ -56,12 +62,7 @@ class ConceptScales:
     def exceeding(self, strength: float, batch: int) -> list[bool]:
         """Say for each image whether a concept's relative strength is above this at any step."""
         return [
-            any(
-                encoded.settings.strength * encoded.settings.weight * _in_turn(encoded, image) * max(curve or [1])
-                > strength
-                for encoded, curve in zip(self.concepts, self._curves, strict=True)
-                if encoded.settings.is_relative
-            )
+            any(highest * _in_turn(encoded, image) > strength for encoded, highest in self._highest)
             for image in range(batch)
         ]
 

@@ -54,9 +54,9 @@ class Sides:
     instead_of: Side
 
     @property
-    def are_equal(self) -> bool:
-        """Whether nothing can come of comparing them."""
-        return self.text == self.instead_of
+    def compared(self) -> tuple[Side, ...]:
+        """The sides that are needed: both, or none where nothing can come of comparing them."""
+        return () if self.text == self.instead_of else (self.text, self.instead_of)
 
 
 class SideFinder:
