@@ -122,7 +122,7 @@ def _strength(part: Mapping[str, Any]) -> Figure:
             axis.fill_between(row["strengths"], low, high, color=colour, alpha=0.08, lw=0)
         axis.set(title=title, xlabel="strength", ylim=(-0.03, 1.04), xticks=rows[0]["strengths"])
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axis.legend(loc="center right")
+        axis.legend(loc="best")
     axes[0].set_ylabel("probability of the attribute")
     return figure
 
