@@ -4,7 +4,7 @@ import { app } from "/scripts/app.js";
 
 import { conceptsOf, inputNamed, isSampler, isStack, nodesIn, originOf } from "./graph.js";
 import { connectPrompt, promptFor } from "./prompt.js";
-import { make, undoable } from "./views.js";
+import { make, undoableWithSizes } from "./views.js";
 import { bottomOf, create, GAP, link, outputOf, withOutput } from "./wiring.js";
 import { word } from "./words.js";
 
@@ -60,7 +60,7 @@ const addConcept = (sampler) => {
     say(word("addOutside"));
     return;
   }
-  undoable(() => {
+  undoableWithSizes(sampler.graph, () => {
     const last = conceptsOf(sampler).findLast((node) => node.graph === sampler.graph);
     const clip = clipFor(sampler);
     const concept = create("SEGAConcept", sampler.graph, ({ size }) =>

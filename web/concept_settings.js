@@ -42,11 +42,14 @@ export const actingSteps = ({ start_percent, end_percent }, schedule) => {
 
 const TINY_SHARE = 0.005;
 
+// Whether nothing is asked for.
+export const isEmpty = ({ text, instead_of }) => text === "" && instead_of === "";
+
 // Why the concept cannot be seen in the picture, as sentences.
 export const warningsOf = (settings) => {
   const { strength, weight, threshold, attention_threshold, start_percent, end_percent, text, instead_of, compared } = settings;
   const found = [];
-  if (text === "" && instead_of === "") found.push(word("noText"));
+  if (isEmpty(settings)) found.push(word("noText"));
   else if (compared && compared.text === compared.instead_of) found.push(word("sameTexts"));
   if (strength === 0) found.push(word("noStrength"));
   if (weight === 0) found.push(word("noWeight"));

@@ -2,11 +2,11 @@
 
 import { app } from "/scripts/app.js";
 
-import { actingSteps, percentAt, settingsOf, stepAt, warningsOf, wholeOf } from "./concept_settings.js";
+import { actingSteps, isEmpty, percentAt, settingsOf, stepAt, warningsOf, wholeOf } from "./concept_settings.js";
 import { inputNamed, isConcept, widgetNamed } from "./graph.js";
 import { connectPrompt, promptFor } from "./prompt.js";
 import { difference } from "./texts.js";
-import { addView, make, stepOf, undoable } from "./views.js";
+import { addView, make, stepOf, undoable, undoableWithSizes } from "./views.js";
 import { word } from "./words.js";
 
 const isFree = (node, name) => inputNamed(node, name)?.link == null;
@@ -117,7 +117,7 @@ const addTimeline = (node) => {
     show();
   });
   connect.addEventListener("click", () => {
-    undoable(() => connectPrompt(node, connectable));
+    undoableWithSizes(node.graph, () => connectPrompt(node, connectable));
     app.canvas?.setDirty(true, true);
     show();
   });
@@ -183,7 +183,7 @@ const addTimeline = (node) => {
     slide(end, word("endHint"), to, saying("ends", to), free[2]);
     const { text, instead_of } = settings.compared ?? {};
     texts.replaceChildren(
-      ...(typeof instead_of === "string"
+      ...(typeof instead_of === "string" && !isEmpty(settings)
         ? [...comparedRow(word("with"), text, instead_of), ...comparedRow(word("without"), instead_of, text)]
         : []),
     );

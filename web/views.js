@@ -87,6 +87,30 @@ export const undoable = (change) => {
   }
 };
 
+const STEADY_FRAMES = 3;
+const MOST_FRAMES = 60;
+
+const nextFrame = () => new Promise((resolve) => requestAnimationFrame(resolve));
+
+const sizesIn = (graph) => graph._nodes.map(({ id, size }) => [id, ...size]).join();
+
+// Do the same where nodes grow with what they then show: their sizes belong to the step, or they would be one of their own.
+export const undoableWithSizes = async (graph, change) => {
+  app.canvas.emitBeforeChange();
+  try {
+    change();
+    let sizes;
+    for (let steady = 0, frame = 0; steady < STEADY_FRAMES && frame < MOST_FRAMES; frame += 1) {
+      await nextFrame();
+      const now = sizesIn(graph);
+      steady = now === sizes ? steady + 1 : 0;
+      sizes = now;
+    }
+  } finally {
+    app.canvas.emitAfterChange();
+  }
+};
+
 // Put an element below a node's fields. `read(samplers)` returns what it shows, `draw(shown)` shows it when that changed.
 // `growing` elements take the room that is left in the node. Returns what brings everything up to date at once.
 export const addView = (node, name, content, { read, draw, growing = false, minHeight = 0 }) => {
