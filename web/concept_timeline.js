@@ -5,7 +5,7 @@ import { app } from "/scripts/app.js";
 import { actingSteps, isEmpty, percentAt, settingsOf, stepAt, warningsOf, wholeOf } from "./concept_settings.js";
 import { inputNamed, isConcept, widgetNamed } from "./graph.js";
 import { connectPrompt, promptFor } from "./prompt.js";
-import { difference } from "./texts.js";
+import { difference, isAnswered } from "./texts.js";
 import { addView, make, stepOf, undoable, undoableWithSizes } from "./views.js";
 import { word } from "./words.js";
 
@@ -117,7 +117,7 @@ const addTimeline = (node) => {
     show();
   });
   connect.addEventListener("click", () => {
-    undoableWithSizes(node.graph, () => connectPrompt(node, connectable));
+    undoableWithSizes(node.graph, () => connectPrompt(node, connectable), () => isAnswered(node));
     app.canvas?.setDirty(true, true);
     show();
   });

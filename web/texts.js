@@ -56,6 +56,12 @@ export const comparedOf = (node) => {
   return look.answer ?? undefined;
 };
 
+// Whether the server has nothing more to say about a concept as it is.
+export const isAnswered = (node) => {
+  const question = questionOf(node);
+  return !question || answers.get(question) !== undefined;
+};
+
 const startOf = (one, other, most) => {
   let count = 0;
   while (count < most && one[count] === other[count]) count += 1;

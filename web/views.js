@@ -88,22 +88,24 @@ export const undoable = (change) => {
 };
 
 const STEADY_FRAMES = 3;
-const MOST_FRAMES = 60;
+const MOST_FRAMES = 120;
 
 const nextFrame = () => new Promise((resolve) => requestAnimationFrame(resolve));
 
 const sizesIn = (graph) => graph._nodes.map(({ id, size }) => [id, ...size]).join();
 
 // Do the same where nodes grow with what they then show: their sizes belong to the step, or they would be one of their own.
-export const undoableWithSizes = async (graph, change) => {
+// `isShown` says whether they show it yet.
+export const undoableWithSizes = async (graph, change, isShown = () => true) => {
   app.canvas.emitBeforeChange();
   try {
     change();
     let sizes;
     for (let steady = 0, frame = 0; steady < STEADY_FRAMES && frame < MOST_FRAMES; frame += 1) {
       await nextFrame();
+      refresh();
       const now = sizesIn(graph);
-      steady = now === sizes ? steady + 1 : 0;
+      steady = isShown() && now === sizes ? steady + 1 : 0;
       sizes = now;
     }
   } finally {
