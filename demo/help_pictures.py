@@ -119,7 +119,7 @@ def threshold(studio: Studio) -> list[Column]:
     purple = partial(in_place_of_background, studio, "purple background")
     return [
         ("no concept", studio.faces(faces=LIGHT)),
-        *((f"{value:g}", [purple(face, threshold=value) for face in LIGHT]) for value in (0, 0.8, 0.99)),
+        *((f"{value:g}", [purple(face, threshold=value) for face in LIGHT]) for value in (0, 0.2, 0.8)),
     ]
 
 
@@ -149,8 +149,7 @@ def replaced(studio: Studio) -> list[Column]:
     return [
         ("no concept", studio.faces(faces=BLACK)),
         (hair, studio.faces([add(hair, instead_of="black hair")], BLACK)),
-        # A background is most of a picture.
-        (background, [in_place_of_background(studio, background, face, threshold=0.5) for face in BLACK]),
+        (background, [in_place_of_background(studio, background, face) for face in BLACK]),
     ]
 
 

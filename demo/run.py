@@ -60,7 +60,7 @@ ATTENTION = {"attention_threshold": 0.8, "threshold": 0.6, "threshold_over": "sp
 # Drawings stand for a user's pictures; the model was not trained on these.
 DRAWINGS, DRAWING_SEED = 8, 20261121
 DRAWING_EDITS = ("glasses", "smiling", "hat")
-DRAWING_SETTINGS = {"guidance_scale": 12.0, "threshold": 0.9}
+DRAWING_SETTINGS = {"guidance_scale": 12.0, "threshold": 0.9, "threshold_over": "channel"}
 
 
 class Studio:

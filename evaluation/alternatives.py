@@ -23,7 +23,7 @@ PERPNEG_SCALES = (0.5, 1.0, 2.0, 4.0)
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 REFERENCE_SCALES = (4.0, 8.0)
 # What diffusers' pipeline knows of a concept's settings, as the paper recommends them.
-REFERENCE_VALUES = {"strength": 1.0, "threshold": 0.9}
+REFERENCE_VALUES = {"strength": 1.0, "threshold": 0.9, "threshold_over": "channel"}
 
 Way = tuple[str, float, Recipe]
 

@@ -14,9 +14,10 @@ from .recipe import SEARCH_SEED, Recipe, edited, opened, plain, with_changed_pro
 from .settings import pooled
 from .studio import Studio
 
+THRESHOLDS = (("energy", 0.1), ("energy", 0.2), ("energy", 0.3), ("channel", 0.8), ("channel", 0.9), ("channel", 0.95))
 CANDIDATES: tuple[Mapping[str, Any], ...] = tuple(
-    {"strength": strength, "threshold": threshold, "start_percent": start}
-    for strength, threshold, start in product((1.0, 1.5, 2.0), (0.8, 0.9, 0.95), (0.0, 0.1, 0.2))
+    {"strength": strength, "threshold": threshold, "threshold_over": over, "start_percent": start}
+    for strength, (over, threshold), start in product((1.0, 1.5, 2.0), THRESHOLDS, (0.0, 0.1, 0.2))
 )
 # On the shipped model; on the other one the prompts are open.
 CONDITIONS: tuple[Mapping[str, Any], ...] = (

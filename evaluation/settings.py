@@ -24,7 +24,10 @@ SAMPLE = (
 )
 
 OF_CONCEPTS: dict[str, tuple[Mapping[str, Any], ...]] = {
-    "threshold, per channel": tuple({"threshold": value} for value in (0.0, 0.5, 0.8, 0.9, 0.95, 0.98)),
+    "threshold, of the energy": tuple({"threshold": value} for value in (0.0, 0.1, 0.2, 0.3, 0.4, 0.6)),
+    "threshold, per channel": tuple(
+        {"threshold": value, "threshold_over": "channel"} for value in (0.5, 0.8, 0.9, 0.95, 0.98)
+    ),
     "threshold, over space": tuple(
         {"threshold": value, "threshold_over": "space"} for value in (0.5, 0.8, 0.9, 0.95, 0.98)
     ),

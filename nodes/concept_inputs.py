@@ -44,8 +44,8 @@ def concept_inputs() -> list[io.Input]:
             step=0.005,
             round=0.001,
             optional=True,
-            tooltip="How local the edit is: the share of the image, 0 to 0.999, that it leaves alone. 0.9 edits only "
-            "the tenth where the concept matters most, 0 edits everywhere (off).",
+            tooltip="How local the edit is: the share of the concept's effect, 0 to 0.999, that is left out, beginning "
+            "with the places where it is weakest. Higher keeps more of the picture, 0 edits everywhere (off).",
         ),
         io.Float.Input(
             "start_percent",
@@ -111,8 +111,9 @@ def advanced_inputs() -> list[io.Input]:
             default=_DEFAULT.threshold_over,
             optional=True,
             advanced=True,
-            tooltip="channel applies the threshold to each latent channel separately, as the paper does. space applies "
-            "it to all channels together, as LEDITS++ does: a place is edited as a whole or not at all.",
+            tooltip="What the threshold is a share of. energy: the concept's effect, so that glasses change few places "
+            "and a background many. channel: the places of each latent channel, as in the paper. space: the places of "
+            "all channels together, as in LEDITS++.",
         ),
         io.Float.Input(
             "attention_threshold",

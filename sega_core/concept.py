@@ -17,7 +17,7 @@ Two settings are LEDITS++'s (arXiv 2311.16711, section 3.3), off by default:
 
 | here                | LEDITS++ (equation 12)        | diffusers' LEDITS++ argument            |
 |---------------------|-------------------------------|-----------------------------------------|
-| threshold_over      | M^2: summed over the channels | always "space"                          |
+| threshold_over      | M^2: summed over the channels | always "space"; "energy" is our own     |
 | attention_threshold | lambda of M^1                 | use_intersect_mask, use_cross_attn_mask |
 
 Two settings are neither's, off by default, and approximate:
@@ -40,7 +40,7 @@ from typing import Literal, get_args
 
 Direction = Literal["add", "remove"]
 Mode = Literal["reference", "independent"]
-ThresholdOver = Literal["channel", "space"]
+ThresholdOver = Literal["energy", "channel", "space"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 MODES: tuple[Mode, ...] = get_args(Mode)
 THRESHOLDS_OVER: tuple[ThresholdOver, ...] = get_args(ThresholdOver)
@@ -77,7 +77,8 @@ class Concept:
         cooldown_steps: first step at which it acts no longer; None is never. Must be after `warmup_steps`.
         weight: share among the concepts, in [0, inf); 0 is off. Reference default 1.
         threshold_over: "channel" takes the quantile in each channel separately, as SEGA does; "space" takes it of the
-            magnitude summed over the channels, as LEDITS++ does: a place is edited in all channels or in none.
+            magnitude summed over the channels, as LEDITS++ does: a place is edited in all channels or in none; "energy"
+            likewise, with places that count by their energy (`guidance.keep_largest`).
         attention_threshold: the quantile, in [0, 1), of the cross-attention to the concept's words under which its
             guidance is dropped as well; 0 is off. LEDITS++ uses the same number as for `threshold`.
 

@@ -13,8 +13,9 @@ from .concept import Concept, Direction, ThresholdOver, require_number
 from .plan import Window, window
 
 # Found by trying numbers of steps, cfgs and two models (evaluation/search.py). A strength above 1 makes good what the
-# threshold cuts off; what the prompt asks for is settled in the first steps.
-STRENGTH, THRESHOLD, START_PERCENT = 1.5, 0.93, 0.0
+# threshold cuts off; what the prompt asks for is settled in the first steps. A share of the energy is the one threshold
+# that serves glasses and a whole background.
+STRENGTH, THRESHOLD, START_PERCENT = 1.5, 0.2, 0.0
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class ConceptSettings:
         direction: "add" moves the image towards the concept, "remove" away from it.
         strength: in [0, inf), in units of the prompt's own guidance scale (cfg): at 1 the picture is painted as the
             changed prompt would paint it where the concept acts; 0 is off, above 1 exaggerates.
-        threshold: the quantile, in [0, 1), under which the concept's guidance is dropped; 0 keeps every element.
+        threshold: the quantile, in [0, 1), under which the concept's guidance is dropped; 0 keeps every element. Of what
+            is for `threshold_over` to say.
         start_percent: progress of the sampling, in [0, 1], from which the concept acts; 0 is from the start (off). It
             stands for a noise level, so it holds for any number of steps and any scheduler.
         end_percent: progress up to which it acts, in [0, 1], after `start_percent`; 1 is to the end (off).
@@ -44,7 +46,7 @@ class ConceptSettings:
     start_percent: float = START_PERCENT
     end_percent: float = 1.0
     weight: float = 1.0
-    threshold_over: ThresholdOver = "channel"
+    threshold_over: ThresholdOver = "energy"
     attention_threshold: float = 0.0
     guidance_scale: float = 0.0
 

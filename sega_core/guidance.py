@@ -38,7 +38,7 @@ def concept_guidance(comparison: Comparison, concept: Concept) -> Tensor:
 
 
 def keep_largest(psi: Tensor, threshold: float, over: ThresholdOver = "channel") -> Tensor:
-    """Zero the elements whose magnitude is under the quantile of their sample (equations 6 and 7).
+    """Zero the elements whose magnitude is under a quantile of their sample (equations 6 and 7).
 
     The interpolated quantile lies between two neighbouring order statistics, so exactly the elements from the upper
     one on reach it: one selection replaces the sort. (Where the quantile lies very near to the lower one,
@@ -48,13 +48,19 @@ def keep_largest(psi: Tensor, threshold: float, over: ThresholdOver = "channel")
         psi: (B, C, *spatial), fp32.
         threshold: the quantile over all spatial axes, in [0, 1).
         over: "channel" for a quantile per channel; "space" for one of the magnitude summed over the channels
-            (LEDITS++, arXiv 2311.16711, section 3.3).
+            (LEDITS++, arXiv 2311.16711, section 3.3); "energy", our own, for the places that make up this share of
+            the energy: the sum is smoothed over its neighbours in the last two axes, and each place counts by its
+            square. What is strong in few places keeps few, what is even keeps most.
 
     Returns:
         Same shape; elements that pass keep their value.
     """
     if threshold == 0:
         return psi
+    if over == "energy":
+        places = _smoothed(psi.abs().sum(1))
+        flat = places.flatten(1)
+        return psi * (flat >= _energy_quantile_of(flat, threshold)).view_as(places).unsqueeze(1)
     magnitude = psi.abs().flatten(2)
     if over == "space":
         magnitude = magnitude.sum(1, keepdim=True)
@@ -74,16 +80,35 @@ def attention_mask(attention: Tensor, threshold: float, spatial: Sequence[int]) 
     Returns:
         (B, 1, height, width), of 0 and 1.
     """
-    # The weights that LEDITS++'s implementation gives to a place and its neighbours. Counted on the device: a copy from
-    # the CPU would wait for it.
-    weights = torch.exp(-torch.arange(-1.0, 2.0, device=attention.device).abs())
-    weights = weights / weights.sum()
-    edge = "reflect" if min(attention.shape[1:]) > 1 else "replicate"
-    padded = F.pad(attention.float().unsqueeze(1), (1, 1, 1, 1), mode=edge)
-    smooth = F.conv2d(padded, (weights[:, None] * weights).view(1, 1, 3, 3))
+    smooth = _smoothed(attention.float()).unsqueeze(1)
     places = smooth.flatten(2)
     mask = (places >= _quantile_of(places, threshold)).view_as(smooth)
     return F.interpolate(mask.float(), size=tuple(spatial))
+
+
+def _smoothed(values: Tensor) -> Tensor:
+    """Return the means of places and their neighbours in the last two axes, or the last one, (B, *spatial)."""
+    planes = values.flatten(1, -3) if values.ndim > 3 else values.unsqueeze(1)
+    if values.ndim == 2:
+        planes = planes.unsqueeze(1)
+    # The weights that LEDITS++'s implementation gives to a place and its neighbours. Counted on the device: a copy from
+    # the CPU would wait for it.
+    weights = torch.exp(-torch.arange(-1.0, 2.0, device=values.device).abs())
+    weights = weights / weights.sum()
+    edge = "reflect" if min(planes.shape[2:]) > 1 else "replicate"
+    padded = F.pad(planes, (1, 1, 1, 1), mode=edge)
+    channels = planes.shape[1]
+    kernel = (weights[:, None] * weights).expand(channels, 1, 3, 3)
+    return F.conv2d(padded, kernel, groups=channels).view_as(values)
+
+
+def _energy_quantile_of(values: Tensor, threshold: float) -> Tensor:
+    """Return the value from which on the rest of the energy lies, (B, 1); values are fp32, (B, N), 0 or more."""
+    ordered = values.sort(dim=-1).values
+    # As shares of the largest, whose squares neither overflow nor vanish.
+    energy = (ordered / ordered[:, -1:].clamp(min=torch.finfo(ordered.dtype).tiny)).square_().cumsum(-1)
+    dropped = (energy < threshold * energy[:, -1:]).sum(-1, keepdim=True)
+    return ordered.gather(-1, dropped.clamp_(max=values.shape[-1] - 1))
 
 
 def _quantile_of(values: Tensor, threshold: float) -> Tensor:

@@ -514,6 +514,7 @@ def _settings(call: _Call, c: int, count: int) -> dict[str, Any]:
         # A guidance scale of 0 stands for cfg.
         "strength": 0.0 if scale == 0 else 1.0,
         "threshold": float(_number("edit_threshold", value("edit_threshold"), 0, 0.999)),
+        "threshold_over": "channel",
         "start_percent": _percent(call, warmup),
         "end_percent": 1.0 if cooldown is None or cooldown >= _steps(call)[0] else _percent(call, cooldown),
         "guidance_scale": float(abs(scale)),

@@ -686,7 +686,7 @@ def test_direction_and_scale_do_not_move_the_mask(host: Host, evaluations: list[
     assert all(torch.equal(first, other) for other in others)
 
 
-@pytest.mark.parametrize("over", ["channel", "space"])
+@pytest.mark.parametrize("over", ["energy", "channel", "space"])
 def test_the_mask_takes_away_from_what_the_threshold_keeps(host: Host, evaluations: list[Seen], over: str) -> None:
     for threshold in (0.0, 0.5):
         edit(host, attentive(host, threshold=0.7, threshold_over=over, attention_threshold=threshold))

@@ -45,7 +45,7 @@ def guided(log: list[Tensor], host: Host, *concepts: Any, **changes: Any) -> lis
 # The size of the mask.
 
 
-@pytest.mark.parametrize("over", ["channel", "space"])
+@pytest.mark.parametrize("over", ["energy", "channel", "space"])
 @pytest.mark.parametrize("mode", ["reference", "independent"])
 def test_nothing_is_added_outside_of_the_mask(host: Host, guidance_log: list[Tensor], mode: str, over: str) -> None:
     """Also through the momentum."""
@@ -412,13 +412,28 @@ def test_over_space_a_place_is_edited_in_all_channels_or_in_none(
 
 
 @pytest.mark.compat("Features", SPACE_ROW)
-def test_over_space_differs_from_over_channels_and_channels_are_the_default(host: Host) -> None:
-    default, channel, space = (
-        edit(host, host.concept(threshold=0.75, **over))
-        for over in ({}, {"threshold_over": "channel"}, {"threshold_over": "space"})
+def test_the_three_ways_differ(host: Host) -> None:
+    energy, channel, space = (
+        edit(host, host.concept(threshold=0.75, threshold_over=over)) for over in ("energy", "channel", "space")
     )
-    assert torch.equal(default, channel)
-    assert not torch.equal(default, space)
+    assert not torch.equal(channel, space)
+    assert not torch.equal(energy, space)
+
+
+@pytest.mark.compat("Features", "threshold of the energy")
+def test_a_video_has_one_share_of_the_energy_over_all_its_frames(
+    host: Host, wan: Any, guidance_log: list[Tensor]
+) -> None:
+    """Where the texts differ in the mask alone, frames without it are left alone."""
+    video = {"samples": torch.zeros(1, 16, 5, 8, 8)}
+    mask = torch.zeros(17, 64, 64)
+    mask[:5] = 1
+    concept = of_width(host, 32, threshold=0.2, threshold_over="energy", mask=mask)
+    (guidance,) = guided(guidance_log, host, concept, model=wan, latent=video, steps=1, **texts(host))
+    places = (guidance != 0).any(1)[0]
+    assert torch.equal(places, (guidance != 0).all(1)[0])
+    assert places[:2].any()
+    assert not places[2:].any()
 
 
 @pytest.mark.compat("Features", SPACE_ROW)

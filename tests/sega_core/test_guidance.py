@@ -97,7 +97,7 @@ def test_the_comparisons_scale_multiplies_the_concepts(scale: float, direction: 
     assert bool(scaled.any()) is (scale > 0)
 
 
-@pytest.mark.parametrize("over", ["channel", "space"])
+@pytest.mark.parametrize("over", ["energy", "channel", "space"])
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[0] > 1], ids=str)
 def test_each_sample_may_have_a_scale_of_its_own(shape: tuple[int, ...], over: str) -> None:
     difference, concept = noise(shape), Concept(threshold=0.6, threshold_over=over)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor
 
 from sega_core import Concept, Run, Settings, concept_guidance, keep_largest
+from sega_core.concept import THRESHOLDS_OVER
 from sega_core.guidance import attention_mask
 from support.core import compared, noise
 
 MASKS = pytest.mark.compat("Features", "masks per concept")
 SPACE = pytest.mark.compat("Features", "threshold over space (LEDITS++)")
+ENERGY = pytest.mark.compat("Features", "threshold of the energy")
 ATTENTION = pytest.mark.compat("Features", "attention masks (LEDITS++), beside other attention patches")
 THRESHOLDS = [0.001, 0.1, 0.25, 1 / 3, 0.5, 0.75, 0.8, 0.9, 0.95, 0.99]
 SHAPES = [(1, 4, 8, 8), (3, 4, 7, 5), (2, 16, 3, 6, 6), (2, 2, 333), (1, 2, 1, 1), (1, 3, 2, 1, 3)]
@@ -90,15 +93,81 @@ def test_a_samples_places_do_not_depend_on_the_rest_of_its_batch() -> None:
 @SPACE
 @pytest.mark.parametrize("over", ["", "Space", None, 1])
 def test_another_quantile_is_refused(over: object) -> None:
-    with pytest.raises(ValueError, match=r"threshold_over must be one of channel, space, got"):
+    with pytest.raises(ValueError, match=r"threshold_over must be one of energy, channel, space, got"):
         Concept(threshold_over=over)
+
+
+# The share of the energy.
+
+
+def patch(side: int, level: float = 0.0) -> Tensor:
+    """Return a strong square of some places' side in an even field of a level, (1, 4, 32, 32)."""
+    psi = torch.full((1, 4, 32, 32), level)
+    psi[..., 8 : 8 + side, 8 : 8 + side] = 1
+    return psi
+
+
+@ENERGY
+def test_one_threshold_keeps_a_small_thing_small_and_a_large_one_large() -> None:
+    weak = 0.03 * noise(1, 4, 32, 32)
+    for side in (4, 8, 16):
+        kept = keep_largest(patch(side) + weak, 0.2, "energy")[0, 0] != 0
+        assert kept[8 : 8 + side, 8 : 8 + side].float().mean() > 0.7
+        assert kept.sum() < 1.5 * side**2
+    even = keep_largest(1 + weak, 0.2, "energy") != 0
+    assert even.float().mean() > 0.75
+
+
+@ENERGY
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_what_passes_is_unchanged_in_all_channels(shape: tuple[int, ...], threshold: float) -> None:
+    psi = noise(*shape)
+    kept = keep_largest(psi, threshold, "energy")
+    passes = (kept != 0).any(1, keepdim=True)
+    assert torch.equal(kept, torch.where(passes, psi, 0))
+    # Of independent numbers, smoothed, the energy is about that of the numbers.
+    share = kept.square().flatten(1).sum(1) / psi.square().flatten(1).sum(1)
+    assert (share >= 0.7 * (1 - threshold)).all()
+
+
+@ENERGY
+def test_a_higher_threshold_keeps_fewer_of_the_same_places() -> None:
+    psi = noise(2, 4, 16, 16)
+    kept = [keep_largest(psi, threshold, "energy") != 0 for threshold in THRESHOLDS]
+    assert all((more | fewer).equal(more) and fewer.sum() < more.sum() for more, fewer in pairwise(kept[1:]))
+
+
+@ENERGY
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e12, 1e30])
+def test_the_share_does_not_depend_on_the_size(scale: float) -> None:
+    psi = noise(2, 4, 16, 16)
+    assert torch.equal(keep_largest(psi * scale, 0.4, "energy") != 0, keep_largest(psi, 0.4, "energy") != 0)
+
+
+@ENERGY
+def test_single_places_fall_before_connected_ones() -> None:
+    """Smoothing tells a thing from noise of the same magnitude."""
+    psi = patch(6)
+    psi[..., 24::4, ::4] = 1
+    kept = keep_largest(psi, 0.5, "energy")[0, 0] != 0
+    assert kept[9:13, 9:13].all()
+    assert not kept[24:].any()
+
+
+@ENERGY
+def test_nothing_stays_nothing_and_a_samples_share_is_its_own() -> None:
+    assert not keep_largest(torch.zeros(2, 4, 8, 8), 0.2, "energy").any()
+    psi = noise(3, 4, 8, 8)
+    other = torch.cat([psi[:1], 100 * noise(2, 4, 8, 8, seed=1)])
+    assert torch.equal(keep_largest(psi, 0.4, "energy")[0], keep_largest(other, 0.4, "energy")[0])
 
 
 # The user's mask.
 
 
 @MASKS
-@pytest.mark.parametrize("over", ["channel", "space"])
+@pytest.mark.parametrize("over", THRESHOLDS_OVER)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_white_mask_is_none_and_a_black_one_leaves_nothing(shape: tuple[int, ...], over: str) -> None:
     difference, concept = noise(*shape), Concept(threshold=0.5, threshold_over=over)
@@ -271,7 +340,7 @@ def test_attention_of_any_precision_is_compared_in_fp32(dtype: torch.dtype) -> N
 
 
 @ATTENTION
-@pytest.mark.parametrize("over", ["channel", "space"])
+@pytest.mark.parametrize("over", THRESHOLDS_OVER)
 @pytest.mark.parametrize("mask", [None, soft_mask((2, 4, 12, 12))], ids=["no mask", "mask"])
 def test_the_guidance_is_that_without_the_attention_inside_its_mask(over: str, mask: Tensor | None) -> None:
     """The threshold of the estimates does not see the attention: both masks are made for themselves."""

@@ -59,7 +59,7 @@ class Elsewhere(Tensor):
         return super().__torch_function__(func, types, args, kwargs)
 
 
-@pytest.mark.parametrize("over", ["channel", "space"])
+@pytest.mark.parametrize("over", ["energy", "channel", "space"])
 @pytest.mark.parametrize("threshold", [0.1, 0.5, 0.9, 0.99])
 def test_a_device_without_a_selection_keeps_the_same_elements(threshold: float, over: str) -> None:
     from sega_core import keep_largest

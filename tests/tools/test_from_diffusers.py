@@ -146,6 +146,7 @@ def test_the_defaults_are_the_pipelines(converted: Any) -> None:
         "direction": "add",
         "strength": 1.0,
         "threshold": 0.9,
+        "threshold_over": "channel",
         "start_percent": 0.2,
         "end_percent": 1.0,
         "guidance_scale": 5.0,
