@@ -1,7 +1,7 @@
 """Concept presets: published settings of concepts, and the user's own.
 
 The user's file is `default/sega_presets.json` in ComfyUI's user folder: a list of presets such as
-`[{"name": "hat", "text": "wearing a hat", "strength": 1.5, "threshold": 0.95, "source": "mine"}]`.
+`[{"name": "hat", "text": "wearing a hat", "strength": 1.5, "threshold": 0.3, "source": "mine"}]`.
 The keys are `name` (needed), `text` (left out: the preset leaves the text alone), `source` (a note) and the inputs
 `direction`, `strength`, `threshold`, `start_percent`, `end_percent`, `guidance_scale`, `weight`, `threshold_over` and
 `attention_threshold`, in the ranges of SEGAConcept; one left out has its default. `start_percent` is the share of the

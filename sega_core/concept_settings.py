@@ -26,8 +26,8 @@ class ConceptSettings:
         direction: "add" moves the image towards the concept, "remove" away from it.
         strength: in [0, inf), in units of the prompt's own guidance scale (cfg): at 1 the picture is painted as the
             changed prompt would paint it where the concept acts; 0 is off, above 1 exaggerates.
-        threshold: the quantile, in [0, 1), under which the concept's guidance is dropped; 0 keeps every element. Of what
-            is for `threshold_over` to say.
+        threshold: the share, in [0, 1), of the concept's guidance that is dropped, where it is weakest;
+            `threshold_over` says what it is a share of. 0 keeps every element.
         start_percent: progress of the sampling, in [0, 1], from which the concept acts; 0 is from the start (off). It
             stands for a noise level, so it holds for any number of steps and any scheduler.
         end_percent: progress up to which it acts, in [0, 1], after `start_percent`; 1 is to the end (off).

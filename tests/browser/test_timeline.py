@@ -150,7 +150,7 @@ def test_what_the_fields_say_is_shown(concept: Any, renderer: str) -> None:
         ({"start_percent": 0.5, "end_percent": 0.4}, "end_percent (0.4) must be after start_percent (0.5)."),
         ({"weight": 0.0}, "No effect: weight is 0."),
         ({"strength": 0.0}, "No effect: strength is 0."),
-        ({"threshold": 0.999}, "Hardly any effect: only 0.1% of the latent is edited."),
+        ({"threshold": 0.999}, "Hardly any effect: the threshold leaves 0.1% of it."),
         ({"text": " "}, "No effect: text is empty."),
         ({"instead_of": "glasses"}, "No effect: with and without are the same text."),
     ],

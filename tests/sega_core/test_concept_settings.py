@@ -78,7 +78,9 @@ def test_thresholds_are_below_1(name: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "choices"), [("direction", "add, remove"), ("threshold_over", "energy, channel, space")], ids=["direction", "over"]
+    ("name", "choices"),
+    [("direction", "add, remove"), ("threshold_over", "energy, channel, space")],
+    ids=["direction", "over"],
 )
 def test_words_are_of_a_list(name: str, choices: str) -> None:
     assert refused(**{name: "both"}) == f"{name} must be one of {choices}, got 'both'"

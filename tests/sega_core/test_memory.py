@@ -28,7 +28,7 @@ def memory() -> ModuleType:
     [
         [Concept(warmup_steps=0)],
         [Concept(warmup_steps=2, threshold_over="space")] * 4,
-        [Concept(warmup_steps=1, cooldown_steps=4)] * 8,
+        [Concept(warmup_steps=1, cooldown_steps=4, threshold_over="energy")] * 8,
     ],
     ids=len,
 )
