@@ -23,6 +23,7 @@ CONCEPT = {
     "strength": 1.0,
     "guidance_scale": 5.0,
     "threshold": 0.9,
+    "threshold_over": "channel",
     "start_percent": 0.0,
     "end_percent": 1.0,
     "weight": 1.0,

@@ -87,7 +87,8 @@ def inputs(concept: dict[str, Any]) -> dict[str, Any]:
     given = dict(concept)
     warmup, cooldown = given.pop("warmup_steps"), given.pop("cooldown_steps")
     end = 1.0 if cooldown is None else cooldown / STEPS
-    return {**given, "strength": 1.0, "start_percent": warmup / STEPS, "end_percent": end}
+    window = {"start_percent": warmup / STEPS, "end_percent": end}
+    return {**given, "strength": 1.0, "threshold_over": "channel", **window}
 
 
 def concepts_of(host: Host, pipe: Any, edit: dict[str, Any]) -> list[Any]:

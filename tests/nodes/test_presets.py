@@ -22,7 +22,7 @@ pytestmark = pytest.mark.compat("Features", "presets, with a file of the user's 
 
 DEFAULTS = asdict(ConceptSettings())
 EVERYTHING = {"text": "a hat", **DEFAULTS}
-GLASSES = {"strength": 1.0, "guidance_scale": 5.0, "threshold": 0.975, "start_percent": 0.2}
+GLASSES = {"strength": 1.0, "guidance_scale": 5.0, "threshold": 0.975, "threshold_over": "channel", "start_percent": 0.2}
 # The last number is the published warm-up in steps of 50.
 PUBLISHED = [
     ("smile", "smiling, smile", "add", 4, 0.99, 10),
@@ -308,7 +308,7 @@ def test_the_file_may_hold_any_script_and_a_byte_order_mark(concept: Any, users_
         ({"name": "bad", "warmup_steps": 10}, "no field 'warmup_steps', only name, text, direction, strength, "),
         ({"name": "bad", "cooldown_steps": 20}, "no field 'cooldown_steps'"),
         ({"name": "bad", "direction": "up"}, "direction must be one of add, remove, got 'up'"),
-        ({"name": "bad", "threshold_over": ["space"]}, "threshold_over must be one of channel, space"),
+        ({"name": "bad", "threshold_over": ["space"]}, "threshold_over must be one of energy, channel, space"),
         ({"name": "bad", "text": ""}, "text must be a text of 1 to 2000 characters, got ''"),
         ({"name": "bad", "text": "x" * 2001}, "text must be a text of 1 to 2000 characters"),
         ({"name": "bad", "text": "\x00"}, "text must have no control characters"),

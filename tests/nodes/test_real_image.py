@@ -43,6 +43,10 @@ def encoded(studio: Any, texts: list[str]) -> list[Any]:
     return [[torch.cat([embedding for embedding, _ in each]), dict(each[0][1])]]
 
 
+# As demo.run has it for drawings.
+QUANTILE = {"threshold": 0.9, "threshold_over": "channel"}
+
+
 def sampled(studio: Any, model: Any, sigmas: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
     sampler = studio.host.samplers.sampler_object("heun")
     node = studio.host.custom.SamplerCustom
@@ -50,7 +54,7 @@ def sampled(studio: Any, model: Any, sigmas: torch.Tensor, latents: torch.Tensor
 
 
 def guided(studio: Any, text: str, **changes: Any) -> Any:
-    settings = {"strength": 1.0, "guidance_scale": 12.0, "threshold": 0.9, "start_percent": 0.1, **changes}
+    settings = {**QUANTILE, "strength": 1.0, "guidance_scale": 12.0, "start_percent": 0.1, **changes}
     concept = studio.host.pack.nodes.SEGAConcept.execute(studio.clip, text, **settings)[0]
     return studio.host.patched(concept, model=studio.model, mode="independent", baseline="negative")
 
@@ -59,7 +63,7 @@ def described(studio: Any, text: str) -> Any:
     """Return the model with a concept that is each picture's caption with and without the text."""
     node = studio.host.pack.nodes.SEGAConceptFromConditioning
     longer = encoded(studio, [f"{caption}, {text}" for caption in studio.captions])
-    settings = {"direction": "add", "strength": 4.0, "threshold": 0.9, "start_percent": 0.0, "end_percent": 1.0}
+    settings = {**QUANTILE, "direction": "add", "strength": 4.0, "start_percent": 0.0, "end_percent": 1.0}
     concept = node.execute(longer, studio.prompts[0], **settings)[0]
     return studio.host.patched(concept, model=studio.model, mode="independent")
 
@@ -127,7 +131,7 @@ def test_every_kind_of_model_comes_back(host: Host, kind: str) -> None:
 
 
 def test_image_to_image_edits_and_less_noise_keeps_more(studio: Any) -> None:
-    settings = {"strength": 1.0, "guidance_scale": 12.0, "threshold": 0.9, "start_percent": 0.0}
+    settings = {**QUANTILE, "strength": 1.0, "guidance_scale": 12.0, "start_percent": 0.0}
     concept = studio.host.pack.nodes.SEGAConcept.execute(studio.clip, "glasses", **settings)[0]
     edit = studio.measure.Edit("glasses", "add", "glasses", "yes")
     kept = []

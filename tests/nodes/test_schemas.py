@@ -25,7 +25,7 @@ CONCEPT_INPUTS = [
 ADVANCED_INPUTS = [
     ("guidance_scale", "FLOAT", 0.0),
     ("weight", "FLOAT", 1.0),
-    ("threshold_over", "COMBO", "channel"),
+    ("threshold_over", "COMBO", "energy"),
     ("attention_threshold", "FLOAT", 0.0),
     ("curve", "CURVE", None),
     ("strengths", "FLOATS", None),
@@ -232,7 +232,7 @@ def test_choices_are_these(nodes: dict[str, Any]) -> None:
     assert options["baseline"] == ["auto", "negative", "positive"]
     concept = {i.id: i for i in nodes["SEGAConcept"].GET_SCHEMA().inputs}
     assert concept["direction"].options == ["add", "remove"]
-    assert concept["threshold_over"].options == ["channel", "space"]
+    assert concept["threshold_over"].options == ["energy", "channel", "space"]
 
 
 def test_the_sampler_offers_the_hosts_samplers_and_schedulers(host: Host, nodes: dict[str, Any]) -> None:
