@@ -133,7 +133,7 @@ def test_the_shipped_mask_keeps_the_edit_in_its_place(workflows: Any, pixels: An
     del without[workflows.only(without, "SEGASampler")]["inputs"]["concepts"]
     # The mask is from 24 to 80 pixels from the top.
     change = [np.abs(pixels(edited).astype(float) - pixels(without)).mean((0, 3)) for edited in (masked, plain)]
-    assert change[0][24:80, 16:112].mean() > 0.9 * change[1][24:80, 16:112].mean()
+    assert change[0][24:80, 16:112].mean() > 0.75 * change[1][24:80, 16:112].mean()
     # What is sampled within the mask still moves the rest a little, through the model's attention.
     assert change[0][96:].mean() < 0.9 * change[1][96:].mean()
 
