@@ -63,9 +63,9 @@ def _together(studio: Studio, edit: Edit) -> Iterator[dict[str, Any]]:
     """Yield the edit on the second model, with open prompts, against the changed prompt on the same faces."""
     drawn: dict[str, Any] = {"model": "together"}
     prompts = {"before": plain(edit), "ours": edited(edit), "changed prompt": with_changed_prompt(edit)}
-    opened = {way: opened(recipe).changed(**drawn) for way, recipe in prompts.items()}
-    before = studio.draw(opened.pop("before"))
-    outcomes = {way: compare([edit], before, studio.draw(recipe)) for way, recipe in opened.items()}
+    recipes = {way: opened(recipe).changed(**drawn) for way, recipe in prompts.items()}
+    before = studio.draw(recipes.pop("before"))
+    outcomes = {way: compare([edit], before, studio.draw(recipe)) for way, recipe in recipes.items()}
     gain = statistics.mean(outcomes["ours"].isolation - outcomes["changed prompt"].isolation)
     for way, outcome in outcomes.items():
         yield {"edit": name_of(edit), "way": way, **outcome.figures(), "gain": asdict(gain)}
