@@ -88,9 +88,7 @@ def attention_mask(attention: Tensor, threshold: float, spatial: Sequence[int]) 
 
 def _smoothed(values: Tensor) -> Tensor:
     """Return the means of places and their neighbours in the last two axes, or the last one, (B, *spatial)."""
-    planes = values.flatten(1, -3) if values.ndim > 3 else values.unsqueeze(1)
-    if values.ndim == 2:
-        planes = planes.unsqueeze(1)
+    planes = (values if values.ndim > 2 else values.unsqueeze(1)).unsqueeze(1).flatten(1, -3)
     # The weights that LEDITS++'s implementation gives to a place and its neighbours. Counted on the device: a copy from
     # the CPU would wait for it.
     weights = torch.exp(-torch.arange(-1.0, 2.0, device=values.device).abs())
