@@ -22,7 +22,13 @@ pytestmark = pytest.mark.compat("Features", "presets, with a file of the user's 
 
 DEFAULTS = asdict(ConceptSettings())
 EVERYTHING = {"text": "a hat", **DEFAULTS}
-GLASSES = {"strength": 1.0, "guidance_scale": 5.0, "threshold": 0.975, "threshold_over": "channel", "start_percent": 0.2}
+GLASSES = {
+    "strength": 1.0,
+    "guidance_scale": 5.0,
+    "threshold": 0.975,
+    "threshold_over": "channel",
+    "start_percent": 0.2,
+}
 # The last number is the published warm-up in steps of 50.
 PUBLISHED = [
     ("smile", "smiling, smile", "add", 4, 0.99, 10),
