@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from .concept import Concept, Direction, ThresholdOver, require_number
 from .plan import Window, window
 
-# Found by trying numbers of steps, cfgs and two models (evaluation/search.py). A strength above 1 makes good what the
-# threshold cuts off; what the prompt asks for is settled in the first steps. A share of the energy is the one threshold
-# that serves glasses and a whole background.
+# Found by trying numbers of steps, cfgs and two models, as evaluation/search.py does. A strength above 1 makes good
+# what the threshold cuts off; what the prompt asks for is settled in the first steps. A share of the energy is the one
+# threshold that serves glasses and a whole background.
 STRENGTH, THRESHOLD, START_PERCENT = 1.5, 0.2, 0.0
 
 

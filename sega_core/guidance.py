@@ -57,15 +57,15 @@ def keep_largest(psi: Tensor, threshold: float, over: ThresholdOver = "channel")
     """
     if threshold == 0:
         return psi
-    if over == "energy":
-        places = _smoothed(psi.abs().sum(1))
-        flat = places.flatten(1)
-        return psi * (flat >= _energy_quantile_of(flat, threshold)).view_as(places).unsqueeze(1)
-    magnitude = psi.abs().flatten(2)
-    if over == "space":
+    magnitude = psi.abs()
+    if over != "channel":
         magnitude = magnitude.sum(1, keepdim=True)
+    if over == "energy":
+        magnitude = _smoothed(magnitude)
+    places = magnitude.flatten(2)
+    least = (_energy_quantile_of if over == "energy" else _quantile_of)(places, threshold)
     # In place, 1 and 0 as numbers: several times faster on a CPU than booleans, and no memory of its own.
-    kept = magnitude.ge_(_quantile_of(magnitude, threshold)).view(*magnitude.shape[:2], *psi.shape[2:])
+    kept = places.ge_(least).view_as(magnitude)
     return kept.mul_(psi) if kept.shape == psi.shape else kept * psi
 
 
@@ -80,15 +80,15 @@ def attention_mask(attention: Tensor, threshold: float, spatial: Sequence[int]) 
     Returns:
         (B, 1, height, width), of 0 and 1.
     """
-    smooth = _smoothed(attention.float()).unsqueeze(1)
+    smooth = _smoothed(attention.float().unsqueeze(1))
     places = smooth.flatten(2)
     mask = (places >= _quantile_of(places, threshold)).view_as(smooth)
     return F.interpolate(mask.float(), size=tuple(spatial))
 
 
 def _smoothed(values: Tensor) -> Tensor:
-    """Return the means of places and their neighbours in the last two axes, or the last one, (B, *spatial)."""
-    planes = (values if values.ndim > 2 else values.unsqueeze(1)).unsqueeze(1).flatten(1, -3)
+    """Return the means of places and their neighbours in the last two axes, or the last one, (B, C, *spatial)."""
+    planes = (values if values.ndim > 3 else values.unsqueeze(1)).flatten(1, -3)
     # The weights that LEDITS++'s implementation gives to a place and its neighbours. Counted on the device: a copy from
     # the CPU would wait for it.
     weights = torch.exp(-torch.arange(-1.0, 2.0, device=values.device).abs())
@@ -101,11 +101,11 @@ def _smoothed(values: Tensor) -> Tensor:
 
 
 def _energy_quantile_of(values: Tensor, threshold: float) -> Tensor:
-    """Return the value from which on the rest of the energy lies, (B, 1); values are fp32, (B, N), 0 or more."""
+    """Return the value along the last axis from which on the rest of the energy lies, (..., 1); values as below."""
     ordered = values.sort(dim=-1).values
     # As shares of the largest, whose squares neither overflow nor vanish.
-    energy = (ordered / ordered[:, -1:].clamp(min=torch.finfo(ordered.dtype).tiny)).square_().cumsum(-1)
-    dropped = (energy < threshold * energy[:, -1:]).sum(-1, keepdim=True)
+    energy = (ordered / ordered[..., -1:].clamp(min=torch.finfo(ordered.dtype).tiny)).square_().cumsum(-1)
+    dropped = (energy < threshold * energy[..., -1:]).sum(-1, keepdim=True)
     return ordered.gather(-1, dropped.clamp_(max=values.shape[-1] - 1))
 
 

@@ -412,10 +412,13 @@ def test_over_space_a_place_is_edited_in_all_channels_or_in_none(
 
 
 @pytest.mark.compat("Features", SPACE_ROW)
-def test_the_three_ways_differ(host: Host) -> None:
+def test_the_three_ways_differ_and_the_energy_is_the_default(host: Host) -> None:
     energy, channel, space = (
         edit(host, host.concept(threshold=0.75, threshold_over=over)) for over in ("energy", "channel", "space")
     )
+    node, given = host.pack.nodes.SEGAConceptFromConditioning, {"guidance_scale": 5.0, "strength": 1.0}
+    default = edit(host, node.execute(host.conditioning(10), None, threshold=0.75, **given)[0])
+    assert torch.equal(default, energy)
     assert not torch.equal(channel, space)
     assert not torch.equal(energy, space)
 
@@ -424,7 +427,7 @@ def test_the_three_ways_differ(host: Host) -> None:
 def test_a_video_has_one_share_of_the_energy_over_all_its_frames(
     host: Host, wan: Any, guidance_log: list[Tensor]
 ) -> None:
-    """Where the texts differ in the mask alone, frames without it are left alone."""
+    """A mask of the first frames leaves the others alone."""
     video = {"samples": torch.zeros(1, 16, 5, 8, 8)}
     mask = torch.zeros(17, 64, 64)
     mask[:5] = 1

@@ -100,9 +100,9 @@ def test_another_quantile_is_refused(over: object) -> None:
 # The share of the energy.
 
 
-def patch(side: int, level: float = 0.0) -> Tensor:
-    """Return a strong square of some places' side in an even field of a level, (1, 4, 32, 32)."""
-    psi = torch.full((1, 4, 32, 32), level)
+def patch(side: int) -> Tensor:
+    """Return a strong square of so many places a side, (1, 4, 32, 32)."""
+    psi = torch.zeros(1, 4, 32, 32)
     psi[..., 8 : 8 + side, 8 : 8 + side] = 1
     return psi
 

@@ -128,12 +128,14 @@ def test_the_shipped_slider_shows_one_face_with_more_and_more_of_the_concept(
 
 
 def test_the_shipped_mask_keeps_the_edit_in_its_place(workflows: Any, pixels: Any) -> None:
-    masked, plain = workflows.load("mask", steps=12), workflows.load("first_edit", steps=12)
+    # Without a threshold, so that the mask alone decides: within it, a share of the effect is a share of less.
+    shipped = [workflows.load(name, steps=12) for name in ("mask", "first_edit")]
+    masked, plain = (workflows.changed(workflow, "SEGAConcept", threshold=0.0) for workflow in shipped)
     without = copy.deepcopy(plain)
     del without[workflows.only(without, "SEGASampler")]["inputs"]["concepts"]
     # The mask is from 24 to 80 pixels from the top.
     change = [np.abs(pixels(edited).astype(float) - pixels(without)).mean((0, 3)) for edited in (masked, plain)]
-    assert change[0][24:80, 16:112].mean() > 0.75 * change[1][24:80, 16:112].mean()
+    assert change[0][24:80, 16:112].mean() > 0.9 * change[1][24:80, 16:112].mean()
     # What is sampled within the mask still moves the rest a little, through the model's attention.
     assert change[0][96:].mean() < 0.9 * change[1][96:].mean()
 
