@@ -122,7 +122,6 @@ class Twin:
             momentum_scale=settings.momentum_scale,
             momentum_beta=settings.momentum_beta,
             mode=settings.mode,
-            baseline="negative",
         )[0]
 
     def _progress_at(self, step: int, steps: int) -> float:

@@ -37,7 +37,7 @@ class SEGAConceptFromConditioning(io.ComfyNode):
                     "instead_of",
                     optional=True,
                     tooltip="The encoded prompt without the concept; connect the positive prompt to compare with it. "
-                    "Off: not connected, the sampler's baseline.",
+                    "Off: not connected, the negative prompt.",
                 ),
                 *concept_inputs(),
                 *advanced_inputs(),

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..sega_core import MODES, GuidanceVectors, Mode, Settings
 from .sampling.encoded_concept import EncodedConcept
 from .sampling.patch import patch_model
-from .sampling.request import BASELINES, Baseline, GuidanceRequest
+from .sampling.request import GuidanceRequest
 from .types import SegaConcept, SegaConceptStack, SegaGuidance, as_stack
 
 # Without momentum a strength of 1 is exactly the changed prompt, and a concept costs nothing before it begins.
@@ -35,15 +35,6 @@ def guidance_inputs() -> list[io.Input]:
             tooltip="independent keeps the concepts apart: one concept's settings never change another's strength. "
             "reference computes what the paper's implementation computes: concepts share one momentum and their "
             "weights are rescaled while some have not begun.",
-        ),
-        io.Combo.Input(
-            "baseline",
-            options=list[str](BASELINES),
-            default="auto",
-            optional=True,
-            advanced=True,
-            tooltip="What a concept without a prompt is compared with: the negative prompt (the paper's way) or the "
-            "positive one. auto takes the negative prompt, or the positive one where cfg 1 leaves the negative out.",
         ),
         io.Float.Input(
             "momentum_scale",
@@ -106,7 +97,6 @@ def guided_model(
     model: Any,
     concepts: EncodedConcept | tuple[EncodedConcept, ...] | None,
     mode: Mode = _DEFAULT.mode,
-    baseline: Baseline = "auto",
     momentum_scale: float = _DEFAULT.momentum_scale,
     momentum_beta: float = _DEFAULT.momentum_beta,
     guidance: GuidanceVectors | None = None,
@@ -126,4 +116,4 @@ def guided_model(
     except ValueError as error:
         raise ValueError(f"{node_id}: {error}") from error
     stack = as_stack(concepts, node_id)
-    return patch_model(model, GuidanceRequest(stack, settings, baseline, node_id, guidance, record))
+    return patch_model(model, GuidanceRequest(stack, settings, node_id, guidance, record))

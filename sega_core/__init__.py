@@ -3,7 +3,7 @@
 from .comparison import Comparison
 from .concept import DIRECTIONS, MODES, THRESHOLDS_OVER, Concept, Direction, Mode, Settings, ThresholdOver
 from .concept_settings import ConceptSettings
-from .guard import guarded
+from .guard import FREE_STRENGTH, Guard, guarded, room_of
 from .guidance import attention_mask, concept_guidance, keep_largest
 from .plan import passes_needed, progress_of, step_of_sigma
 from .run import Run
@@ -12,6 +12,7 @@ from .vectors import GuidanceVectors, Recorder, Space, recorded
 
 __all__ = [
     "DIRECTIONS",
+    "FREE_STRENGTH",
     "MODES",
     "THRESHOLDS_OVER",
     "ComparedTexts",
@@ -19,6 +20,7 @@ __all__ = [
     "Concept",
     "ConceptSettings",
     "Direction",
+    "Guard",
     "GuidanceVectors",
     "Mode",
     "Recorder",
@@ -34,5 +36,6 @@ __all__ = [
     "passes_needed",
     "progress_of",
     "recorded",
+    "room_of",
     "step_of_sigma",
 ]

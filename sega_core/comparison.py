@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .guard import Guard
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -18,9 +20,11 @@ class Comparison:
             where the concept's is relative to it, 1 where it is absolute.
         mask: where the user wants the edit, (B or 1, 1, *spatial), in [0, 1]; None is everywhere.
         attention: the cross-attention to the concept's words, (B, h, w); None does not look at it.
+        guard: what limits the guidance; None does not.
     """
 
     difference: Tensor
     scale: Tensor | float = 1.0
     mask: Tensor | None = None
     attention: Tensor | None = None
+    guard: Guard | None = None

@@ -1,25 +1,51 @@
-"""The guard of strong edits: no colours that the unedited picture does not have. Our own, off in reference mode."""
+"""The guard of strong edits: what a strength above the default may add. Our own, off in reference mode."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-# Of the range, on either side. None of it changes edits of strength 1: they make a place darker or lighter too.
-MARGIN = 0.05
+from .concept_settings import STRENGTH
+
+# What this strength, the default one, makes is never limited.
+FREE_STRENGTH = STRENGTH
+# How far a stronger one may take the estimate of x0 beyond that at each step, as a share of the range of the unedited
+# estimate.
+MARGIN = 0.02
 
 
-def guarded(edited: Tensor, plain: Tensor) -> Tensor:
-    """Keep an edited estimate within the range of the unedited one, and a margin, per sample and channel.
+@dataclass(frozen=True)
+class Guard:
+    """The limits of one concept's guidance.
 
     Args:
-        edited: the estimate of x0 with guidance, (B, C, *spatial).
-        plain: without it, of the same shape.
+        free: the share of it that is not limited, in (0, 1], a number or (B,).
+        room: the most that the rest may be, in either direction, (B, C, 1, ...).
+    """
 
-    Returns:
-        Same shape and dtype.
+    free: Tensor | float
+    room: Tensor
+
+
+def guarded(guidance: Tensor, guard: Guard) -> Tensor:
+    """Limit a concept's guidance, (B, C, *spatial); return the same shape."""
+    free = guidance * per_sample(guard.free, guidance)
+    return free + torch.clamp(guidance - free, -guard.room, guard.room)
+
+
+def room_of(plain: Tensor, sigma: float) -> Tensor:
+    """Return the room of each sample and channel, (B, C, 1, ...), fp32.
+
+    Args:
+        plain: the unedited estimate of x0, (B, C, *spatial).
+        sigma: noise level, above 0.
     """
     axes = tuple(range(2, plain.ndim))
-    low, high = plain.amin(axes, keepdim=True), plain.amax(axes, keepdim=True)
-    room = MARGIN * (high - low)
-    return torch.clamp(edited, low - room, high + room)
+    return (plain.amax(axes, keepdim=True) - plain.amin(axes, keepdim=True)).float() * (MARGIN / sigma)
+
+
+def per_sample(factor: Tensor | float, values: Tensor) -> Tensor | float:
+    """Return a number as it is, and one for each sample, (B,), so that it multiplies values, (B, C, *spatial)."""
+    return factor.view(-1, *[1] * (values.ndim - 1)) if isinstance(factor, Tensor) else factor

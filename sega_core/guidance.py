@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .comparison import Comparison
 from .concept import Concept, ThresholdOver
+from .guard import guarded, per_sample
 
 
 def concept_guidance(comparison: Comparison, concept: Concept) -> Tensor:
@@ -25,16 +26,14 @@ def concept_guidance(comparison: Comparison, concept: Concept) -> Tensor:
     Returns:
         The guidance, (B, C, *spatial), fp32, before weight and momentum.
     """
-    scale = comparison.scale
-    if isinstance(scale, Tensor):
-        scale = scale.view(-1, *[1] * (comparison.difference.ndim - 1))
-    psi = comparison.difference.float() * (concept.factor * scale)
+    difference = comparison.difference.float()
+    psi = difference * (concept.factor * per_sample(comparison.scale, difference))
     if comparison.mask is not None:
         psi = psi * comparison.mask
     gamma = keep_largest(psi, concept.threshold, concept.threshold_over)
-    if comparison.attention is None:
-        return gamma
-    return gamma * attention_mask(comparison.attention, concept.attention_threshold, gamma.shape[2:])
+    if comparison.attention is not None:
+        gamma = gamma * attention_mask(comparison.attention, concept.attention_threshold, gamma.shape[2:])
+    return gamma if comparison.guard is None else guarded(gamma, comparison.guard)
 
 
 def keep_largest(psi: Tensor, threshold: float, over: ThresholdOver = "channel") -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -52,13 +52,7 @@ class Run:
         self._momenta = {self._step: {}}
         self._held = {}
 
-    def guidance(
-        self,
-        step: int,
-        comparisons: Mapping[int, Comparison | None],
-        sigma: float = 0.0,
-        guard: Callable[[Tensor], Tensor] | None = None,
-    ) -> Tensor | None:
+    def guidance(self, step: int, comparisons: Mapping[int, Comparison | None], sigma: float = 0.0) -> Tensor | None:
         """Return the guidance to add to the CFG estimate, or None where there is none.
 
         Args:
@@ -66,8 +60,6 @@ class Run:
             comparisons: for each concept of `needed(step)`, what its guidance is made of, (B, C, *spatial); None where
                 the concept has nothing to say at this noise level.
             sigma: noise level of the evaluation; the recorder alone asks for it.
-            guard: returns what may be added of a whole guidance, (B, C, *spatial); None adds all. The momentum goes on
-                from what was asked for.
 
         Returns:
             Guidance of the same shape, fp32.
@@ -91,8 +83,6 @@ class Run:
             # Gone before the next one comes: all concepts need no more memory than one.
             del gamma
         guidance = self._independent(step, sums) if independent else self._reference(step, sums, total)
-        if guard is not None and guidance is not None:
-            guidance = guard(guidance)
         if self.recorder is not None:
             self.recorder.keep(step, sigma, guidance, magnitudes)
         return guidance

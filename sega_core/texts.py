@@ -30,7 +30,7 @@ class ComparedTexts:
 
     Args:
         text: the text with the concept.
-        instead_of: the text without it; None is the run's own baseline.
+        instead_of: the text without it; None is the negative prompt.
     """
 
     text: str
@@ -40,7 +40,7 @@ class ComparedTexts:
 def compared_texts(text: str, prompt: str | None = None, instead_of: str = "") -> ComparedTexts:
     """Return the two texts that a concept is the difference of.
 
-    Without a prompt they are the bare text and `instead_of`, or the run's baseline where that is empty (arXiv
+    Without a prompt they are the bare text and `instead_of`, or the negative prompt where that is empty (arXiv
     2301.12247, equation 5). With the picture's prompt they are the prompt with the text and the prompt without it, so
     that one of the two is the prompt itself:
 

@@ -540,7 +540,7 @@ def _sampling(graph: _Graph, call: _Call, model: Any, concepts: Any) -> Any:
     guided: dict[str, Any] = {} if concepts is None else {"concepts": concepts}
     guided["momentum_scale"] = call.number("edit_momentum_scale", 0, 10)
     guided["momentum_beta"] = call.number("edit_mom_beta", 0, 0.999)
-    guided |= {"mode": "reference", "baseline": "negative"}
+    guided["mode"] = "reference"
     if call.values["sem_guidance"] is not None:
         file = call.file("sem_guidance", call.values["sem_guidance"])
         guided["guidance"] = graph.add("SEGALoadGuidance", "Supplied guidance", file=file)

@@ -20,7 +20,7 @@ class EncodedConcept:
     Args:
         settings: of the concept.
         conditioning: the text with the concept.
-        instead_of: the text without it; None is the run's baseline.
+        instead_of: the text without it; None is the negative prompt.
         name: what the concept is called.
         mask: the host's MASK, (N, H, W) or (H, W), in [0, 1]: where the concept may act; None is everywhere.
         words: the places of the concept's words in `conditioning`; None where they are not known.

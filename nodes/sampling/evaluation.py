@@ -83,8 +83,8 @@ class Evaluation:
         if self.needed:
             # The guider, or another pack's sampling function, asks the model in a way of its own.
             self._evaluate_alone(options)
-        comparisons = self.parts.comparisons(self.step, self.differences, scale.value)
-        guidance = self.parts.guidance(self.step, self.sigma, comparisons, denoised)
+        comparisons = self.parts.comparisons(self.step, self.sigma, self.differences, scale.value, denoised)
+        guidance = self.parts.guidance(self.step, self.sigma, comparisons)
         made = [part for part in guidance if part is not None]
         self.guidance = packed(made) if made else None
         _LOG.debug("%s", Evaluated(self.step, self.sigma, comparisons, guidance))

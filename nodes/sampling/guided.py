@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import comfy.model_patcher
 import comfy.patcher_extension
 import comfy.sampler_helpers
-import comfy.samplers
 from comfy.patcher_extension import WrappersMP
 
 from ...sega_core import Recorder, Run, passes_needed
@@ -164,29 +163,18 @@ class GuidedSampling:
         return found
 
     def _baseline(self) -> Prompt:
-        """Return the prompt that concepts of one text are compared with.
+        """Return the prompt that concepts of one text are compared with: the negative one, if the guider has it.
 
         Raises:
-            ValueError: the guider does not have it.
+            ValueError: the guider has neither.
         """
-        guider, wanted, node_id = self.guider, self.request.baseline, self.request.node_id
+        guider = self.guider
         prompts = [name for name in PROMPT_INDEX if guider.conds.get(name)]
-        if wanted != "auto":
-            if wanted not in prompts:
-                raise ValueError(
-                    f"{node_id}: baseline {wanted!r} needs a {wanted} prompt, and this guider has none; use "
-                    f"{' or '.join(repr(choice) for choice in ['auto', *prompts])}"
-                )
-            return wanted
         if not prompts:
             raise ValueError(
-                f"{node_id}: baseline 'auto' needs a positive or a negative prompt, and {type(guider).__name__} has "
-                "neither; use CFGGuider or KSampler"
+                f"{self.request.node_id}: concepts need a guider with a positive or a negative prompt, and "
+                f"{type(guider).__name__} has neither; use CFGGuider or KSampler"
             )
-        keeps_negative = guider.model_options.get("disable_cfg1_optimization", False)
-        # With a second model for the negative prompt, cfg 1 leaves it out whatever the options say.
-        of_two_models = hasattr(guider, "uncond_model_patcher")
-        as_host = type(guider).predict_noise is comfy.samplers.CFGGuider.predict_noise
-        at_cfg_1 = (as_host or of_two_models) and math.isclose(guider.cfg, 1.0)
-        skips_negative = at_cfg_1 and (of_two_models or not keeps_negative)
-        return "negative" if prompts == ["negative"] or ("negative" in prompts and not skips_negative) else "positive"
+        # A second model for the negative prompt is not run at cfg 1, whatever the options say.
+        skips_negative = hasattr(guider, "uncond_model_patcher") and math.isclose(guider.cfg, 1.0)
+        return "positive" if skips_negative and "positive" in prompts else prompts[-1]

@@ -5,13 +5,11 @@ The host packs parts, such as video and sound, into one row.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import comfy.utils
-import torch
 
-from ...sega_core import Comparison, guarded
+from ...sega_core import Comparison
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,10 +20,6 @@ if TYPE_CHECKING:
     from .attention import ConceptAttention
     from .masks import ConceptMasks
     from .scales import ConceptScales
-
-
-# The strength above which edits are guarded: at 1 the picture is exactly the changed prompt's.
-_GUARDED_FROM = 1.0
 
 
 class GuidedParts:
@@ -79,16 +73,24 @@ class GuidedParts:
         self._size = size
 
     def comparisons(
-        self, step: int, differences: Mapping[int, Tensor | None], prompt_scale: Tensor | float
+        self,
+        step: int,
+        sigma: float,
+        differences: Mapping[int, Tensor | None],
+        prompt_scale: Tensor | float,
+        denoised: Tensor,
     ) -> list[dict[int, Comparison | None]]:
         """Return what each part's guidance is made of.
 
         Args:
             step: of the sampling.
+            sigma: noise level.
             differences: per concept that was evaluated, that of its two estimates, in noise or velocity space, as the
                 host packs them; None where it has nothing to say.
             prompt_scale: how strongly the guider draws to the positive prompt, a number or (B,).
+            denoised: what the guider predicts without them, as the host packs it.
         """
+        plain = comfy.utils.unpack_latents(denoised, self.shapes)
         out: list[dict[int, Comparison | None]] = [{} for _ in self.runs]
         for c, whole in differences.items():
             parts = [None] * len(out) if whole is None else comfy.utils.unpack_latents(whole, self.shapes)
@@ -98,7 +100,8 @@ class GuidedParts:
                     continue
                 mask = self.masks.of(c, difference) if part == 0 else None
                 scale = self.scales.of(c, step, prompt_scale, difference)
-                out[part][c] = Comparison(difference, scale, mask, self.attention.of(c))
+                guard = self.scales.guard(c, step, sigma, plain[part]) if self.may_guard else None
+                out[part][c] = Comparison(difference, scale, mask, self.attention.of(c), guard)
         return out
 
     def guidance(
@@ -106,7 +109,6 @@ class GuidedParts:
         step: int,
         sigma: float,
         comparisons: Sequence[Mapping[int, Comparison | None]],
-        denoised: Tensor,
     ) -> list[Tensor | None]:
         """Return the guidance of each part, (B, C, *spatial), or None for each.
 
@@ -114,24 +116,8 @@ class GuidedParts:
             step: of the sampling.
             sigma: noise level.
             comparisons: of each part.
-            denoised: what the guider predicts without it, as the host packs it.
         """
-        # Image by image: no image's edit depends on the strength of another's.
-        strong = self.scales.exceeding(_GUARDED_FROM, len(denoised)) if self.may_guard else []
-        if not any(strong):
-            return [run.guidance(step, made_of, sigma) for run, made_of in zip(self.runs, comparisons, strict=True)]
-        plain = comfy.utils.unpack_latents(denoised, self.shapes)
-        return [
-            run.guidance(step, made_of, sigma, partial(_guarded, part, sigma, strong))
-            for run, made_of, part in zip(self.runs, comparisons, plain, strict=True)
-        ]
-
-
-def _guarded(plain: Tensor, sigma: float, strong: Sequence[bool], guidance: Tensor) -> Tensor:
-    """Return what of the guidance keeps the strongly edited images within the range of the plain ones."""
-    edited = plain - sigma * guidance
-    excess = (edited - guarded(edited, plain)) / sigma
-    return torch.stack([part + excess[image] if strong[image] else part for image, part in enumerate(guidance)])
+        return [run.guidance(step, made_of, sigma) for run, made_of in zip(self.runs, comparisons, strict=True)]
 
 
 def packed(parts: Sequence[Tensor]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from .encoded_concept import concept_name
 
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from ...sega_core import GuidanceVectors, Settings
     from .encoded_concept import EncodedConcept
 
-Baseline = Literal["auto", "negative", "positive"]
-BASELINES: tuple[Baseline, ...] = get_args(Baseline)
-
 
 @dataclass(frozen=True)
 class GuidanceRequest:
@@ -24,26 +21,16 @@ class GuidanceRequest:
     Args:
         concepts: none leaves the sampling as it is.
         settings: what the concepts share.
-        baseline: what concepts of one text are compared with; "auto" is the negative prompt's where the sampling
-            uses it and the positive prompt's where it does not (cfg 1).
         node_id: named in errors.
         supplied: guidance of another run, added to that of the concepts.
         record: called with the recorded guidance after each sampling; None turns recording off.
-
-    Raises:
-        ValueError: baseline is not in BASELINES.
     """
 
     concepts: tuple[EncodedConcept, ...]
     settings: Settings
-    baseline: Baseline
     node_id: str
     supplied: GuidanceVectors | None = None
     record: Callable[[GuidanceVectors], None] | None = None
-
-    def __post_init__(self) -> None:
-        if self.baseline not in BASELINES:
-            raise ValueError(f"{self.node_id}: baseline must be one of {', '.join(BASELINES)}, got {self.baseline!r}")
 
     @property
     def is_empty(self) -> bool:

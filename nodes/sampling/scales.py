@@ -1,17 +1,16 @@
-"""What each concept's guidance scale is multiplied by at a step: the prompt's own, a curve's and an image's factor."""
+"""How strong each concept is at a step: its scale by the prompt's, a curve's and an image's, and what guards it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
-from ...sega_core import progress_of
+from ...sega_core import FREE_STRENGTH, Guard, progress_of, room_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from torch import Tensor
 
     from .encoded_concept import EncodedConcept
 
@@ -32,13 +31,7 @@ class ConceptScales:
         percent_to_sigma: Callable[[float], float],
     ) -> None:
         self.concepts = concepts
-        self._curves = [_on_curve(encoded, sigmas, percent_to_sigma) for encoded in concepts]
-        # The highest strength of each relative concept at any step, but for the image's factor.
-        self._highest = [
-            (encoded, encoded.settings.strength * encoded.settings.weight * max(curve or [1]))
-            for encoded, curve in zip(concepts, self._curves, strict=True)
-            if encoded.settings.is_relative
-        ]
+        self._curves = [_curve_of(encoded, sigmas, percent_to_sigma) for encoded in concepts]
         # Made once: each copy from the CPU makes a GPU wait.
         self._of_images: dict[tuple[int, int, torch.device], Tensor] = {}
 
@@ -51,33 +44,41 @@ class ConceptScales:
             prompt_scale: how strongly the guider draws to the positive prompt, a number or (B,).
             latents: (B, C, *spatial).
         """
-        encoded = self.concepts[c]
-        scale = prompt_scale if encoded.settings.is_relative else 1.0
-        if self._curves[c]:
-            scale = scale * self._curves[c][step]
-        if encoded.strengths:
-            scale = scale * self._of_image(c, latents.shape[0], latents.device)
-        return scale
+        prompts = prompt_scale if self.concepts[c].settings.is_relative else 1.0
+        return prompts * self._on_curve(c, step) * self._of_image(c, latents)
 
-    def exceeding(self, strength: float, batch: int) -> list[bool]:
-        """Say for each image whether a concept's relative strength is above this at any step."""
-        return [
-            any(highest * _in_turn(encoded, image) > strength for encoded, highest in self._highest)
-            for image in range(batch)
-        ]
+    def guard(self, c: int, step: int, sigma: float, plain: Tensor) -> Guard | None:
+        """Return what limits a concept's guidance, or None where its relative strength is nowhere above the default's.
 
-    def _of_image(self, c: int, batch: int, device: torch.device) -> Tensor:
+        Args:
+            c: the concept.
+            step: of the sampling.
+            sigma: noise level.
+            plain: what is predicted without the concepts, (B, C, *spatial).
+        """
+        settings, strengths = self.concepts[c].settings, self.concepts[c].strengths
+        strength = abs(settings.strength * settings.weight * self._on_curve(c, step))
+        if not settings.is_relative or strength * max(strengths, default=1.0) <= FREE_STRENGTH:
+            return None
+        free = FREE_STRENGTH / (strength * self._of_image(c, plain))
+        # Room is for what the weight leaves of the guidance.
+        return Guard(free.clamp(max=1.0) if isinstance(free, Tensor) else free, room_of(plain, sigma) / settings.weight)
+
+    def _on_curve(self, c: int, step: int) -> float:
+        return self._curves[c][step] if self._curves[c] else 1.0
+
+    def _of_image(self, c: int, latents: Tensor) -> Tensor | float:
+        """Return a concept's factor, a number, or one for each image, (B,)."""
+        strengths, batch, device = self.concepts[c].strengths, latents.shape[0], latents.device
+        if not strengths:
+            return 1.0
         if (c, batch, device) not in self._of_images:
-            in_turn = [_in_turn(self.concepts[c], image) for image in range(batch)]
+            in_turn = [strengths[image % len(strengths)] for image in range(batch)]
             self._of_images[c, batch, device] = torch.tensor(in_turn, device=device)
         return self._of_images[c, batch, device]
 
 
-def _in_turn(encoded: EncodedConcept, image: int) -> float:
-    return encoded.strengths[image % len(encoded.strengths)] if encoded.strengths else 1.0
-
-
-def _on_curve(
+def _curve_of(
     encoded: EncodedConcept, sigmas: Sequence[float], percent_to_sigma: Callable[[float], float]
 ) -> list[float]:
     """Return the curve's factor at each step; nothing where there is no curve."""

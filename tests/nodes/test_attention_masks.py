@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from support.evaluations import Seen
-from support.host import Host, find_node, options_of, run_node
+from support.host import Host, every_kind, find_node, options_of, run_node
 from support.models import FLUX, WAN, controlnet, demo_clip, family_model, sdxl_model
 from support.packages import REPO, load_package
 
@@ -81,7 +81,7 @@ class Looked:
 
 
 def as_negative(host: Host, model: Any, conditioning: Any = None, **changes: Any) -> Looked:
-    """Watch a step whose negative prompt is the concept's: what patches do to the baseline they do to a concept."""
+    """Watch a step whose negative prompt is the concept's: what patches do to the prompt they do to a concept."""
     looked = Looked(model)
     torch.manual_seed(0)
     host.sample(looked.model, negative=conditioning or host.conditioning(CONCEPT), steps=1, **changes)
@@ -753,9 +753,12 @@ def test_a_quarter_of_the_size_is_looked_at_in_real_unets(
     assert chosen == [(*layer, index) for layer in layers for index in range(depth)]
 
 
-@pytest.mark.parametrize("baseline", ["negative", "positive"])
-def test_the_words_are_looked_at_against_either_baseline(host: Host, evaluations: list[Seen], baseline: str) -> None:
-    edit(host, attentive(host), baseline=baseline)
+@every_kind
+def test_the_words_are_looked_at_whatever_they_are_compared_with(
+    host: Host, evaluations: list[Seen], instead_of: int | None
+) -> None:
+    without = None if instead_of is None else host.conditioning(instead_of)
+    edit(host, replace(attentive(host), instead_of=without))
     by_hand = as_negative(host, host.eps).at(1)
     torch.testing.assert_close(evaluations[0].attention[0], by_hand, rtol=1e-4, atol=1e-6)
 
@@ -828,7 +831,7 @@ def test_an_error_leaves_nothing_behind(host: Host) -> None:
     assert torch.equal(host.sample(), host.sample(host.patched()))
 
 
-def test_a_concept_that_is_the_baseline_adds_nothing(
+def test_a_concept_that_is_the_negative_prompt_adds_nothing(
     host: Host, evaluations: list[Seen], one_pass_at_a_time: None
 ) -> None:
     # With the keys, which change nothing, it is another text: it is evaluated.

@@ -43,6 +43,5 @@ def test_a_concept_alone_is_a_stack_of_one(host: Host) -> None:
         momentum_scale=0.1,
         momentum_beta=0.4,
         mode="reference",
-        baseline="auto",
     )[0]
     assert torch.equal(host.sample(alone), host.sega(host.concept()))

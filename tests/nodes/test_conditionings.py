@@ -1,4 +1,4 @@
-"""Whatever a prompt carries besides its text, a concept differs from its baseline by the text alone."""
+"""Whatever a prompt carries besides its text, a concept differs from what it is compared with by the text alone."""
 
 from __future__ import annotations
 
@@ -429,27 +429,20 @@ def is_zero(guidance: list[torch.Tensor | None]) -> bool:
     return all(part is None or torch.count_nonzero(part) == 0 for part in guidance)
 
 
-# What concepts are compared with: the run's baseline, or the positive prompt whatever the baseline is.
-BARE, TWO_SIDED = ["negative", "positive"], "with and without"
-every_comparison = pytest.mark.parametrize("how", [*BARE, TWO_SIDED])
+# A text alone is compared with the negative prompt.
+ALONE, TWO_SIDED = "text alone", "with and without"
+every_comparison = pytest.mark.parametrize("how", [ALONE, TWO_SIDED])
 
 
 def compared(how: str, prompts: dict[str, Prompt]) -> tuple[Prompt, dict[str, Any]]:
     """Return the text that a concept is compared with, and the arguments of `guidance_of` that make it so."""
     if how == TWO_SIDED:
         return prompts["positive"], {"instead_of": prompts["positive"]}
-    return prompts[how], {"baseline": how}
+    return prompts["negative"], {}
 
 
 @pytest.mark.parametrize(
-    ("carrier", "how"),
-    [
-        ("both", "negative"),
-        ("both", "positive"),
-        ("positive", "negative"),
-        ("negative", "positive"),
-        ("both", TWO_SIDED),
-    ],
+    ("carrier", "how"), [("both", ALONE), ("positive", ALONE), ("both", TWO_SIDED), ("negative", TWO_SIDED)]
 )
 @pytest.mark.parametrize("kind", kinds())
 def test_a_concept_that_says_what_it_is_compared_with_guides_nothing(
@@ -497,7 +490,7 @@ def test_what_a_prompt_carries_acts_and_what_a_concept_carries_does_not(
         assert changed.isfinite().all()
         assert (changed - plain).norm() > 1e-4 * plain.norm()
     # The host only knows the LoRAs of the prompts, so the one that is not compared carries what the concept does.
-    arguments |= {**kind.prompts(host, "negative"), "baseline": "positive"}
+    arguments |= kind.prompts(host, "positive")
     expected = host.sega(concept(host, text), **arguments)
     assert torch.equal(host.sega(concept(host, carrying), **arguments), expected)
 
@@ -562,7 +555,7 @@ def test_a_concept_that_says_what_one_of_two_areas_says_guides_in_the_other(
     node = host.nodes.ConditioningSetArea()
     left, right = (node.append(text, 32, 64, x, 0, 1.0)[0] for text, x in zip(texts, (0, 32), strict=True))
     (both,) = host.nodes.ConditioningCombine().combine(left, right)
-    prompt = "negative" if how == "negative" else "positive"
+    prompt = "negative" if how == ALONE else "positive"
     _, comparison = compared(how, {prompt: both})
     guidance = guidance_of(texts[0], **comparison, **{prompt: both})
     assert is_zero([part[..., :4] for part in guidance])
@@ -586,7 +579,7 @@ def test_while_the_compared_prompt_does_not_act_a_concept_guides_nothing(
     host: Host, guidance_of: Callable, how: str
 ) -> None:
     texts = KINDS["time"][0].texts(host)
-    prompt = "negative" if how == "negative" else "positive"
+    prompt = "negative" if how == ALONE else "positive"
     _, comparison = compared(how, texts)
     arguments = {**texts, prompt: time_range(0.5, 1.0)(host, texts[prompt]), **comparison}
     log = guidance_of(host.conditioning(OTHER), momentum_scale=0.0, **arguments)
@@ -674,7 +667,7 @@ def test_mixed_prompts_are_compared_as_other_prompts_are(
     host: Host, guidance_of: Callable, mix: Callable, how: str
 ) -> None:
     mixed = mix(host, host.conditioning(5), host.conditioning(6))
-    prompts = {"negative" if how == "negative" else "positive": mixed}
+    prompts = {"negative" if how == ALONE else "positive": mixed}
     _, comparison = compared(how, prompts)
     assert is_zero(guidance_of(mixed, **comparison, **prompts))
     assert not is_zero(guidance_of(host.conditioning(OTHER), **comparison, **prompts))

@@ -42,7 +42,6 @@ BAD_SETTINGS = [
     ("momentum_beta", 1.0),
     ("momentum_beta", -0.1),
     ("mode", "paper"),
-    ("baseline", "neutral"),
 ]
 
 
@@ -195,7 +194,6 @@ def test_a_hundred_concepts_are_allowed_and_one_more_is_not(host: Host) -> None:
             momentum_scale=0.1,
             momentum_beta=0.4,
             mode="reference",
-            baseline="auto",
         )
 
 
@@ -224,14 +222,6 @@ def test_a_latent_of_another_model_family_is_named(host: Host) -> None:
     passes = Passes(host.eps)
     with pytest.raises(ValueError, match=mentions("SEGASampler: latent_image", 4, 16)):
         host.sega(host.concept(), model=passes.model, latent={"samples": torch.ones(1, 16, 8, 8)})
-    assert not passes.labels
-
-
-def test_a_negative_baseline_needs_a_negative_prompt(host: Host) -> None:
-    passes = Passes(host.patched(host.concept(), baseline="negative"))
-    guider = host.custom.BasicGuider.execute(passes.model, host.conditioning(1))[0]
-    with pytest.raises(ValueError, match=mentions("SEGAModelPatch: baseline", "'negative'", "'auto' or 'positive'")):
-        host.guide(guider)
     assert not passes.labels
 
 

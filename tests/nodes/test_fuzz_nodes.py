@@ -21,8 +21,8 @@ SAMPLED = settings(FUZZ, max_examples=40)
 CONCEPT = {"direction": "add", "strength": 1.0, "threshold": 0.5, "start_percent": 0.0, "end_percent": 1.0,
            "guidance_scale": 5.0, "weight": 1.0, "threshold_over": "channel", "attention_threshold": 0.0}  # fmt: skip
 SAMPLING = {"seed": 3, "steps": 2, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0,
-            "momentum_scale": 0.1, "momentum_beta": 0.4, "mode": "reference", "baseline": "auto"}  # fmt: skip
-GUIDANCE = ["momentum_scale", "momentum_beta", "mode", "baseline", "reuse_steps", "warmup_tolerance"]
+            "momentum_scale": 0.1, "momentum_beta": 0.4, "mode": "reference"}  # fmt: skip
+GUIDANCE = ["momentum_scale", "momentum_beta", "mode", "reuse_steps", "warmup_tolerance"]
 
 # What a link of any type may bring; the host checks the ranges of what is typed in alone.
 numbers = st.one_of(
@@ -172,7 +172,6 @@ def test_concepts_in_range_give_a_finite_latent(
                 "reuse_steps": st.integers(1, 5),
                 "warmup_tolerance": st.floats(0, 0.999),
                 "mode": st.sampled_from(["reference", "independent"]),
-                "baseline": st.sampled_from(["auto", "negative", "positive"]),
                 "cfg": st.floats(0, 100),
                 "denoise": st.sampled_from([0.0, 0.3, 1.0]),
                 "steps": st.integers(1, 4),
@@ -208,7 +207,6 @@ sampling = st.fixed_dictionaries(
         "reuse_steps": numbers,
         "warmup_tolerance": numbers,
         "mode": words,
-        "baseline": words,
     },
 )
 

@@ -176,7 +176,7 @@ def test_the_samplers_output_goes_into_its_own_input_and_that_of_the_model_patch
     arguments = {
         "model": host.eps, "seed": 3, "steps": 4, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal",
         "positive": host.conditioning(1), "negative": host.conditioning(2), "latent_image": host.latent(),
-        "denoise": 1.0, "momentum_scale": 0.3, "momentum_beta": 0.4, "baseline": "auto",
+        "denoise": 1.0, "momentum_scale": 0.3, "momentum_beta": 0.4,
     }  # fmt: skip
     sampler = host.pack.nodes.SEGASampler
     concepts = [host.concept(start_percent=0.5, weight=0.5), host.concept(11, threshold=0.9)]
@@ -454,7 +454,7 @@ def test_a_schedule_of_no_steps_changes_nothing(host: Host, sigmas: list[float])
 
 VALUES = {
     "seed": 3, "steps": 4, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0,
-    "momentum_scale": 0.1, "momentum_beta": 0.4, "mode": "reference", "baseline": "auto",
+    "momentum_scale": 0.1, "momentum_beta": 0.4, "mode": "reference",
 }  # fmt: skip
 
 

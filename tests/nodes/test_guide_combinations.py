@@ -570,7 +570,7 @@ def test_a_concepts_text_is_encoded_by_the_layers_that_are_left(text_scene: Scen
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_embeddings_and_weights_in_the_baselines_text_are_no_concept(
+def test_embeddings_and_weights_in_the_negative_prompts_text_are_no_concept(
     text_scene: Scene, clip: Any, text: str, one_pass_at_a_time: None, guidance_log: list[torch.Tensor | None]
 ) -> None:
     edit_of_text(text_scene, clip, text, negative=text)

@@ -111,7 +111,6 @@ def test_the_latents_other_entries_pass_through(host: Host) -> None:
         momentum_scale=0.1,
         momentum_beta=0.4,
         mode="reference",
-        baseline="auto",
     )[0]
     assert out["batch_index"] == [3, 1]
     assert torch.equal(out["noise_mask"], latent["noise_mask"])

@@ -351,7 +351,7 @@ def test_the_recorded_guidance_shows_no_activity_outside_of_the_mask(host: Host)
     arguments = {
         "seed": 3, "steps": 4, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal",
         "positive": host.conditioning(1), "negative": host.conditioning(2), "latent_image": host.latent(2),
-        "denoise": 1.0, "momentum_scale": 0.1, "momentum_beta": 0.4, "mode": "independent", "baseline": "auto",
+        "denoise": 1.0, "momentum_scale": 0.1, "momentum_beta": 0.4, "mode": "independent",
     }  # fmt: skip
     stack = host.stack(host.concept(10, mask=left()), host.concept(11, mask=right()))
     recorded = host.pack.nodes.SEGASampler.execute(host.eps, concepts=stack, **arguments)[1]

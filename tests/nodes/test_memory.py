@@ -291,7 +291,7 @@ def test_reference_images_of_concepts_are_planned_for(host: Host, plans: list[di
     for count in (0, 1, 8):
         edit(host, model, *concepts(host, 8)[:count], **prompts)
     plain, one, eight = (plan["most"] for plan in plans)
-    # Each concept is evaluated with the baseline's reference image; each adds as much as the next.
+    # Each concept is evaluated with the negative prompt's reference image; each adds as much as the next.
     assert one > plain
     assert eight - plain == pytest.approx(8 * (one - plain))
 

@@ -74,7 +74,7 @@ class Family:
         width: of the text's embedding.
         text: what encoders give besides the embedding: shapes, or what draws it.
         values: what the compared prompt says besides its text; not the host's defaults, so that they show.
-        cfg: 1 makes the positive prompt the baseline.
+        cfg: 1 where the model is used so.
         weights: of the checkpoint that the class reads beforehand.
         images: shapes of the images that both prompts show.
         batch: how many samples at once, 1 where the model takes no more.
@@ -95,10 +95,6 @@ class Family:
     @property
     def shapes(self) -> list[tuple[int, ...]]:
         return self.latent if isinstance(self.latent, list) else [self.latent]
-
-    def compared(self, instead_of: int | None) -> int:
-        """Return the prompt that a concept of either kind is compared with."""
-        return instead_of or (POSITIVE if self.cfg == 1 else NEGATIVE)
 
 
 def v_prediction_mark() -> dict[str, Tensor]:
@@ -677,7 +673,7 @@ class Sampled:
         return node.execute(kept_apart(self.conditioning(seed)), other, **{**CONCEPT, **changes})[0]
 
     def _arguments(self, changes: dict[str, Any]) -> dict[str, Any]:
-        compared = changes.pop("compared", self.family.compared(None))
+        compared = changes.pop("compared", NEGATIVE)
         positive, negative = (self.family.values if compared == seed else {} for seed in (POSITIVE, NEGATIVE))
         arguments = {
             "positive": self.prompt(POSITIVE, **positive),
@@ -764,7 +760,7 @@ def test_a_family_is_edited_the_same_way_each_time(sampled: Callable, family: Fa
 def test_one_step_changes_by_the_guidance_worked_out_by_hand(
     sampled: Callable, family: Family, instead_of: int | None, guidance_log: list[Tensor]
 ) -> None:
-    model, sigma, compared = sampled(family), sampled(family).sigma, family.compared(instead_of)
+    model, sigma, compared = sampled(family), sampled(family).sigma, instead_of or NEGATIVE
 
     def by_hand(**values: Any) -> list[Tensor]:
         pairs = zip(model.x0(compared, **values), model.x0(OTHER, **values), strict=True)
@@ -815,7 +811,7 @@ def test_the_compared_prompts_own_text_gives_no_guidance(
     sampled: Callable, family: Family, instead_of: int | None, guidance_log: list[Tensor], one_pass_at_a_time: None
 ) -> None:
     model = sampled(family)
-    for text, acts in ((family.compared(instead_of), False), (OTHER, True)):
+    for text, acts in ((instead_of or NEGATIVE, False), (OTHER, True)):
         guidance_log.clear()
         model.sega(model.concept(text, instead_of, threshold=0.0), steps=2)
         assert len(guidance_log) == 2 * len(family.shapes)

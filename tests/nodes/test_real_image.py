@@ -56,7 +56,7 @@ def sampled(studio: Any, model: Any, sigmas: torch.Tensor, latents: torch.Tensor
 def guided(studio: Any, text: str, **changes: Any) -> Any:
     settings = {**QUANTILE, "strength": 1.0, "guidance_scale": 12.0, "start_percent": 0.1, **changes}
     concept = studio.host.pack.nodes.SEGAConcept.execute(studio.clip, text, **settings)[0]
-    return studio.host.patched(concept, model=studio.model, mode="independent", baseline="negative")
+    return studio.host.patched(concept, model=studio.model, mode="independent")
 
 
 def described(studio: Any, text: str) -> Any:
@@ -126,7 +126,7 @@ def test_every_kind_of_model_comes_back(host: Host, kind: str) -> None:
     # Random weights are far from smooth.
     assert error(back, latents).max() < 0.15
     concept = host.concept(guidance_scale=2.0)
-    edited = sample(host.patched(concept, model=model, baseline="negative"), sigmas, noise)
+    edited = sample(host.patched(concept, model=model), sigmas, noise)
     assert error(edited, back).min() > 0.02
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from support.host import Host, Passes
+from support.host import Host, Passes, every_kind
 
 STEPS = 4
 
@@ -123,13 +123,14 @@ def test_the_inputs_are_left_alone(host: Host) -> None:
     assert snapshot(inputs) == before
 
 
-@pytest.mark.parametrize("baseline", ["negative", "positive"])
+@every_kind
 @pytest.mark.parametrize("mode", ["reference", "independent"])
-def test_an_images_edit_ignores_the_rest_of_its_batch(host: Host, mode: str, baseline: str) -> None:
-    concepts = [host.concept(), host.concept(11, direction="remove", start_percent=1 / STEPS)]
-    together = host.sega(*concepts, latent=host.latent(3), mode=mode, baseline=baseline)
+def test_an_images_edit_ignores_the_rest_of_its_batch(host: Host, mode: str, instead_of: int | None) -> None:
+    window = {"start_percent": 1 / STEPS}
+    concepts = [host.concept(10, instead_of), host.concept(11, instead_of, direction="remove", **window)]
+    together = host.sega(*concepts, latent=host.latent(3), mode=mode)
     for index in range(3):
-        alone = host.sega(*concepts, latent={**host.latent(), "batch_index": [index]}, mode=mode, baseline=baseline)
+        alone = host.sega(*concepts, latent={**host.latent(), "batch_index": [index]}, mode=mode)
         assert (together[index] - alone[0]).norm() < 1e-4 * alone.norm()
 
 
@@ -152,44 +153,42 @@ def test_a_threshold_leaves_the_rest_of_the_latent_alone(host: Host) -> None:
     assert (change.abs() > 1e-2).flatten(2).sum(2).unique().tolist() == [7]
 
 
-@pytest.mark.parametrize("baseline", ["auto", "negative", "positive"])
-def test_cfg_1_is_edited(host: Host, baseline: str) -> None:
-    edited = host.sega(host.concept(), cfg=1.0, baseline=baseline)
+@every_kind
+def test_cfg_1_is_edited(host: Host, instead_of: int | None) -> None:
+    edited = host.sega(host.concept(10, instead_of), cfg=1.0)
     assert edited.isfinite().all()
     assert (edited - host.sample(cfg=1.0)).norm() > 1e-3 * edited.norm()
 
 
-def test_auto_is_negative_with_cfg_and_positive_without(host: Host) -> None:
-    for cfg, meant, other in ((4.0, "negative", "positive"), (1.0, "positive", "negative")):
-        auto = host.sega(host.concept(), cfg=cfg)
-        assert torch.equal(auto, host.sega(host.concept(), cfg=cfg, baseline=meant))
-        assert not torch.allclose(auto, host.sega(host.concept(), cfg=cfg, baseline=other))
-
-
-@pytest.mark.parametrize(("baseline", "same"), [("negative", 2), ("positive", 1)])
 @pytest.mark.parametrize("cfg", [1.0, 4.0])
-def test_a_concept_that_says_what_the_baseline_says_changes_nothing(
-    host: Host, cfg: float, baseline: str, same: int
-) -> None:
+def test_a_text_alone_is_compared_with_the_negative_prompt_whatever_the_cfg(host: Host, cfg: float) -> None:
+    alone = host.sega(host.concept(10), cfg=cfg)
+    for seed, is_same in ((2, True), (1, False)):
+        said = replace(host.concept(10), instead_of=host.conditioning(seed))
+        assert torch.allclose(alone, host.sega(said, cfg=cfg), rtol=1e-4, atol=1e-4) == is_same
+
+
+@pytest.mark.parametrize("cfg", [1.0, 4.0])
+def test_a_text_that_says_what_the_negative_prompt_says_changes_nothing(host: Host, cfg: float) -> None:
     # With the keys, which change nothing, it is another text: it is evaluated.
-    text = host.conditioning(same, clip_start_percent=0.0, clip_end_percent=1.0)
+    text = host.conditioning(2, clip_start_percent=0.0, clip_end_percent=1.0)
     concept = replace(host.concept(), conditioning=text)
     plain, passes = host.sample(cfg=cfg), Passes(host.eps)
-    edited = host.sega(concept, model=passes.model, cfg=cfg, baseline=baseline)
-    assert passes.sizes == [3 if cfg > 1 or baseline == "negative" else 2] * STEPS
+    edited = host.sega(concept, model=passes.model, cfg=cfg)
+    assert passes.sizes == [3] * STEPS
     # The network rounds differently at other places in a batch.
     assert (edited - plain).norm() < 1e-4 * plain.norm()
 
 
 @pytest.mark.parametrize("settings", [{}, {"mode": "independent", "cfg": 1.0}], ids=str)
 @pytest.mark.parametrize(
-    ("text", "instead_of"), [(2, None), (1, 1), (2, 2), (12, 12)], ids=["baseline", "positive", "negative", "another"]
+    ("text", "instead_of"), [(2, None), (1, 1), (2, 2), (12, 12)], ids=["alone", "positive", "negative", "another"]
 )
 def test_equal_texts_give_no_guidance_and_no_pass(
     host: Host, settings: dict[str, Any], text: int, instead_of: int | None
 ) -> None:
     if instead_of is None:
-        settings = {**settings, "baseline": "negative"}
+        settings = {**settings}
     without = None if instead_of is None else host.conditioning(instead_of)
     concept = replace(host.concept(), conditioning=host.conditioning(text), instead_of=without)
     assert torch.equal(host.sega(concept, **settings), host.sample(cfg=settings.get("cfg", 4.0)))

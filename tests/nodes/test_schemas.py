@@ -33,7 +33,6 @@ ADVANCED_INPUTS = [
 CONCEPTS = ("concepts", "SEGA_CONCEPT,SEGA_CONCEPT_STACK", None)
 GUIDANCE_INPUTS = [
     ("mode", "COMBO", "independent"),
-    ("baseline", "COMBO", "auto"),
     ("momentum_scale", "FLOAT", SETTINGS.momentum_scale),
     ("momentum_beta", "FLOAT", SETTINGS.momentum_beta),
     ("guidance", "SEGA_GUIDANCE", None),
@@ -191,7 +190,7 @@ def test_everything_explains_itself(nodes: dict[str, Any], node_id: str) -> None
 
 @pytest.mark.parametrize("node_id", INPUTS)
 def test_settings_of_an_edit_name_what_turns_them_off(nodes: dict[str, Any], node_id: str) -> None:
-    choices = {"direction", "mode", "baseline", "threshold_over"}
+    choices = {"direction", "mode", "threshold_over"}
     settings = {name for name, _, _ in [*CONCEPT_INPUTS, *ADVANCED_INPUTS, CONCEPTS, *GUIDANCE_INPUTS]} - choices
     for i in nodes[node_id].GET_SCHEMA().inputs:
         if i.id in settings | {"prompt", "instead_of", "preset", "share"} and node_id not in NOT_EDITING:
@@ -229,7 +228,6 @@ def test_strengths_go_from_one_node_into_the_other(host: Host, nodes: dict[str, 
 def test_choices_are_these(nodes: dict[str, Any]) -> None:
     options = {i.id: i.options for i in nodes["SEGASampler"].GET_SCHEMA().inputs if hasattr(i, "options")}
     assert options["mode"] == ["reference", "independent"]
-    assert options["baseline"] == ["auto", "negative", "positive"]
     concept = {i.id: i for i in nodes["SEGAConcept"].GET_SCHEMA().inputs}
     assert concept["direction"].options == ["add", "remove"]
     assert concept["threshold_over"].options == ["energy", "channel", "space"]

@@ -1,8 +1,9 @@
-"""What a strength means: in units of the guider's own scale, over a curve, for each image, and guarded above 1."""
+"""What a strength means: in units of the guider's own scale, over a curve, for each image, and its guard."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,8 +17,8 @@ from support.tensors import distance
 POSITIVE, NEGATIVE, THIRD, OTHER = 1, 2, 4, 10
 RELATIVE = {"guidance_scale": 0.0, "threshold": 0.0}
 INDEPENDENT = {"mode": "independent", "momentum_scale": 0.0}
-# Of the range of an unguided estimate, on either side.
-MARGIN = 0.05
+# What is never guarded, and the share of the unedited estimate's range that more may add at a step.
+DEFAULT, ROOM = 1.5, 0.02
 
 
 def cfg_guider(host: Host, model: Any, scale: float = 4.0) -> Any:
@@ -212,12 +213,11 @@ class Predictions:
         return self.edited[-1]
 
 
-def excess(edited: torch.Tensor, plain: torch.Tensor) -> float:
-    """Return how far an estimate leaves another one's range and the margin, in parts of the range."""
+def beyond(strong: torch.Tensor, default: torch.Tensor, plain: torch.Tensor) -> torch.Tensor:
+    """Return how far a strong edit goes beyond that of the default strength, in rooms, (B,)."""
     axes = tuple(range(2, plain.ndim))
-    low, high = plain.amin(axes, keepdim=True), plain.amax(axes, keepdim=True)
-    room = high - low
-    return float(torch.maximum((edited - high) / room, (low - edited) / room).max()) - MARGIN
+    room = ROOM * (plain.amax(axes, keepdim=True) - plain.amin(axes, keepdim=True))
+    return ((strong - default).abs() / room).flatten(1).amax(1)
 
 
 def loud(host: Host, instead_of: int | None = None, **values: Any) -> Any:
@@ -229,68 +229,84 @@ def loud(host: Host, instead_of: int | None = None, **values: Any) -> Any:
     return node.execute(text, other, **{"direction": "add", **window, **RELATIVE, **values})[0]
 
 
+def first_predictions(host: Host, *concepts: Any, **arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what the first step predicts without and with the concepts."""
+    seen = Predictions(arguments.pop("model", host.eps))
+    host.sega(*concepts, model=seen.model, **{"latent": host.latent(2), "steps": 2, **INDEPENDENT, **arguments})
+    return seen.plain[0], seen.edited[0]
+
+
 @every_kind
-def test_above_strength_1_an_edit_stays_in_the_range_of_the_unedited_estimate(
-    host: Host, instead_of: int | None
-) -> None:
-    strong = {"latent": host.latent(2), "steps": 3}
-    free, guarded = Predictions(host.eps), Predictions(host.eps)
-    absolute = loud(host, instead_of, strength=4.0, guidance_scale=4.0)
-    host.sega(absolute, model=free.model, **strong, **INDEPENDENT)
-    host.sega(loud(host, instead_of, strength=4.0), model=guarded.model, **strong, **INDEPENDENT)
-    assert excess(free.edited[0], free.plain[0]) > 0.2
-    assert all(excess(*pair) < 1e-4 for pair in zip(guarded.edited, guarded.plain, strict=True))
-    # At the first step both start from the same latents: what is in range is the same, the rest is at its end.
-    inside = (free.edited[0] - guarded.edited[0]).abs() < 1e-4
-    assert 0.05 < float(inside.float().mean()) < 0.95
-    assert distance(guarded.edited[0], guarded.plain[0]) > 1e-2
+def test_above_the_default_strength_an_edit_has_little_room(host: Host, instead_of: int | None) -> None:
+    plain, default = first_predictions(host, loud(host, instead_of, strength=DEFAULT))
+    for strength in (4.0, 100.0):
+        _, strong = first_predictions(host, loud(host, instead_of, strength=strength))
+        torch.testing.assert_close(beyond(strong, default, plain), torch.ones(2), rtol=1e-3, atol=1e-3)
+    assert (beyond(default, plain, plain) > 5).all()
 
 
 @pytest.mark.parametrize(
     ("strength", "settings"),
     [
-        ({"strength": 1.0}, INDEPENDENT),
-        ({"strength": 8.0}, {**INDEPENDENT, "mode": "reference"}),
-        ({"strength": 8.0, "guidance_scale": 4.0}, INDEPENDENT),
-        ({"strength": 4.0, "weight": 0.25}, INDEPENDENT),
+        ({"strength": DEFAULT}, {}),
+        ({"strength": 8.0}, {"mode": "reference"}),
+        ({"strength": 8.0, "guidance_scale": 4.0}, {}),
+        ({"strength": 4.0, "weight": 0.25}, {}),
     ],
-    ids=["strength 1", "reference mode", "absolute scale", "strength 1 by its weight"],
+    ids=["default strength", "reference mode", "absolute scale", "strength 1 by its weight"],
 )
-def test_nothing_is_guarded_otherwise(
-    host: Host, strength: dict[str, float], settings: dict[str, Any], evaluations: list[Seen]
-) -> None:
-    seen = Predictions(host.eps)
-    # Together they leave the range, though each alone is no stronger than what is not guarded.
-    host.sega(*[loud(host, **strength)] * 4, model=seen.model, **settings)
-    assert any(excess(*pair) > 0.1 for pair in zip(seen.edited, seen.plain, strict=True))
-    for edited, plain, done in zip(seen.edited, seen.plain, evaluations, strict=True):
-        torch.testing.assert_close(edited, plain - done.sigma * done.guidance, rtol=1e-4, atol=1e-3)
+def test_nothing_is_guarded_otherwise(host: Host, strength: dict[str, float], settings: dict[str, Any]) -> None:
+    plain, whole = first_predictions(host, loud(host, **strength), **settings)
+    half = {name: value / 2 if name == "strength" else value for name, value in strength.items()}
+    _, halved = first_predictions(host, loud(host, **half), **settings)
+    assert distance(whole - plain, 2 * (halved - plain)) < 1e-4
+
+
+def test_a_concepts_guard_is_its_own(host: Host) -> None:
+    """Two concepts add what each adds alone, and of a batch only the strong images are guarded."""
+    plain, strong = first_predictions(host, loud(host, strength=8.0))
+    other = host.concept(THIRD, POSITIVE, **RELATIVE, strength=1.0)
+    _, weak = first_predictions(host, other)
+    _, both = first_predictions(host, loud(host, strength=8.0), other)
+    assert distance(both - plain, (strong - plain) + (weak - plain)) < 1e-4
+    _, row = first_predictions(host, replace(loud(host, strength=1.0), strengths=(1.0, 8.0)))
+    _, free = first_predictions(host, loud(host, strength=1.0))
+    assert distance(row[0] - plain[0], free[0] - plain[0]) < 1e-4
+    assert distance(row[1] - plain[1], strong[1] - plain[1]) < 1e-4
+
+
+def test_weights_leave_the_room_as_it_is(host: Host) -> None:
+    plain, default = first_predictions(host, loud(host, strength=DEFAULT))
+    _, strong = first_predictions(host, loud(host, strength=32.0, weight=0.25))
+    torch.testing.assert_close(beyond(strong, default, plain), torch.ones(2), rtol=1e-3, atol=1e-3)
 
 
 def test_a_video_is_guarded_over_all_its_frames(host: Host) -> None:
-    seen = Predictions(family_model("WAN21_T2V", WAN))
-    latent = {"samples": torch.zeros(2, 16, 3, 4, 4)}
-    concept = host.concept(OTHER, POSITIVE, **RELATIVE, strength=20.0)
-    host.sega(concept, model=seen.model, latent=latent, steps=2, **INDEPENDENT)
-    assert seen.edited[0].ndim == 5
-    assert all(-0.05 < excess(*pair) < 1e-4 for pair in zip(seen.edited, seen.plain, strict=True))
+    scene = {"model": family_model("WAN21_T2V", WAN), "latent": {"samples": torch.zeros(2, 16, 3, 4, 4)}}
+    edits = [host.concept(OTHER, POSITIVE, **RELATIVE, strength=strength) for strength in (DEFAULT, 400.0)]
+    (plain, default), (_, strong) = (first_predictions(host, concept, **scene) for concept in edits)
+    assert plain.ndim == 5
+    torch.testing.assert_close(beyond(strong, default, plain), torch.ones(2), rtol=1e-3, atol=1e-3)
 
 
 def test_each_packed_part_is_guarded_by_its_own_range(host: Host) -> None:
     import comfy.nested_tensor
     import comfy.utils
 
-    seen = Predictions(family_model("LTXAV", LTXAV))
     shapes = [(1, 128, 3, 6, 6), (1, 8, 10, 16)]
     latent = {"samples": comfy.nested_tensor.NestedTensor([torch.zeros(shape) for shape in shapes])}
     prompts = {name: host.conditioning(seed, width=64) for name, seed in (("positive", 1), ("negative", 2))}
+    scene = {"model": family_model("LTXAV", LTXAV), "latent": latent, **prompts}
     node = host.pack.nodes.SEGAConceptFromConditioning
-    settings = {**RELATIVE, "direction": "add", "start_percent": 0.0, "end_percent": 1.0, "strength": 20.0}
-    concept = node.execute(host.conditioning(OTHER, width=64), prompts["positive"], **settings)[0]
-    host.sega(concept, model=seen.model, latent=latent, steps=2, **prompts, **INDEPENDENT)
-    for edited, plain in zip(seen.edited, seen.plain, strict=True):
-        parts = zip(comfy.utils.unpack_latents(edited, shapes), comfy.utils.unpack_latents(plain, shapes), strict=True)
-        assert all(-0.05 < excess(*part) < 1e-4 for part in parts)
+    settings = {**RELATIVE, "direction": "add", "start_percent": 0.0, "end_percent": 1.0}
+    edits = [
+        node.execute(host.conditioning(OTHER, width=64), prompts["positive"], **settings, strength=strength)[0]
+        for strength in (DEFAULT, 400.0)
+    ]
+    (plain, default), (_, strong) = (first_predictions(host, concept, **scene) for concept in edits)
+    parts = [comfy.utils.unpack_latents(packed, shapes) for packed in (strong, default, plain)]
+    for part in zip(*parts, strict=True):
+        torch.testing.assert_close(beyond(*part), torch.ones(1), rtol=1e-3, atol=1e-3)
 
 
 # Curves.

@@ -156,23 +156,6 @@ def test_two_texts_that_are_no_prompts_are_compared_in_the_positive_prompts_plac
     assert distance(edit, scale * (one - other)) < 1e-3
 
 
-@pytest.mark.parametrize("cfg", [1.0, 4.0])
-def test_the_baseline_is_for_concepts_of_one_text(host: Host, cfg: float) -> None:
-    two, one = host.concept(OTHER, THIRD), host.concept(OTHER)
-    results = {
-        baseline: [host.sega(concept, cfg=cfg, baseline=baseline) for concept in (two, one)]
-        for baseline in ("auto", "negative", "positive")
-    }
-    assert distance(results["negative"][0], results["positive"][0]) < 1e-5
-    assert distance(results["auto"][0], results["positive"][0]) < 1e-5
-    assert distance(results["negative"][1], results["positive"][1]) > 1e-3
-
-
-def test_a_concept_of_one_text_against_the_positive_prompt_is_one_instead_of_it(host: Host) -> None:
-    said = host.sega(host.concept(OTHER, POSITIVE))
-    assert torch.equal(host.sega(host.concept(OTHER), baseline="positive"), said)
-
-
 def test_the_pooled_output_decides_too_whether_texts_are_the_same(host: Host) -> None:
     model = models.sdxl_model()
 

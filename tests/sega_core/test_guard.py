@@ -1,89 +1,92 @@
-"""The guard of strong edits: it keeps each sample's channels within what the unedited ones have, and a margin."""
+"""The guard of strong edits: what the default strength makes is free, the rest has little room."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import pytest
 import torch
 
-from sega_core import guarded
+from sega_core import Comparison, Concept, Guard, concept_guidance, guarded, room_of
 from support.core import noise
 
 SHAPES = [(2, 4, 33), (3, 4, 8, 6), (2, 16, 3, 6, 5), (1, 1, 1, 1)]
-MARGIN = 0.05
+every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
 
-def limits(plain: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the least and the most that each sample and channel may have, (B, C, 1)."""
-    values = plain.flatten(2)
-    low, high = values.min(2, keepdim=True).values, values.max(2, keepdim=True).values
-    return low - MARGIN * (high - low), high + MARGIN * (high - low)
+def room(shape: tuple[int, ...], size: float) -> torch.Tensor:
+    """Return room that differs for each sample and channel, (B, C, 1, ...)."""
+    shares = torch.rand(shape[:2], generator=torch.Generator().manual_seed(2))
+    return size * (0.1 + shares).view(*shape[:2], *[1] * (len(shape) - 2))
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_each_sample_and_channel_stays_in_its_own_range(shape: tuple[int, ...]) -> None:
-    sizes = torch.rand((*shape[:2], *[1] * (len(shape) - 2)), generator=torch.Generator().manual_seed(2))
-    plain = noise(*shape) * sizes + noise(*shape[:2], seed=3).view_as(sizes)
-    edited = plain + 8 * noise(*shape, seed=1)
-    got = guarded(edited, plain)
+@every_shape
+@pytest.mark.parametrize("free", [0.1, 0.5])
+def test_nothing_goes_further_than_the_free_share_and_the_room(shape: tuple[int, ...], free: float) -> None:
+    guidance, limit = noise(*shape, seed=1), room(shape, 0.01)
+    got = guarded(guidance, Guard(free, limit))
     assert got.shape == shape
-    low, high = limits(plain)
-    torch.testing.assert_close(got.flatten(2), torch.clamp(edited.flatten(2), low, high))
-    assert not torch.equal(got, edited)
+    assert ((got - free * guidance).abs() <= limit * 1.001).all()
+    assert (got.abs() <= guidance.abs()).all()
+    assert (got * guidance >= 0).all()
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_what_is_inside_the_range_and_its_margin_is_left_alone(shape: tuple[int, ...]) -> None:
-    plain = noise(*shape)
-    low, high = (limit.view(*shape[:2], *[1] * (len(shape) - 2)) for limit in limits(plain))
-    share = torch.rand(shape, generator=torch.Generator().manual_seed(1))
-    # Not to the very ends: there rounding counts.
-    edited = low + (0.001 + 0.998 * share) * (high - low)
-    assert torch.equal(guarded(edited, plain), edited)
-    assert torch.equal(guarded(plain, plain), plain)
+@every_shape
+def test_what_is_within_the_limits_is_left_alone(shape: tuple[int, ...]) -> None:
+    guidance = noise(*shape)
+    assert torch.equal(guarded(guidance, Guard(1.0, room(shape, 0.0))), guidance)
+    torch.testing.assert_close(guarded(guidance, Guard(0.5, room(shape, 100.0))), guidance)
 
 
-def test_an_edit_reaches_a_twentieth_of_the_range_beyond_it() -> None:
-    plain = torch.tensor([-1.0, 0.0, 3.0]).view(1, 1, 3)
-    edited = torch.tensor([-9.0, 3.1, 9.0]).view(1, 1, 3)
-    torch.testing.assert_close(guarded(edited, plain), torch.tensor([-1.2, 3.1, 3.2]).view(1, 1, 3))
+def test_a_stronger_edit_is_never_weaker() -> None:
+    direction, limit = noise(2, 4, 8, 8), room((2, 4, 8, 8), 0.1)
+    edits = [guarded(strength * direction, Guard(1.5 / strength, limit)) for strength in (1.5, 2.0, 4.0, 16.0, 100.0)]
+    for weaker, stronger in pairwise(edits):
+        assert (stronger.abs() >= weaker.abs() * 0.9999).all()
+    torch.testing.assert_close(edits[0], 1.5 * direction)
+    assert (edits[-1] - edits[0]).abs().max() <= limit.max() * 1.001
 
 
-@pytest.mark.parametrize("shape", SHAPES[:3], ids=str)
-def test_outliers_loosen_no_other_samples_or_channels_limits(shape: tuple[int, ...]) -> None:
-    plain, edited = noise(*shape), 20 * noise(*shape, seed=1)
-    before = guarded(edited, plain)
-    plain = plain.clone()
-    plain[0, 1].flatten()[0] = 1000.0
-    after = guarded(edited, plain)
-    changed = (after != before).flatten(2).any(2)
-    assert changed[0, 1]
-    assert changed.sum() == 1
+def test_each_sample_has_its_own_free_share() -> None:
+    guidance = noise(3, 4, 8, 8)
+    got = guarded(guidance, Guard(torch.tensor([1.0, 0.5, 0.25]), torch.zeros(3, 4, 1, 1)))
+    torch.testing.assert_close(got, guidance * torch.tensor([1.0, 0.5, 0.25]).view(3, 1, 1, 1))
+    assert torch.equal(got[0], guidance[0])
 
 
-def test_a_sample_is_guarded_alike_alone_and_in_a_batch() -> None:
-    plain, edited = noise(3, 4, 8, 8), 20 * noise(3, 4, 8, 8, seed=1)
-    assert torch.equal(guarded(edited, plain)[1:2], guarded(edited[1:2], plain[1:2]))
+@every_shape
+def test_the_room_is_a_fiftieth_of_the_estimates_range(shape: tuple[int, ...]) -> None:
+    plain = 3 * noise(*shape)
+    values = plain.flatten(2)
+    # The guidance counts sigma times in the estimate of x0.
+    expected = 0.02 * (values.max(2).values - values.min(2).values) / 5.0
+    got = room_of(plain, 5.0)
+    assert got.ndim == plain.ndim
+    torch.testing.assert_close(got.flatten(1), expected)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_the_type_of_number_is_kept(dtype: torch.dtype) -> None:
-    plain, edited = noise(2, 4, 8, 8).to(dtype), (20 * noise(2, 4, 8, 8, seed=1)).to(dtype)
-    got = guarded(edited, plain)
-    assert got.dtype == dtype
+def test_an_outlier_makes_room_in_its_own_sample_and_channel_only() -> None:
+    plain = noise(2, 4, 8, 8)
+    before = room_of(plain, 1.0)
+    plain[0, 1, 2, 3] = 1000.0
+    assert (room_of(plain, 1.0) != before).nonzero().tolist() == [[0, 1, 0, 0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_the_room_is_counted_in_single_precision(dtype: torch.dtype) -> None:
+    got = room_of(noise(1, 4, 8, 8).to(dtype), 1e-4)
+    assert got.dtype == torch.float32
     assert got.isfinite().all()
-    torch.testing.assert_close(got.float(), guarded(edited.float(), plain.float()), rtol=0.02, atol=0.02)
-
-
-def test_the_estimates_are_left_alone() -> None:
-    plain, edited = noise(1, 4, 8, 8), 20 * noise(1, 4, 8, 8, seed=1)
-    before = plain.clone(), edited.clone()
-    guarded(edited, plain)
-    assert torch.equal(plain, before[0])
-    assert torch.equal(edited, before[1])
 
 
 def test_a_number_that_is_none_is_not_hidden() -> None:
-    edited = noise(1, 2, 4, 4)
-    edited[0, 1, 2, 3] = torch.nan
-    got = guarded(edited, noise(1, 2, 4, 4, seed=1))
-    assert got.isnan().sum() == 1
+    guidance = noise(1, 2, 4, 4)
+    guidance[0, 1, 2, 3] = torch.nan
+    assert guarded(guidance, Guard(0.5, room((1, 2, 4, 4), 0.1))).isnan().sum() == 1
+
+
+def test_it_comes_after_the_threshold() -> None:
+    difference, concept = noise(1, 4, 8, 8), Concept(guidance_scale=4.0, threshold=0.5)
+    whole = concept_guidance(Comparison(difference), concept)
+    limited = concept_guidance(Comparison(difference, guard=Guard(0.25, torch.zeros(1, 4, 1, 1))), concept)
+    torch.testing.assert_close(limited, whole / 4)

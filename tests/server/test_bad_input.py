@@ -23,7 +23,6 @@ CASES = [
     ("strength_slider", "SEGAStrengths", {"count": 0}, ["count", "0"]),
     ("first_edit", "SEGAConcept", {"direction": "sideways"}, ["direction", "sideways"]),
     ("first_edit", "SEGASampler", {"mode": "turbo"}, ["mode", "turbo"]),
-    ("first_edit", "SEGASampler", {"baseline": "middle"}, ["baseline", "middle"]),
     ("first_edit", "SEGASampler", {"momentum_beta": 1.0}, ["momentum_beta", "1.0"]),
     ("first_edit", "SEGASampler", {"momentum_scale": math.nan}, ["momentum_scale", "nan"]),
     ("first_edit", "SEGASampler", {"concepts": ["2", 0]}, ["concepts", "CONDITIONING"]),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sega_core import Comparison, Concept, Run, Settings
 
-# Per step, each concept's estimate minus the baseline's.
+# Per step, each concept's estimate minus that of what it is compared with.
 Differences = list[list[Tensor]]
 
 

@@ -18,8 +18,8 @@ class Seen:
     Args:
         step: of the schedule.
         sigma: noise level.
-        differences: per concept that was evaluated and acts, its estimate minus the baseline's; of packed latents in
-            the first part.
+        differences: per concept that was evaluated and acts, its estimate minus the one that it is compared with; of
+            packed latents in the first part.
         attention: per concept whose attention counts, the cross-attention to its words, (B, h, w).
         parts: the guidance of each part of the latents; None where there is none.
     """

@@ -25,10 +25,10 @@ CONCEPT = {
     "end_percent": 1.0,
     "weight": 1.0,
 }
-SETTINGS = {"momentum_scale": 0.1, "momentum_beta": 0.4, "mode": "reference", "baseline": "auto"}
+SETTINGS = {"momentum_scale": 0.1, "momentum_beta": 0.4, "mode": "reference"}
 STEPS = 4
 # The two kinds of concepts: what a text is compared with, as the seed of that text. 1 is the positive prompt's; None is
-# the baseline of the run.
+# the negative prompt.
 KINDS = {"bare": None, "with and without": 1}
 every_kind = pytest.mark.parametrize("instead_of", list(KINDS.values()), ids=list(KINDS))
 

@@ -131,7 +131,7 @@ def test_the_documented_example_is_the_shipped_workflow(converted: Any) -> None:
     got = converted(DOCUMENTED)
     want = json.loads((REPO / "example_workflows" / "api" / "four_concept_face.json").read_text())
     # The command keeps to what the pipeline computes.
-    want["10"]["inputs"] |= {"scheduler": "ddim_uniform", "mode": "reference", "baseline": "negative"}
+    want["10"]["inputs"] |= {"scheduler": "ddim_uniform", "mode": "reference"}
     want["12"]["inputs"]["filename_prefix"] = "sega/from_diffusers"
     assert got.nodes == want
     assert "edit_weights: 5 values for 4 concepts, the last 1 ignored" in got.notes
@@ -153,7 +153,7 @@ def test_the_defaults_are_the_pipelines(converted: Any) -> None:
         "weight": 1.0,
     }
     values = {"steps": 50, "cfg": 7.5, "denoise": 1.0, "momentum_scale": 0.1, "momentum_beta": 0.4}
-    names = {"sampler_name": "euler", "scheduler": "ddim_uniform", "mode": "reference", "baseline": "negative"}
+    names = {"sampler_name": "euler", "scheduler": "ddim_uniform", "mode": "reference"}
     assert got.sampler.items() >= {**values, **names}.items()
     assert got.behind(got.sampler["negative"])["text"] == ""
     assert not got.all("SEGAConceptStack")

@@ -44,7 +44,7 @@ def test_the_first_edit_is_a_text_and_the_prompt() -> None:
     (sampler,) = inputs_of(twin("first_edit"), "SEGASampler")
     assert concept.keys() == {"clip", "text", "prompt"}
     assert concept["text"] == "glasses"
-    assert not sampler.keys() & {"mode", "baseline", "momentum_scale", "momentum_beta", "reuse_steps"}
+    assert not sampler.keys() & {"mode", "momentum_scale", "momentum_beta", "reuse_steps"}
 
 
 # The paper's example has the texts alone, and an inversion at cfg 1 has a scale of its own.
