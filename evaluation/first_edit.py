@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -106,15 +107,19 @@ def _strength(studio: Studio, edit: Edit) -> dict[str, Any]:
 
 def _strong(studio: Studio) -> dict[str, Any]:
     """Return what a strength far above the default does to the edits and to the look of the pictures."""
+    ways = {"strong": partial(edited, values={"strength": STRONG}), "changed prompt": with_changed_prompt}
+    return {way: _edits_and_looks(studio, recipe_of) for way, recipe_of in ways.items()}
+
+
+def _edits_and_looks(studio: Studio, recipe_of: Callable[[Edit], Recipe]) -> dict[str, Any]:
     rows, looks = [], []
     for edit in EDITS:
-        before = studio.draw(plain(edit))
-        after = studio.draw(edited(edit, values={"strength": STRONG}))
+        before, after = studio.draw(plain(edit)), studio.draw(recipe_of(edit))
         outcome = compare([edit], before, after)
         looks.append(_looks(before, after, outcome))
         rows.append({"edit": name_of(edit), **outcome.figures()})
     ratios = {name: np.concatenate([look[name] for look in looks], axis=1) for name in looks[0]}
-    return {"strength": STRONG, "edits": rows, **{name: _ratio(pair) for name, pair in ratios.items()}}
+    return {"edits": rows, **{name: _ratio(pair) for name, pair in ratios.items()}}
 
 
 def _looks(before: Faces, after: Faces, outcome: Outcome) -> dict[str, NDArray[np.float64]]:

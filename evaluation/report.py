@@ -138,10 +138,15 @@ def _strength(part: Figures) -> str:
 
 
 def _strong(part: Figures) -> str:
-    strong = part["strong"]
-    rows = [(row["edit"], percent(row["success"]), percent(row["isolation"])) for row in strong["edits"]]
-    looks = [(f"{name}, times the plain picture's", number(strong[name]), "") for name in LOOKS]
-    return table(("edit", "success", "isolation"), [*rows, *looks])
+    strong, changed = (part["strong"][way] for way in ("strong", "changed prompt"))
+    rows = [
+        (row["edit"], *(percent(each[name]) for each in (row, other) for name in ("success", "isolation")))
+        for row, other in zip(strong["edits"], changed["edits"], strict=True)
+    ]
+    looks = [
+        (f"{name}, times the plain picture's", number(strong[name]), "", number(changed[name]), "") for name in LOOKS
+    ]
+    return table(("edit", "success", "isolation", "changed prompt: success", "isolation"), [*rows, *looks])
 
 
 def _edits(part: Figures) -> str:

@@ -13,7 +13,7 @@ from .concept_settings import STRENGTH
 FREE_STRENGTH = STRENGTH
 # How far a stronger one may take the estimate of x0 beyond that at each step, as a share of the range of the unedited
 # estimate.
-MARGIN = 0.02
+MARGIN = 0.05
 
 
 @dataclass(frozen=True)

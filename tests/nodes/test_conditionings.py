@@ -692,11 +692,11 @@ def test_the_concept_of_combined_texts_is_their_mean(host: Host, instead_of: int
 
 
 @FLUX
-def test_at_cfg_1_a_concept_of_flux_is_compared_with_the_positive_prompt(host: Host, guidance_of: Callable) -> None:
+def test_at_cfg_1_a_concept_of_flux_is_compared_with_the_negative_prompt(host: Host, guidance_of: Callable) -> None:
     kind = replace(KINDS["Flux guidance"][0], apply=on_each(lambda h, p: reference_latents(h, flux_guidance(h, p))))
     arguments = {**kind.arguments(host), **kind.prompts(host, "both"), "cfg": 1.0}
-    assert is_zero(guidance_of(kind.text(host, POSITIVE), **arguments))
-    assert not is_zero(guidance_of(kind.text(host, NEGATIVE), **arguments))
+    assert is_zero(guidance_of(kind.text(host, NEGATIVE), **arguments))
+    assert not is_zero(guidance_of(kind.text(host, POSITIVE), **arguments))
 
 
 @every_kind

@@ -179,7 +179,8 @@ def family(name: str, unet: dict[str, Any], weights: dict[str, Tensor] | None = 
     model = family_model(name, unet, weights=weights)
     for buffer in model.model.diffusion_model.buffers():
         if buffer.is_floating_point():
-            buffer.nan_to_num_(0.0, 0.0, 0.0)
+            # What only a checkpoint sets is whatever lay in the memory.
+            buffer.nan_to_num_(0.0, 0.0, 0.0).clamp_(-10.0, 10.0)
     return model
 
 

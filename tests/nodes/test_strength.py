@@ -18,7 +18,7 @@ POSITIVE, NEGATIVE, THIRD, OTHER = 1, 2, 4, 10
 RELATIVE = {"guidance_scale": 0.0, "threshold": 0.0}
 INDEPENDENT = {"mode": "independent", "momentum_scale": 0.0}
 # What is never guarded, and the share of the unedited estimate's range that more may add at a step.
-DEFAULT, ROOM = 1.5, 0.02
+DEFAULT, ROOM = 1.5, 0.05
 
 
 def cfg_guider(host: Host, model: Any, scale: float = 4.0) -> Any:
@@ -242,7 +242,7 @@ def test_above_the_default_strength_an_edit_has_little_room(host: Host, instead_
     for strength in (4.0, 100.0):
         _, strong = first_predictions(host, loud(host, instead_of, strength=strength))
         torch.testing.assert_close(beyond(strong, default, plain), torch.ones(2), rtol=1e-3, atol=1e-3)
-    assert (beyond(default, plain, plain) > 5).all()
+    assert (beyond(default, plain, plain) > 4).all()
 
 
 @pytest.mark.parametrize(

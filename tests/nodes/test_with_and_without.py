@@ -65,7 +65,8 @@ def test_at_cfg_1_the_negative_prompt_is_evaluated_only_for_concepts_that_need_i
     assert sizes(host, cfg=1.0) == [1] * STEPS
     assert sizes(host, host.concept(OTHER, POSITIVE), cfg=1.0) == [2] * STEPS
     assert sizes(host, host.concept(OTHER, NEGATIVE), cfg=1.0) == [3] * STEPS
-    assert sizes(host, host.concept(POSITIVE), cfg=1.0) == [1] * STEPS
+    assert sizes(host, host.concept(OTHER), cfg=1.0) == [3] * STEPS
+    assert sizes(host, host.concept(NEGATIVE), cfg=1.0) == [1] * STEPS
 
 
 @pytest.mark.parametrize("mode", ["reference", "independent"])
