@@ -209,10 +209,10 @@ def _check_mask(node_id: str, mask: Tensor) -> None:
 
 
 def check_percents(start_percent: float | None, end_percent: float | None) -> bool | str:
-    """Say before anything runs that an end does not follow its start; None is a value that is not known yet."""
-    for name, value in (("start_percent", start_percent), ("end_percent", end_percent)):
-        if value is not None and not 0 <= value <= 1:
-            return f"{name} must be in [0, 1], got {value}"
-    if start_percent is not None and end_percent is not None and end_percent <= start_percent:
-        return f"end_percent must be after start_percent ({start_percent:g}), got {end_percent:g}"
+    """Say before anything runs what is wrong with them; None is a value that is not known yet."""
+    values = {"start_percent": start_percent, "end_percent": end_percent}
+    try:
+        ConceptSettings(**{name: value for name, value in values.items() if value is not None})
+    except ValueError as error:
+        return str(error)
     return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import uuid
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -78,8 +77,6 @@ class GuidedSampling:
         # A wrapper around this one may sample several times; each time has options of its own.
         given = guider.model_options
         options: Options = comfy.model_patcher.create_model_options_clone(given)
-        if any(side.prompt == "negative" for both in sides for side in both.compared):
-            options["disable_cfg1_optimization"] = True
         guider.model_options = options
         comfy.patcher_extension.add_wrapper_with_key(
             WrappersMP.SAMPLER_SAMPLE,
@@ -175,6 +172,4 @@ class GuidedSampling:
                 f"{self.request.node_id}: concepts need a guider with a positive or a negative prompt, and "
                 f"{type(guider).__name__} has neither; use CFGGuider or KSampler"
             )
-        # A second model for the negative prompt is not run at cfg 1, whatever the options say.
-        skips_negative = hasattr(guider, "uncond_model_patcher") and math.isclose(guider.cfg, 1.0)
-        return "positive" if skips_negative and "positive" in prompts else prompts[-1]
+        return prompts[-1]

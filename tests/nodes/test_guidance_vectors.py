@@ -289,9 +289,8 @@ def test_every_shape_of_latents_is_kept_and_edited_again(
     for before, after, again in zip(
         model.plain(**arguments), edited, model.plain(model=guided, **arguments), strict=True
     ):
-        assert not torch.allclose(before, after, rtol=1e-3, atol=1e-3)
-        # At cfg 1 the one sampling evaluates the negative prompt and the other does not, which rounds differently.
-        torch.testing.assert_close(again, after, rtol=1e-4, atol=1e-4)
+        assert not torch.equal(before, after)
+        assert torch.equal(again, after)
 
 
 # Another schedule.

@@ -85,9 +85,9 @@ CASES = {
     "perp neg": Case("PerpNegGuider", perp_neg(4.0, 1.0)),
     "perp neg without negative": Case("PerpNegGuider", perp_neg(4.0, 0.0)),
     "two models": Case("DualModelGuider", two_models(4.0)),
-    "two models, cfg 1": Case("DualModelGuider", two_models(1.0), POSITIVE),
+    "two models, cfg 1": Case("DualModelGuider", two_models(1.0)),
     "two models without negative prompt": Case("DualModelGuider", two_models(4.0, None), None),
-    "two models, cfg 1 without negative prompt": Case("DualModelGuider", two_models(1.0, None), POSITIVE),
+    "two models, cfg 1 without negative prompt": Case("DualModelGuider", two_models(1.0, None), None),
     "one model without negative prompt": Case("DualModelGuider", two_models(4.0, None, second=False), None),
 }
 # A UNet that can do without a text: its attention layers are as wide as the text.
