@@ -32,7 +32,7 @@ LIGHT = ((0, 4), (1, 4))
 BLACK = ((0, 4), (0, 3))
 RISING = ((1, 4), (2, 4))
 # The look of one prompt, that of another, and the seed of both.
-PROMPTS = ((0, 1, 4), (1, 3, 3))
+PROMPTS = ((0, 1, 4), (1, 2, 3))
 SIDE = (64, 0, 128, 128)
 DRAWING_SEED = 7
 
