@@ -210,7 +210,7 @@ def _check_mask(node_id: str, mask: Tensor) -> None:
 
 def check_percents(start_percent: float | None, end_percent: float | None) -> bool | str:
     """Say before anything runs what is wrong with them; None is a value that is not known yet."""
-    values = {"start_percent": start_percent, "end_percent": end_percent}
+    values: dict[str, Any] = {"start_percent": start_percent, "end_percent": end_percent}
     try:
         ConceptSettings(**{name: value for name, value in values.items() if value is not None})
     except ValueError as error:
