@@ -14,7 +14,7 @@ from support.packages import COMFYUI
 pytestmark = pytest.mark.compat("Server", "nodes, inputs and defaults as the editor gets them")
 
 CONCEPT = asdict(ConceptSettings())
-SETTINGS = {**asdict(Settings(mode="independent", momentum_scale=0.0))}
+SETTINGS = asdict(Settings(mode="independent", momentum_scale=0.0))
 NODES = {
     "SEGAConcept": {**CONCEPT, "instead_of": "", "preset": "none"},
     "SEGAConceptFromConditioning": CONCEPT,
