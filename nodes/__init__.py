@@ -3,6 +3,7 @@
 from .concept import SEGAConcept
 from .concept_from_conditioning import SEGAConceptFromConditioning
 from .concept_stack import SEGAConceptStack
+from .invert import SEGAInvert
 from .load_conditioning import SEGALoadConditioning
 from .load_guidance import SEGALoadGuidance
 from .model_patch import SEGAModelPatch
@@ -18,6 +19,7 @@ NODES = [
     SEGAConceptStack,
     SEGASampler,
     SEGAModelPatch,
+    SEGAInvert,
     SEGAStrengths,
     SEGAPreview,
     SEGASaveGuidance,

@@ -11,6 +11,7 @@ from comfy_api.latest import io
 
 from ..sega_core import GuidanceVectors
 from .guidance_inputs import guidance_inputs, guided_model
+from .latents import check_latent
 from .sampling.wiring import is_wired, is_wired_in_queue
 from .types import SegaGuidance
 
@@ -126,7 +127,7 @@ class SEGASampler(io.ComfyNode):
             if not math.isfinite(number):
                 raise ValueError(f"SEGASampler: {name} must be a finite number, got {number!r}")
         if concepts is not None:
-            _check_latent(model, latent_image["samples"])
+            check_latent("SEGASampler", model, latent_image["samples"])
         runs: list[GuidanceVectors] = []
         record = runs.append if is_wired(cls.hidden, _GUIDANCE) else None
         guided = guided_model("SEGASampler", model, concepts, **settings, record=record)
@@ -134,25 +135,3 @@ class SEGASampler(io.ComfyNode):
             guided, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise=denoise
         )
         return io.NodeOutput(latent, runs[-1] if runs else None)
-
-
-def _check_latent(model: Any, samples: Any) -> None:
-    """Refuse a latent image that the model cannot sample; the host itself gives empty ones the model's channels."""
-    if samples.is_nested:
-        return
-    latent_format = model.get_model_object("latent_format")
-    axes, channels = latent_format.latent_dimensions + 2, latent_format.latent_channels
-    advice = "encode it with the VAE that belongs to the model"
-    # The host makes a video of one frame of an image.
-    if samples.ndim != axes and not (axes == 5 and samples.ndim == 4):
-        raise ValueError(
-            f"SEGASampler: latent_image must have {axes} dimensions for this model, got {samples.ndim}; {advice}"
-        )
-    if samples.numel() == 0:
-        raise ValueError(f"SEGASampler: latent_image must hold an image, got shape {tuple(samples.shape)}")
-    if not samples.isfinite().all():
-        raise ValueError("SEGASampler: latent_image must be finite, got NaN or infinity; decode it to see which image")
-    if samples.count_nonzero() and samples.shape[1] != channels:
-        raise ValueError(
-            f"SEGASampler: latent_image must have {channels} channels for this model, got {samples.shape[1]}; {advice}"
-        )

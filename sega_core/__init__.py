@@ -5,7 +5,8 @@ from .concept import DIRECTIONS, MODES, THRESHOLDS_OVER, Concept, Direction, Mod
 from .concept_settings import ConceptSettings
 from .guard import FREE_STRENGTH, Guard, guarded, room_of
 from .guidance import attention_mask, concept_guidance, keep_largest
-from .plan import passes_needed, progress_of, step_of_sigma
+from .inversion import Evaluation, Level, dpmpp_2m_sde_noise, euler_ancestral_noise
+from .plan import passes_needed, progress_of, step_of_sigma, window
 from .run import Run
 from .texts import ComparedTexts, compared_texts
 from .vectors import GuidanceVectors, Recorder, Space, recorded
@@ -20,8 +21,10 @@ __all__ = [
     "Concept",
     "ConceptSettings",
     "Direction",
+    "Evaluation",
     "Guard",
     "GuidanceVectors",
+    "Level",
     "Mode",
     "Recorder",
     "Run",
@@ -31,6 +34,8 @@ __all__ = [
     "attention_mask",
     "compared_texts",
     "concept_guidance",
+    "dpmpp_2m_sde_noise",
+    "euler_ancestral_noise",
     "guarded",
     "keep_largest",
     "passes_needed",
@@ -38,4 +43,5 @@ __all__ = [
     "recorded",
     "room_of",
     "step_of_sigma",
+    "window",
 ]

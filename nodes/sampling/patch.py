@@ -28,11 +28,15 @@ if TYPE_CHECKING:
     from .request import GuidanceRequest
 
 
+# What the wrapper is known by in a MODEL.
+PATCH = "sega"
+
+
 def patch_model(model: ModelPatcher, request: GuidanceRequest) -> ModelPatcher:
     """Return a clone of the host's MODEL that samples with semantic guidance; the given one is not changed."""
     patched = model.clone()
     if not request.is_empty:
-        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "sega", SemanticGuidance(request))
+        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, PATCH, SemanticGuidance(request))
     return patched
 
 

@@ -1,0 +1,196 @@
+"""The samplers of an exact inversion: one walks from noise to a given picture, one repeats the walk.
+
+Both are the host's KSAMPLER, so that masks, previews and other packs' wrappers find what they know. The one that
+repeats runs the host's own sampling function with the noises of the walk.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import comfy.model_sampling
+from comfy.k_diffusion import sampling as k_diffusion
+from comfy.samplers import KSAMPLER
+from torch import Tensor
+
+from ...sega_core import Evaluation, Level, dpmpp_2m_sde_noise, euler_ancestral_noise
+
+if TYPE_CHECKING:
+    from comfy.samplers import CFGGuider, KSamplerX0Inpaint
+
+    from .host_types import Options
+
+NODE_ID = "SEGAInvert"
+
+
+@dataclass(frozen=True)
+class Stochastic:
+    """A sampler that adds noise once at each step.
+
+    Args:
+        function: the host's.
+        noise: solves its update for the noise.
+    """
+
+    function: Callable[..., Tensor]
+    noise: Callable[[Evaluation, Evaluation | None, Tensor, Level], Tensor]
+
+
+STOCHASTIC = {
+    "euler_ancestral": Stochastic(k_diffusion.sample_euler_ancestral, euler_ancestral_noise),
+    "dpmpp_2m_sde": Stochastic(k_diffusion.sample_dpmpp_2m_sde, dpmpp_2m_sde_noise),
+}
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A sampler's way from noise to a picture; its tensors are on the CPU.
+
+    Args:
+        sampler_name: of STOCHASTIC.
+        kind: of the host's model.
+        cfg: of the guider.
+        sigmas: the schedule, one more entry than steps.
+        start: the noise that it began with, (B, C, *spatial).
+        noises: of each step but the last, likewise.
+        remainder: what the last step leaves of the picture, likewise.
+    """
+
+    sampler_name: str
+    kind: type
+    cfg: float
+    sigmas: Tensor
+    start: Tensor
+    noises: Sequence[Tensor]
+    remainder: Tensor
+
+
+class WalkingSampler(KSAMPLER):
+    """Samples towards a picture with ever less noise.
+
+    The host's function samples, and is given the noises that lead to the noisy pictures, so that its own rounding is in
+    the walk and repeating it comes back exactly, however fast the model makes small differences grow.
+
+    Args:
+        sampler_name: of STOCHASTIC.
+        noise_of_step: returns the noise on the picture at a step, from 1, in any shape; the sampling's own noise is
+            that of step 0.
+        finished: is given the walk.
+    """
+
+    def __init__(
+        self, sampler_name: str, noise_of_step: Callable[[int], Tensor], finished: Callable[[Walk], None]
+    ) -> None:
+        super().__init__(self._walk)
+        self.sampler_name = sampler_name
+        self.noise_of_step = noise_of_step
+        self.finished = finished
+
+    def _walk(
+        self,
+        model: KSamplerX0Inpaint,
+        x: Tensor,
+        sigmas: Tensor,
+        callback: Callable[[Options], None],
+        **options: Any,
+    ) -> Tensor:
+        guider: CFGGuider = model.inner_model
+        picture: Tensor = model.latent_image
+        model_sampling: Any = guider.model_patcher.get_model_object("model_sampling")
+        flows = isinstance(model_sampling, comfy.model_sampling.CONST)
+        # The standard deviation of noise, where a model has one of its own.
+        unit = getattr(model_sampling, "noise_scale", 1.0)
+        sampler = STOCHASTIC[self.sampler_name]
+        evaluations: list[Evaluation] = []
+        noises: list[Tensor] = []
+
+        def evaluated(step: Options) -> None:
+            evaluations[:-1] = []
+            evaluations.append(Evaluation(Level(float(step["sigma"]), flows), step["x"], step["denoised"]))
+            callback(step)
+
+        def noise(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+            *before, now = evaluations
+            drawn = self.noise_of_step(len(noises) + 1).to(picture).reshape(picture.shape)
+            following = model_sampling.noise_scaling(sigma_next, drawn, picture)
+            solved = sampler.noise(now, before[0] if before else None, following, Level(float(sigma_next), flows))
+            noises.append((solved / unit).cpu())
+            return solved / unit
+
+        out = sampler.function(model, x, sigmas, callback=evaluated, noise_sampler=noise, **options)
+        start, remainder = model.noise.cpu(), (picture - out).cpu()
+        kind = type(guider.inner_model)
+        self.finished(Walk(self.sampler_name, kind, guider.cfg, sigmas.cpu(), start, noises, remainder))
+        return picture
+
+
+class RepeatingSampler(KSAMPLER):
+    """Repeats a walk, whatever noise it is given; what the model adds on the way is the edit."""
+
+    def __init__(self, walk: Walk) -> None:
+        super().__init__(self._repeat)
+        self.walk = walk
+
+    def sample(
+        self,
+        model_wrap: CFGGuider,
+        sigmas: Tensor,
+        extra_args: Options,
+        callback: Callable[..., None] | None,
+        noise: Tensor,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Sample as the host does, from the walk's own noise.
+
+        Raises:
+            ValueError: the schedule, the model or the size is not that of the walk.
+        """
+        self._check(model_wrap, sigmas, noise)
+        start = self.walk.start.to(noise).expand_as(noise)
+        return super().sample(model_wrap, sigmas, extra_args, callback, start, *args, **kwargs)
+
+    def _repeat(self, model: KSamplerX0Inpaint, x: Tensor, sigmas: Tensor, **options: Any) -> Tensor:
+        noises = (noise.to(x) for noise in self.walk.noises)
+        sample = STOCHASTIC[self.walk.sampler_name].function
+        out = sample(model, x, sigmas, noise_sampler=lambda *_: next(noises), **options)
+        return out + self.walk.remainder.to(x)
+
+    def _check(self, guider: CFGGuider, sigmas: Tensor, noise: Tensor) -> None:
+        walk = self.walk
+        if len(sigmas) > 1 and sigmas[0] < sigmas[-1]:
+            raise ValueError(
+                f"{NODE_ID}: sigmas must fall, got a schedule that rises from {sigmas[0]:g} to {sigmas[-1]:g}; the "
+                "picture is inverted already, so connect this node's sigmas without FlipSigmas"
+            )
+        if not sigmas.cpu().equal(walk.sigmas):
+            raise ValueError(
+                f"{NODE_ID}: sigmas must be those of the inversion, {_named(walk.sigmas)}, got {_named(sigmas)}; "
+                "connect this node's sigmas to the sampler"
+            )
+        if type(guider.inner_model) is not walk.kind:
+            raise ValueError(
+                f"{NODE_ID}: model must be of the inversion's kind, {walk.kind.__name__}, got "
+                f"{type(guider.inner_model).__name__}; connect the same model to both"
+            )
+        if walk.start.shape[1:] != noise.shape[1:] or walk.start.shape[0] not in (1, noise.shape[0]):
+            raise ValueError(
+                f"{NODE_ID}: latent_image must have the inversion's shape, {tuple(walk.start.shape)}, got "
+                f"{tuple(noise.shape)}; connect this node's latent to the sampler"
+            )
+        if getattr(guider, "cfg", walk.cfg) != walk.cfg:
+            logging.warning(
+                "%s: cfg is %g in the sampler and was %g in the inversion; without concepts, too, the picture changes",
+                NODE_ID,
+                guider.cfg,
+                walk.cfg,
+            )
+
+
+def _named(sigmas: Tensor) -> str:
+    if len(sigmas) < 2:
+        return "no steps"
+    return f"{len(sigmas) - 1} steps from {sigmas[0]:g} to {sigmas[-1]:g}"
