@@ -19,6 +19,7 @@ from . import plots, report, sheets
 from .acceleration import acceleration
 from .alternatives import alternatives
 from .first_edit import first_edit
+from .photos import photos
 from .properties import properties
 from .search import search
 from .settings import settings
@@ -26,6 +27,7 @@ from .studio import Studio
 
 PARTS = {
     "first_edit": first_edit,
+    "photos": photos,
     "properties": properties,
     "alternatives": alternatives,
     "settings": settings,

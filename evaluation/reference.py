@@ -38,7 +38,7 @@ class Reference:
             vae=None,
             text_encoder=texts,
             tokenizer=texts.tokenizer,
-            unet=_NoiseOfVelocity(_unet(base.diffusion_model), base.model_sampling.sigmas),
+            unet=_NoiseOfVelocity(demo_unet(base.diffusion_model), base.model_sampling.sigmas),
             scheduler=_Levels(timesteps, self.sigmas),
             safety_checker=None,
             feature_extractor=None,
@@ -134,7 +134,7 @@ class _Numbers:
         return SimpleNamespace(input_ids=ids)
 
 
-def _unet(host: nn.Module) -> UNet2DConditionModel:
+def demo_unet(host: nn.Module) -> UNet2DConditionModel:
     """Return diffusers' UNet with the weights of the host's."""
     unet = UNet2DConditionModel(
         in_channels=UNET_CONFIG["in_channels"],

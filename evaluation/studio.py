@@ -72,7 +72,8 @@ class Studio:
     def draw(self, recipe: Recipe) -> Faces:
         """Return the faces of a recipe, drawn now or before."""
         if recipe.key not in self._seen:
-            self._seen[recipe.key] = self._judged(*self.latents(recipe))
+            latents, passes = self.latents(recipe)
+            self._seen[recipe.key] = self.judged(self.decoded(latents), passes)
         return self._seen[recipe.key]
 
     def guidance(self, recipe: Recipe, look: int) -> Any:
@@ -99,11 +100,16 @@ class Studio:
         self.bar.update(len(latents))
         return latents, passes
 
-    def _judged(self, latents: Tensor, passes: float) -> Faces:
+    def decoded(self, latents: Tensor) -> NDArray[np.uint8]:
+        """Return the pictures of latents."""
         with torch.inference_mode():
-            images = (self.vae.decode(latents) * 255).round().to(torch.uint8)
-            logits = self.judge(images.movedim(-1, 1).float() / 255)
-        return Faces(images.numpy(), {name: each.softmax(1).numpy() for name, each in logits.items()}, passes)
+            return (self.vae.decode(latents) * 255).round().to(torch.uint8).numpy()
+
+    def judged(self, images: NDArray[np.uint8], passes: float = 0.0) -> Faces:
+        """Return pictures with what the classifier sees in them."""
+        with torch.inference_mode():
+            logits = self.judge(torch.from_numpy(images).movedim(-1, 1).float() / 255)
+        return Faces(images, {name: each.softmax(1).numpy() for name, each in logits.items()}, passes)
 
     def _sample(self, recipe: Recipe, look: int, model: Any = None) -> tuple[Tensor, Any]:
         """Return the latents and the guidance of one look."""

@@ -9,6 +9,7 @@ from .load_guidance import SEGALoadGuidance
 from .model_patch import SEGAModelPatch
 from .preview import SEGAPreview
 from .sampler import SEGASampler
+from .sampler_custom import SEGASamplerCustom
 from .save_conditioning import SEGASaveConditioning
 from .save_guidance import SEGASaveGuidance
 from .strengths import SEGAStrengths
@@ -18,6 +19,7 @@ NODES = [
     SEGAConceptFromConditioning,
     SEGAConceptStack,
     SEGASampler,
+    SEGASamplerCustom,
     SEGAModelPatch,
     SEGAInvert,
     SEGAStrengths,

@@ -21,6 +21,8 @@ HEAT = (
 LEVELS = 256
 SHORT_SIDE = 256
 FINEST = 48
+# A mask begins and is full at these shares of the most heat.
+MASK_FROM, MASK_TO = 0.1, 0.3
 SUPERSAMPLING = 3
 
 
@@ -49,6 +51,19 @@ def heat_maps(activity: Tensor, images: Tensor, concepts: Sequence[Concept], tex
             picture[: size[0]] = overlaid(dimmed, resized(maps[c][n], size))
             picture[size[0] :] = caption(concept, text, c + 1, size[1], unit, (n, count))
     return out
+
+
+def heat_mask(activity: Tensor, count: int, size: tuple[int, int]) -> Tensor:
+    """Return where any concept acted, (count, *size), in [0, 1], with soft edges.
+
+    Args:
+        activity: where each concept acted, (concepts, B, h, w) or (concepts, B, T, h, w), 0 or more.
+        count: how many images; a multiple of B.
+        size: theirs, height and width.
+    """
+    maps = [normalised(of_concept) for of_concept in maps_of_images(activity, count)]
+    heat = torch.stack([torch.stack([resized(plane, size) for plane in of_concept]) for of_concept in maps]).amax(0)
+    return ((heat - MASK_FROM) / (MASK_TO - MASK_FROM)).clamp(0, 1)
 
 
 def maps_of_images(activity: Tensor, count: int) -> Tensor:

@@ -90,7 +90,7 @@ class SEGAInvert(io.ComfyNode):
                 io.Latent.Input("latent_image", tooltip="The picture to edit, encoded with the model's VAE."),
                 io.Float.Input(
                     "start_percent",
-                    default=0.1,
+                    default=0.0,
                     min=0.0,
                     max=0.99,
                     step=0.01,

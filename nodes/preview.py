@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..sega_core import GuidanceVectors
-from .heatmaps import heat_maps
+from .heatmaps import heat_maps, heat_mask
 from .strength_plot import strength_plot
 from .types import NOT_RECORDED, SegaGuidance
 
@@ -46,6 +46,12 @@ class SEGAPreview(io.ComfyNode):
                     tooltip="Each concept's strength over the steps, on one scale; steps in which it does not act are "
                     "hatched.",
                 ),
+                io.Mask.Output(
+                    "mask",
+                    display_name="mask",
+                    tooltip="Where any of the concepts acted, with soft edges, in the size of the images: with "
+                    "ImageCompositeMasked the rest stays the picture you had, to the pixel.",
+                ),
             ],
             is_output_node=True,
         )
@@ -55,7 +61,8 @@ class SEGAPreview(io.ComfyNode):
         if guidance is None:
             raise ValueError(f"SEGAPreview: {NOT_RECORDED}")
         _check(guidance, image)
-        maps = heat_maps(guidance.activity[0], image[..., :3].float().cpu(), guidance.concepts, guidance.texts)
+        activity = guidance.activity[0]
+        maps = heat_maps(activity, image[..., :3].float().cpu(), guidance.concepts, guidance.texts)
         plot = strength_plot(guidance.strength, guidance.concepts, guidance.texts)
         shown = ui.PreviewImage(maps, cls=cls)
         # Pictures of another size need a call of their own.
@@ -67,7 +74,8 @@ class SEGAPreview(io.ComfyNode):
             for text, concept in zip(guidance.texts, guidance.concepts, strict=True)
         ]
         tabs.append({"count": 1})
-        return io.NodeOutput(maps, plot.unsqueeze(0), ui={**shown.as_dict(), "sega_tabs": tabs})
+        mask = heat_mask(activity, len(image), (image.shape[1], image.shape[2]))
+        return io.NodeOutput(maps, plot.unsqueeze(0), mask, ui={**shown.as_dict(), "sega_tabs": tabs})
 
 
 def _check(guidance: GuidanceVectors, image: Tensor) -> None:

@@ -3,7 +3,7 @@
 const SUBGRAPH_INPUT = -10;
 const MUTED = 2;
 const BYPASSED = 4;
-const SAMPLERS = ["SEGASampler", "SEGAModelPatch"];
+const SAMPLERS = ["SEGASampler", "SEGASamplerCustom", "SEGAModelPatch"];
 const CONCEPTS = ["SEGAConcept", "SEGAConceptFromConditioning"];
 
 export const isSampler = (node) => SAMPLERS.includes(node.comfyClass);

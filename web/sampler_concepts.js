@@ -1,4 +1,4 @@
-// SEGASampler and SEGAModelPatch: the connected concepts, when each acts, and which act while the sampler runs.
+// The samplers and SEGAModelPatch: the connected concepts, when each acts, and which act while the sampler runs.
 
 import { app } from "/scripts/app.js";
 

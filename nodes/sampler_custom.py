@@ -1,0 +1,110 @@
+"""SEGASamplerCustom: the host's SamplerCustom with semantic guidance."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from comfy_api.latest import io
+from comfy_extras.nodes_custom_sampler import SamplerCustom
+
+from ..sega_core import GuidanceVectors
+from .guidance_inputs import guidance_inputs, guided_model
+from .latents import check_latent
+from .sampling.wiring import is_wired, is_wired_in_queue
+from .types import SegaGuidance
+
+# The place of the guidance among the outputs.
+_GUIDANCE = 1
+_HIGHEST_SEED = 0xFFFFFFFFFFFFFFFF
+
+
+class SEGASamplerCustom(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SEGASamplerCustom",
+            display_name="SEGA Sampler (Custom)",
+            category="sampling/SEGA",
+            description="SamplerCustom that adds concepts to the image, or removes them: for a picture of yours with "
+            "SEGA Invert, and for any SAMPLER and SIGMAS.",
+            search_aliases=["semantic guidance", "edit photo", "real image editing", "SamplerCustom", "LEDITS++"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model used for denoising the latent; it is not changed."),
+                io.Boolean.Input(
+                    "add_noise",
+                    default=True,
+                    advanced=True,
+                    tooltip="Whether noise is added to the latent image first. No effect with SEGA Invert's sampler.",
+                ),
+                io.Int.Input(
+                    "noise_seed",
+                    default=0,
+                    min=0,
+                    max=_HIGHEST_SEED,
+                    control_after_generate=True,
+                    tooltip="The random seed of the noise. No effect with SEGA Invert's sampler, which brings its own.",
+                ),
+                io.Float.Input(
+                    "cfg",
+                    default=8.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="Classifier-free guidance scale, 0 to 100: how closely the image follows the prompts; that "
+                    "of SEGA Invert, if its sampler is connected. 1 is off.",
+                ),
+                io.Conditioning.Input("positive", tooltip="What the image should show, or what your picture shows."),
+                io.Conditioning.Input(
+                    "negative",
+                    tooltip="What the image should not show; concepts without a prompt are compared with it.",
+                ),
+                io.Sampler.Input("sampler", tooltip="The sampling algorithm; concepts work with all of them."),
+                io.Sigmas.Input("sigmas", tooltip="The noise levels of the steps."),
+                io.Latent.Input("latent_image", tooltip="The latent image to denoise, or the latent of SEGA Invert."),
+                *guidance_inputs(),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="LATENT", tooltip="The denoised, edited latent."),
+                SegaGuidance.Output(
+                    display_name="guidance",
+                    tooltip="What the concepts added at each step and where they acted, for SEGA Preview, SEGA Save "
+                    "Guidance or the guidance input of another sampler. It is recorded only when it is connected.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, **inputs: Any) -> bool:
+        # A run that recorded nothing must not be taken from the cache once the guidance is connected.
+        return is_wired_in_queue(cls.hidden.unique_id, _GUIDANCE)
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        add_noise: bool,
+        noise_seed: int,
+        cfg: float,
+        positive: Any,
+        negative: Any,
+        sampler: Any,
+        sigmas: Any,
+        latent_image: dict[str, Any],
+        concepts: Any = None,
+        **settings: Any,
+    ) -> io.NodeOutput:
+        if not 0 <= noise_seed <= _HIGHEST_SEED:
+            raise ValueError(f"SEGASamplerCustom: noise_seed must be in [0, {_HIGHEST_SEED}], got {noise_seed!r}")
+        if not math.isfinite(cfg):
+            raise ValueError(f"SEGASamplerCustom: cfg must be a finite number, got {cfg!r}")
+        if concepts is not None:
+            check_latent("SEGASamplerCustom", model, latent_image["samples"])
+        runs: list[GuidanceVectors] = []
+        record = runs.append if is_wired(cls.hidden, _GUIDANCE) else None
+        guided = guided_model("SEGASamplerCustom", model, concepts, **settings, record=record)
+        given = (add_noise, noise_seed, cfg, positive, negative, sampler, sigmas, latent_image)
+        latent = SamplerCustom.execute(guided, *given)[0]
+        return io.NodeOutput(latent, runs[-1] if runs else None)
