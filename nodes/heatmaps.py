@@ -61,8 +61,9 @@ def heat_mask(activity: Tensor, count: int, size: tuple[int, int]) -> Tensor:
         count: how many images; a multiple of B.
         size: theirs, height and width.
     """
-    maps = [normalised(of_concept) for of_concept in maps_of_images(activity, count)]
-    heat = torch.stack([torch.stack([resized(plane, size) for plane in of_concept]) for of_concept in maps]).amax(0)
+    heat = torch.zeros((count, *size))
+    for of_concept in maps_of_images(activity, count):
+        heat = torch.maximum(heat, torch.stack([resized(plane, size) for plane in normalised(of_concept)]))
     return ((heat - MASK_FROM) / (MASK_TO - MASK_FROM)).clamp(0, 1)
 
 

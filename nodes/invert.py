@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from comfy_api.latest import io
 from comfy_extras.nodes_custom_sampler import BasicScheduler, SamplerCustom
 from torch import Tensor
 
-from ..sega_core import window
+from ..sega_core import StandsStill, window
 from .latents import check_latent
 from .sampling.inversion import NODE_ID as _NODE_ID
 from .sampling.inversion import STOCHASTIC, RepeatingSampler, Walk, WalkingSampler
@@ -123,6 +124,11 @@ class SEGAInvert(io.ComfyNode):
         latent_image: dict[str, Any],
         start_percent: float,
     ) -> io.NodeOutput:
+        for name, value, low, high in (("seed", seed, 0, _HIGHEST_SEED), ("steps", steps, 1, _MOST_STEPS)):
+            if not low <= value <= high:
+                raise ValueError(f"{_NODE_ID}: {name} must be in [{low}, {high}], got {value!r}")
+        if not math.isfinite(cfg):
+            raise ValueError(f"{_NODE_ID}: cfg must be a finite number, got {cfg!r}")
         if sampler_name not in STOCHASTIC:
             raise ValueError(
                 f"{_NODE_ID}: sampler_name must be one of {', '.join(STOCHASTIC)}, which add noise once at each step, "
@@ -137,7 +143,10 @@ class SEGAInvert(io.ComfyNode):
         sigmas = _schedule(model, scheduler, steps, start_percent)
         walks: list[Walk] = []
         sampler = WalkingSampler(sampler_name, _noise_of_step(latent_image, seed, steps), walks.append)
-        SamplerCustom.execute(model, True, seed, cfg, positive, negative, sampler, sigmas, latent_image)
+        try:
+            SamplerCustom.execute(model, True, seed, cfg, positive, negative, sampler, sigmas, latent_image)
+        except StandsStill as error:
+            raise ValueError(f"{_NODE_ID}: {error}; take fewer steps or another scheduler") from error
         return io.NodeOutput(latent_image, RepeatingSampler(walks[0]), sigmas)
 
 

@@ -61,16 +61,17 @@ class SEGAPreview(io.ComfyNode):
         if guidance is None:
             raise ValueError(f"SEGAPreview: {NOT_RECORDED}")
         _check(guidance, image)
-        activity = guidance.activity[0]
-        maps = heat_maps(activity, image[..., :3].float().cpu(), guidance.concepts, guidance.texts)
+        activity, pictures = guidance.activity[0], image[..., :3].float().cpu()
+        # Without a concept the workflow runs as well: to compare.
+        maps = heat_maps(activity, pictures, guidance.concepts, guidance.texts) if guidance.concepts else pictures
         plot = strength_plot(guidance.strength, guidance.concepts, guidance.texts)
-        shown = ui.PreviewImage(maps, cls=cls)
-        # Pictures of another size need a call of their own.
-        shown.values += ui.PreviewImage(plot.unsqueeze(0), cls=cls).values
+        shown = ui.PreviewImage(plot.unsqueeze(0), cls=cls)
+        if guidance.concepts:
+            # Pictures of another size need a call of their own.
+            shown.values = ui.PreviewImage(maps, cls=cls).values + shown.values
         # The editor's tabs, in the order of the pictures: the concepts, and the plot.
-        count = len(maps) // len(guidance.concepts)
         tabs: list[dict[str, Any]] = [
-            {"text": text, "direction": concept.direction, "count": count}
+            {"text": text, "direction": concept.direction, "count": len(image)}
             for text, concept in zip(guidance.texts, guidance.concepts, strict=True)
         ]
         tabs.append({"count": 1})
@@ -85,8 +86,6 @@ def _check(guidance: GuidanceVectors, image: Tensor) -> None:
         ValueError: names the input and the value.
     """
     activity = guidance.activity[0]
-    if not guidance.concepts:
-        raise ValueError("SEGAPreview: guidance holds no concept; connect one to the sampler that made it")
     if activity.ndim not in (4, 5):
         raise ValueError(
             "SEGAPreview: guidance must be of images or videos, with two or three spatial axes, got "

@@ -22,7 +22,7 @@ ZONE, HATCH = (31, 34, 40), (43, 47, 55)
 
 
 def strength_plot(strength: Tensor, concepts: Sequence[Concept], texts: Sequence[str]) -> Tensor:
-    """Return the plot, a row for each concept, all on the same scales.
+    """Return the plot, a row for each concept, all on the same scales; without a concept its axis alone.
 
     Args:
         strength: how strongly each concept acted, (steps, concepts), 0 or more.
@@ -36,10 +36,10 @@ def strength_plot(strength: Tensor, concepts: Sequence[Concept], texts: Sequence
     pitch = row_height(rows)
     gap = max(8, pitch // 8)
     names = [lettered(text, c + 1, 17 * SUPERSAMPLING, LONGEST_NAME * SUPERSAMPLING) for c, text in enumerate(texts)]
-    longest = max(font.getlength(name) for name, font in names) / SUPERSAMPLING
+    longest = max((font.getlength(name) for name, font in names), default=0) / SUPERSAMPLING
     plot = Plot(steps, HEADER + rows * pitch - gap + FOOTER, MARGIN + BADGE + longest + SCALE)
     plot.header()
-    most = float(strength.max())
+    most = float(strength.max()) if rows else 0.0
     for c, concept in enumerate(concepts):
         top = HEADER + c * pitch
         bottom = top + pitch - gap
@@ -52,7 +52,7 @@ def strength_plot(strength: Tensor, concepts: Sequence[Concept], texts: Sequence
 
 def row_height(rows: int) -> int:
     """Return the height of a row and the gap under it: large for one concept, compact for many."""
-    return min(220, max(40, 560 // rows))
+    return min(220, max(40, 560 // max(rows, 1)))
 
 
 def step_ticks(steps: int) -> list[int]:

@@ -5,7 +5,7 @@ from .concept import DIRECTIONS, MODES, THRESHOLDS_OVER, Concept, Direction, Mod
 from .concept_settings import ConceptSettings
 from .guard import FREE_STRENGTH, Guard, guarded, room_of
 from .guidance import attention_mask, concept_guidance, keep_largest
-from .inversion import Evaluation, Level, dpmpp_2m_sde_noise, euler_ancestral_noise
+from .inversion import Evaluation, Level, StandsStill, dpmpp_2m_sde_noise, euler_ancestral_noise
 from .plan import passes_needed, progress_of, step_of_sigma, window
 from .run import Run
 from .texts import ComparedTexts, compared_texts
@@ -30,6 +30,7 @@ __all__ = [
     "Run",
     "Settings",
     "Space",
+    "StandsStill",
     "ThresholdOver",
     "attention_mask",
     "compared_texts",

@@ -46,6 +46,10 @@ class Evaluation:
     denoised: Tensor
 
 
+class StandsStill(ValueError):
+    """A step adds no noise: its two noise levels are the same, or the second is the higher one."""
+
+
 def euler_ancestral_noise(now: Evaluation, before: Evaluation | None, following: Tensor, level: Level) -> Tensor:
     """Return the noise with which ancestral Euler sampling, eta 1, steps to a given latent.
 
@@ -62,7 +66,7 @@ def euler_ancestral_noise(now: Evaluation, before: Evaluation | None, following:
         The noise, of variance 1 where the model is right, (B, C, *spatial).
 
     Raises:
-        ValueError: the step adds no noise.
+        StandsStill: the step adds no noise.
     """
     down = Level(level.sigma**2 / now.level.sigma, level.flows)
     left, scale = down.sigma / now.level.sigma, level.signal / down.signal
@@ -85,7 +89,7 @@ def dpmpp_2m_sde_noise(now: Evaluation, before: Evaluation | None, following: Te
         The noise, of variance 1 where the model is right, (B, C, *spatial).
 
     Raises:
-        ValueError: the step adds no noise.
+        StandsStill: the step adds no noise.
     """
     h = _log_snr_step(now.level, level)
     denoised = now.denoised
@@ -102,5 +106,5 @@ def _log_snr_step(now: Level, then: Level) -> float:
 
 def _solved(now: Evaluation, following: Tensor, level: Level, mean: Tensor, variance: float) -> Tensor:
     if variance <= 0:
-        raise ValueError(f"the step from sigma {now.level.sigma:g} to {level.sigma:g} adds no noise")
+        raise StandsStill(f"the step from sigma {now.level.sigma:g} to {level.sigma:g} adds no noise")
     return (following - mean) / math.sqrt(variance)

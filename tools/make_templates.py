@@ -42,7 +42,7 @@ MODELS = {
 
 # What the nodes need, in pixels, where that is more than the editor gives them: room for texts, pictures and what the
 # extension shows.
-WIDTHS = {"SEGAConcept": 340, "SEGASampler": 340, "CLIPTextEncode": 360, "CheckpointLoaderSimple": 360}
+WIDTHS = {"SEGAConcept": 340, "SEGASampler": 340, "SEGASamplerCustom": 340, "SEGAInvert": 340, "CLIPTextEncode": 360, "CheckpointLoaderSimple": 360}
 WIDTHS |= {"PrimitiveStringMultiline": 360}
 WIDTHS |= {"SaveImage": 420, "LoadImage": 320, "SEGAPreview": 420, "SEGALoadGuidance": 420}
 HEIGHTS = {
@@ -242,6 +242,22 @@ LAYOUTS = {
             {"Picture": ["7", "8"]},
         ],
     ),
+    "edit_photo": Layout(
+        "Adds glasses to a picture of yours and keeps the rest. The inversion finds the noises from which the model "
+        "makes exactly this picture; sampled with the concept, only what the concept changes is different.\n\n"
+        "**Change first**: the picture, and the concept's *text*. *Prompt* says what the picture shows: name at least "
+        "what you want to remove or replace. Too weak or too strong: *strength*. cfg is the same number in both "
+        "nodes.\n\n**Compare**: bypass the concept (Ctrl+B): the picture comes back as it was. Outside the place where the "
+        "concept acted the saved picture is yours to the pixel; to save all that the model made, connect *Decode*.",
+        [
+            {"Model": ["1"]},
+            {"Your picture": ["2", "3", "4"]},
+            {"Prompt": ["5", "6", "7"], "Concept": ["8"]},
+            {"Sampling": ["9", "10"]},
+            {"Where it acted": ["11", "12"]},
+            {"Picture": ["13", "14"]},
+        ],
+    ),
     "real_image_img2img": Layout(
         "Adds glasses to a picture of yours, image to image: fast, but all of the picture may change a little.\n\n"
         "**Change first**: the picture, and the prompt so that it says what is there. Then *denoise*: 0.5 keeps "
@@ -253,21 +269,6 @@ LAYOUTS = {
             {"Concept": ["6"]},
             {"Sampling": ["7"]},
             {"Picture": ["8", "9"]},
-        ],
-    ),
-    "real_image_inversion": Layout(
-        "Adds glasses to a picture of yours and keeps the rest: the picture is first sampled backwards to its "
-        "noise, then forwards with the concept.\n\n"
-        "**Change first**: the picture, and the prompt so that it says what is there. Then the concept's *text*. Too "
-        "weak: raise its *guidance_scale*, which stands for cfg here.\n\n"
-        "**Compare**: bypass the concept (Ctrl+B): the picture comes back, nearly as it was.",
-        [
-            {"Model": ["1"]},
-            {"Your picture": ["4", "15", "5"]},
-            {"Prompt": ["2", "3"], "Concept": ["6"]},
-            {"Backwards": ["7", "8", "9", "10"]},
-            {"Forwards": ["11", "12"]},
-            {"Picture": ["13", "14"]},
         ],
     ),
 }
@@ -283,7 +284,7 @@ async ({ twin, name, columns, note, models, look }) => {
   for (const node of graph._nodes) {
     const type = node.comfyClass
     const [width, height] = node.computeSize()
-    const list = ['SEGASampler', 'SEGAModelPatch'].includes(type) ? look.list + look.listRow * concepts : 0
+    const list = ['SEGASampler', 'SEGASamplerCustom', 'SEGAModelPatch'].includes(type) ? look.list + look.listRow * concepts : 0
     const badge = type.startsWith('SEGA') ? look.badge : 0
     const room = Math.max(heights[type] ?? 0, height + list + badge)
     node.setSize([Math.max(widths[type] ?? 280, type in widths ? 0 : width), Math.ceil(room / 10) * 10])

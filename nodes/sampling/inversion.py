@@ -51,7 +51,7 @@ class Walk:
 
     Args:
         sampler_name: of STOCHASTIC.
-        kind: of the host's model.
+        kind: of the host's model and of its prediction.
         cfg: of the guider.
         sigmas: the schedule, one more entry than steps.
         start: the noise that it began with, (B, C, *spatial).
@@ -60,7 +60,7 @@ class Walk:
     """
 
     sampler_name: str
-    kind: type
+    kind: str
     cfg: float
     sigmas: Tensor
     start: Tensor
@@ -122,7 +122,7 @@ class WalkingSampler(KSAMPLER):
 
         out = sampler.function(model, x, sigmas, callback=evaluated, noise_sampler=noise, **options)
         start, remainder = model.noise.cpu(), (picture - out).cpu()
-        kind = type(guider.inner_model)
+        kind = _kind_of(guider)
         self.finished(Walk(self.sampler_name, kind, guider.cfg, sigmas.cpu(), start, noises, remainder))
         return picture
 
@@ -171,10 +171,10 @@ class RepeatingSampler(KSAMPLER):
                 f"{NODE_ID}: sigmas must be those of the inversion, {_named(walk.sigmas)}, got {_named(sigmas)}; "
                 "connect this node's sigmas to the sampler"
             )
-        if type(guider.inner_model) is not walk.kind:
+        if _kind_of(guider) != walk.kind:
             raise ValueError(
-                f"{NODE_ID}: model must be of the inversion's kind, {walk.kind.__name__}, got "
-                f"{type(guider.inner_model).__name__}; connect the same model to both"
+                f"{NODE_ID}: model must be of the inversion's kind, {walk.kind}, got {_kind_of(guider)}; connect the "
+                "same model to both"
             )
         if walk.start.shape[1:] != noise.shape[1:] or walk.start.shape[0] not in (1, noise.shape[0]):
             raise ValueError(
@@ -188,6 +188,11 @@ class RepeatingSampler(KSAMPLER):
                 guider.cfg,
                 walk.cfg,
             )
+
+
+def _kind_of(guider: CFGGuider) -> str:
+    model: Any = guider.inner_model
+    return f"{type(model).__name__} ({model.model_type.name})"
 
 
 def _named(sigmas: Tensor) -> str:

@@ -697,6 +697,17 @@ class Sampled:
         """Sample with SEGASampler; return the parts of the latents."""
         return parts_of(self.host.sega(*concepts, **self._arguments(changes)))
 
+    def replayed(self, latent: dict[str, Any], concepts: Sequence[Any]) -> list[Any]:
+        """Invert latents, and sample them with each of the concepts."""
+        prompts = self.prompt(POSITIVE), self.prompt(NEGATIVE, **self.family.values)
+        nodes, cfg = self.host.pack.nodes, self.family.cfg
+        schedule = (3, cfg, "euler_ancestral", "simple")
+        found, sampler, sigmas = nodes.SEGAInvert.execute(self.model, 3, *schedule, *prompts, latent, 0.0).args
+        given = (True, 0, cfg, *prompts, sampler, sigmas, found)
+        return [
+            nodes.SEGASamplerCustom.execute(self.model, *given, concepts=concept)[0]["samples"] for concept in concepts
+        ]
+
     def x0(self, seed: int, **values: Any) -> list[Tensor]:
         """Return the model's own estimate for a text, from one step of the host's KSampler without guidance."""
         return self.inside(self.plain(positive=self.prompt(seed, **values), cfg=1.0))
@@ -833,6 +844,17 @@ def test_each_packed_part_has_its_own_threshold_and_momentum(
             kept = (gamma.abs() > 1e-5 * guidance.abs().max()).flatten(2).sum(2)
             assert torch.equal(kept, torch.full_like(kept, kept_of(math.prod(shape[1:]))))
             momentum = beta * momentum + (1 - beta) * guidance
+
+
+@every_family
+def test_a_picture_comes_back_exactly_and_a_concept_changes_it(sampled: Callable, family: Family) -> None:
+    model = sampled(family)
+    latent = model.latent(0.5)
+    back, edited = (parts_of(out) for out in model.replayed(latent, [None, model.concept()]))
+    for part, returned, changed in zip(parts_of(latent["samples"]), back, edited, strict=True):
+        assert relative(returned - part, part) < 1e-5
+        assert changed.isfinite().all()
+        assert (changed - part).norm() > 1e-3 * part.norm()
 
 
 @every_family

@@ -366,6 +366,29 @@ def test_the_node_shows_heat_maps_first_and_then_the_plot(preview: Preview, tmp_
     assert sum(tab["count"] for tab in out.ui["sega_tabs"]) == len(shown)
 
 
+def test_without_a_concept_the_workflow_runs_and_nothing_is_masked(preview: Preview) -> None:
+    images = pictures(2, 96, 64)
+    out = preview.node.execute(preview.vectors(torch.ones(0, 2, 12, 8)), images)
+    assert torch.equal(out[0], images)
+    assert out[2].shape == (2, 96, 64)
+    assert not out[2].any()
+    assert len(out.ui["images"]) == 1 == out.ui["sega_tabs"][0]["count"]
+
+
+def test_the_mask_is_where_any_concept_acted_with_soft_edges(preview: Preview) -> None:
+    activity = torch.zeros(2, 1, 16, 16)
+    activity[0, 0, 2:6, 2:6] = 1.0
+    # Another concept acts less, and has a scale of its own.
+    activity[1, 0, 9:14, 9:14] = 0.01
+    mask = preview.node.execute(preview.vectors(activity), pictures(1, 128, 128))[2]
+    assert mask.shape == (1, 128, 128)
+    assert mask[0, 24:40, 24:40].min() == 1.0
+    assert mask[0, 80:104, 80:104].min() == 1.0
+    assert mask[0, :8].max() == 0.0
+    assert mask[0, 64:, :56].max() == 0.0
+    assert ((mask > 0) & (mask < 1)).any()
+
+
 def test_what_cannot_be_shown_is_refused_by_name(preview: Preview) -> None:
     def refused(activity: Tensor, images: Tensor, **changes: Any) -> str:
         with pytest.raises(ValueError, match="SEGAPreview: ") as error:
@@ -376,7 +399,6 @@ def test_what_cannot_be_shown_is_refused_by_name(preview: Preview) -> None:
     assert "multiple of guidance's 2 latents, got 3 images" in refused(torch.ones(1, 2, 8, 8), pictures(3))
     assert "multiple of guidance's 2 latents, got 1 images" in refused(torch.ones(1, 2, 3, 8, 8), image)
     assert "got 0 images" in refused(torch.ones(1, 1, 8, 8), image[:0])
-    assert "guidance holds no concept" in refused(torch.ones(0, 1, 8, 8), image)
     assert "two or three spatial axes, got 1" in refused(torch.ones(1, 1, 64), image)
     assert "NaN" in refused(torch.full((1, 1, 8, 8), float("nan")), image)
     assert "NaN" in refused(torch.ones(1, 1, 8, 8), image, strength=torch.full((STEPS, 1), float("inf")))
