@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
@@ -217,19 +217,45 @@ def same_guidance(studio: Studio) -> list[Column]:
 
 
 def real_image(studio: Studio) -> list[Column]:
-    rng = random.Random(DRAWING_SEED)
-    columns: list[Column] = [(name, []) for name in ("your picture", "no concept", "glasses", "smiling")]
-    for _ in FACES:
-        face = replace(random_face(rng), glasses=0, hat=0, beard=0, mouth=0)
-        drawing = draw(face, rng)
-        file = BytesIO()
-        drawing.save(file, "PNG")
-        studio.client.upload("drawing.png", file.getvalue())
-        edits = [drawing_workflow(description(face), text) for text in (None, "glasses", "smiling")]
-        pictures = [drawing, *(studio.run(edit, "drawing")["SaveImage"][0] for edit in edits)]
+    edits = {
+        "no concept": None,
+        "glasses": {"text": "glasses"},
+        "smiling": {"text": "smiling", "instead_of": "neutral"},
+        "- hat": {"text": "hat", "direction": "remove"},
+    }
+    columns: list[Column] = [(name, []) for name in ("your picture", *edits)]
+    for drawing, caption in drawings(studio):
+        pictures = [drawing]
+        for edit in edits.values():
+            pictures += studio.run(drawing_workflow(caption, edit), "drawing")["SaveImage"]
         for (_, images), picture in zip(columns, pictures, strict=True):
             images.append(picture)
     return columns
+
+
+def kept(studio: Studio) -> list[Column]:
+    columns: list[Column] = [(name, []) for name in ("your picture", "- hat", "where it acted", "the rest kept")]
+    for drawing, caption in drawings(studio):
+        workflow = drawing_workflow(caption, {"text": "hat", "direction": "remove"})
+        (whole,) = studio.run(workflows.without_composite(workflow), "drawing")["SaveImage"]
+        made = studio.run(workflow, "drawing")
+        heat = made["SEGAPreview"][0]
+        # Without the caption under it.
+        pictures = [drawing, whole, heat.crop((0, 0, heat.width, heat.width)), made["SaveImage"][0]]
+        for (_, images), picture in zip(columns, pictures, strict=True):
+            images.append(picture)
+    return columns
+
+
+def drawings(studio: Studio) -> Iterator[tuple[Image.Image, str]]:
+    """Upload drawings, which stand for a user's pictures; yield each with its description."""
+    rng = random.Random(DRAWING_SEED)
+    for _ in FACES:
+        face = replace(random_face(rng), glasses=0, hat=1, beard=0, mouth=0)
+        drawing, file = draw(face, rng), BytesIO()
+        drawing.save(file, "PNG")
+        studio.client.upload("drawing.png", file.getvalue())
+        yield drawing, description(face)
 
 
 def preview(studio: Studio) -> Image.Image:
@@ -280,6 +306,7 @@ STRIPS: dict[str, Callable[[Studio], list[Column]]] = {
     "averaged": averaged,
     "same_guidance": same_guidance,
     "real_image": real_image,
+    "kept": kept,
 }
 
 

@@ -13,7 +13,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
@@ -59,8 +59,11 @@ ATTENTION = {"attention_threshold": 0.8, "threshold": 0.6, "threshold_over": "sp
 
 # Drawings stand for a user's pictures; the model was not trained on these.
 DRAWINGS, DRAWING_SEED = 8, 20261121
-DRAWING_EDITS = ("glasses", "smiling", "hat")
-DRAWING_SETTINGS = {"guidance_scale": 12.0, "threshold": 0.9, "threshold_over": "channel"}
+DRAWING_EDITS = (
+    {"text": "glasses"},
+    {"text": "smiling", "instead_of": "neutral"},
+    {"text": "hat", "direction": "remove"},
+)
 
 
 class Studio:
@@ -121,11 +124,11 @@ def _above_caption(heat: Image.Image) -> Image.Image:
 
 
 def edit_drawings(client: Client, label: str) -> list[Row]:
-    """Invert drawings, and take them back without a concept and with each of the edits."""
+    """Edit drawings without a concept and with each of the edits."""
     rng = random.Random(DRAWING_SEED)
     drawn: list[tuple[str, Image.Image]] = []
     while len(drawn) < DRAWINGS:
-        face = replace(random_face(rng), glasses=0, hat=0, beard=0, mouth=0)
+        face = replace(random_face(rng), glasses=0, hat=1, beard=0, mouth=0)
         drawn.append((description(face), draw(face, rng)))
     edited: list[list[Image.Image]] = [[] for _ in range(1 + len(DRAWING_EDITS))]
     edits = [None, *DRAWING_EDITS]
@@ -135,25 +138,27 @@ def edit_drawings(client: Client, label: str) -> list[Row]:
             image.save(file, "PNG")
             client.upload("drawing.png", file.getvalue())
             # The server keeps a drawing's inversion from one run to the next.
-            for row, text in zip(edited, edits, strict=True):
-                row += run(client, drawing_workflow(caption, text), bar, DRAWINGS * len(edits))["SaveImage"]
-    details = ["no edit", *[f"scale {DRAWING_SETTINGS['guidance_scale']:g}"] * len(DRAWING_EDITS)]
-    labels = ["back again", *(f"+ {text}" for text in DRAWING_EDITS)]
-    section = "editing a picture that is there, by inversion"
+            for row, edit in zip(edited, edits, strict=True):
+                row += run(client, drawing_workflow(caption, edit), bar, DRAWINGS * len(edits))["SaveImage"]
+    section = "editing a picture that is there"
     return [
         Row("drawing", "", [image for _, image in drawn], section),
-        *(Row(*row) for row in zip(labels, details, edited, strict=True)),
+        Row("back again", "no edit", edited[0]),
+        *(
+            Row(("- " if "direction" in edit else "+ ") + edit["text"], "default values", images)
+            for edit, images in zip(DRAWING_EDITS, edited[1:], strict=True)
+        ),
     ]
 
 
-def drawing_workflow(caption: str, text: str | None) -> Workflow:
-    """Return the shipped inversion for a drawing, without a concept where there is no text."""
-    workflow = workflows.load("real_image_inversion")
+def drawing_workflow(caption: str, edit: Mapping[str, Any] | None) -> Workflow:
+    """Return the shipped edit of a picture for a drawing; without an edit all that comes back of it."""
+    workflow = workflows.load("edit_photo")
     workflows.nodes_of(workflow, "LoadImage")[0]["image"] = "drawing.png"
     workflows.set_prompt(workflow, caption)
-    if text is None:
-        return workflows.without_concepts(workflow)
-    workflows.nodes_of(workflow, "SEGAConcept")[0] |= {"text": text, **DRAWING_SETTINGS}
+    if edit is None:
+        return workflows.without_composite(workflows.without_concepts(workflow))
+    workflows.nodes_of(workflow, "SEGAConcept")[0].update(edit)
     return workflow
 
 

@@ -88,9 +88,18 @@ def _prompt_input(workflow: Workflow) -> tuple[dict[str, Any], str]:
 def without_concepts(workflow: Workflow) -> Workflow:
     """Return the workflow with nothing connected to `concepts` of what samples: the plain picture."""
     plain = json.loads(json.dumps(workflow))
-    for inputs in [*nodes_of(plain, "SEGASampler"), *nodes_of(plain, "SEGAModelPatch")]:
-        inputs.pop("concepts", None)
+    for class_type in ("SEGASampler", "SEGASamplerCustom", "SEGAModelPatch"):
+        for inputs in nodes_of(plain, class_type):
+            inputs.pop("concepts", None)
     return plain
+
+
+def without_composite(workflow: Workflow) -> Workflow:
+    """Return the workflow saving all that the model made, instead of putting a part of it into the picture given."""
+    whole = json.loads(json.dumps(workflow))
+    (composite,) = nodes_of(whole, "ImageCompositeMasked")
+    nodes_of(whole, "SaveImage")[0]["images"] = composite["source"]
+    return whole
 
 
 def with_preview(workflow: Workflow) -> Workflow:

@@ -34,6 +34,7 @@ class SEGAInvert(io.ComfyNode):
             "this picture. A sampler with concepts then changes only what the concepts change (LEDITS++, arXiv "
             "2311.16711).",
             search_aliases=[
+                "semantic guidance",
                 "edit photo",
                 "real image editing",
                 "inversion",
@@ -93,11 +94,11 @@ class SEGAInvert(io.ComfyNode):
                     "start_percent",
                     default=0.0,
                     min=0.0,
-                    max=0.99,
+                    max=1.0,
                     step=0.01,
                     round=0.001,
-                    tooltip="Share of the sampling that is left out at its beginning, where there is most noise, 0 to "
-                    "0.99: more keeps more of the picture. 0 is off.",
+                    tooltip="Share of the sampling that is left out at its beginning, where there is most noise, 0 to 1: "
+                    "more keeps more of the picture. 0 is off.",
                 ),
             ],
             outputs=[
@@ -152,8 +153,8 @@ class SEGAInvert(io.ComfyNode):
 
 def _schedule(model: Any, scheduler: str, steps: int, start_percent: float) -> Tensor:
     """Return the noise levels from `start_percent` on."""
-    if not 0 <= start_percent < 1:
-        raise ValueError(f"{_NODE_ID}: start_percent must be in [0, 1), got {start_percent!r}")
+    if not 0 <= start_percent <= 1:
+        raise ValueError(f"{_NODE_ID}: start_percent must be in [0, 1], got {start_percent!r}")
     sigmas: Tensor = BasicScheduler.execute(model, scheduler, steps, 1.0)[0]
     first = model.get_model_object("model_sampling").percent_to_sigma(start_percent)
     left = sigmas[window(sigmas.tolist(), first, 0.0).warmup_steps :]

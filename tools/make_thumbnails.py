@@ -231,7 +231,7 @@ THUMBNAILS: dict[str, tuple[str, Callable[[Studio], Image.Image]]] = {
     "save_guidance": ("save the edit", save_guidance),
     "load_guidance": ("reuse the edit", load_guidance),
     "real_image_img2img": ("your picture, image to image", lambda s: real_image(s, "real_image_img2img")),
-    "real_image_inversion": ("your picture, by inversion", lambda s: real_image(s, "real_image_inversion")),
+    "edit_photo": ("your picture: + glasses", lambda s: real_image(s, "edit_photo")),
 }
 
 

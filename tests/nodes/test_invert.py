@@ -11,7 +11,7 @@ from torch import Tensor
 
 from support.host import Host
 
-pytestmark = pytest.mark.compat("Features", "real images: exact inversion")
+pytestmark = pytest.mark.compat("Features", "real images: inversion, img2img")
 
 STEPS, CFG = 8, 6.0
 SAMPLERS = ["euler_ancestral", "dpmpp_2m_sde"]
@@ -241,7 +241,8 @@ def test_what_cannot_be_inverted_is_refused(host: Host) -> None:
     assert "start_percent 0.95 leaves none of 4 steps" in refused(
         host, steps=4, scheduler="simple", start_percent=0.95
     )
-    assert "start_percent must be in [0, 1), got 1.0" in refused(host, start_percent=1.0)
+    assert "start_percent 1 leaves none of 8 steps" in refused(host, start_percent=1.0)
+    assert "start_percent must be in [0, 1], got -0.1" in refused(host, start_percent=-0.1)
     assert "latent_image must be a picture, got an empty latent" in refused(host, latent=host.latent())
     assert "latent_image must have 4 channels for this model, got 16" in refused(
         host, latent={"samples": torch.ones((1, 16, 8, 8))}

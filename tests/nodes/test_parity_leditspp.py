@@ -24,6 +24,7 @@ STEPS, SKIPPED = 7, 1
 NEGATIVE = "blurry"
 MASKS_ROW = "masks per concept"
 SPACE_ROW = "threshold over space (LEDITS++)"
+INVERSION_ROW = "real images: inversion, img2img"
 ATTENTION_ROW = "attention masks (LEDITS++), beside other attention patches"
 UNET = {
     "channel_mult": [1, 2, 2],
@@ -340,3 +341,107 @@ def test_each_kind_edits_elsewhere(ledits: Ledits, kind: Kind) -> None:
     others = [other for other in KINDS.values() if other != kind]
     assert all(distance(ledits.record(other).guidance[3], guidance) > 0.1 for other in others)
     assert 0.05 < float((guidance != 0).float().mean()) < 0.95
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """LEDITS++'s inversion of a picture: its noises, the latent that it starts from and the edited latents."""
+
+    picture: Tensor
+    drawn: list[Tensor]
+    sigmas: Tensor
+    timesteps: list[int]
+    start: Tensor
+    noises: Tensor
+    edited: Tensor
+
+
+@pytest.fixture(scope="module")
+def inversion(ledits: Ledits) -> Inversion:
+    """Invert a picture and edit it with LEDITS++'s own sampler, SDE-DPM-Solver++ of second order, and default skip."""
+    from diffusers import DPMSolverMultistepScheduler
+    from diffusers.pipelines.ledits_pp import pipeline_leditspp_stable_diffusion as module
+
+    pipe = copy.copy(ledits.pipe)
+    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    kind = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2, "steps_offset": 1}
+    pipe.scheduler = DPMSolverMultistepScheduler(**betas, **kind)
+    picture, *drawn = torch.randn((STEPS + 1, 1, 4, SIZE, SIZE), generator=torch.Generator().manual_seed(2)).unbind()
+    # The pipeline draws for the last step first.
+    waiting = list(drawn)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "randn_tensor", lambda **_: waiting.pop())
+        patch.setattr(pipe, "encode_image", lambda *_, **__: (picture, None), raising=False)
+        pipe.invert(None, num_inversion_steps=STEPS)
+        noises = pipe.zs.clone()
+        edited = pipe(
+            editing_prompt=TEXTS,
+            edit_guidance_scale=SCALES,
+            reverse_editing_direction=REMOVED,
+            use_intersect_mask=False,
+            output_type="latent",
+        ).images
+    levels = pipe.scheduler.sigmas[-STEPS - 1 :]
+    return Inversion(picture, drawn, levels, pipe.inversion_steps.tolist(), pipe.init_latents, noises, edited)
+
+
+@pytest.fixture
+def ours_inverted(
+    host: Host, ledits: Ledits, twin: Any, inversion: Inversion, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Any, ...]:
+    """Return what SEGAInvert gives for the picture, with the noises that LEDITS++ drew and its noise levels."""
+    import comfy.sample
+    import comfy.samplers
+
+    waiting = iter(inversion.drawn)
+    monkeypatch.setattr(comfy.sample, "prepare_noise_inner", lambda *_: next(waiting))
+    theirs = comfy.samplers.SchedulerHandler(lambda model_sampling, steps: inversion.sigmas)
+    monkeypatch.setitem(comfy.samplers.SCHEDULER_HANDLERS, "leditspp", theirs)
+    empty = [[ledits.embedding(""), {}]]
+    latent = {"samples": inversion.picture / twin.model.latent_format.scale_factor}
+    arguments = (twin, 0, STEPS, 1.0, "dpmpp_2m_sde", "leditspp", empty, empty, latent, 0.0)
+    return host.pack.nodes.SEGAInvert.execute(*arguments).args
+
+
+@pytest.mark.compat("Features", INVERSION_ROW)
+def test_an_inversion_finds_leditspps_noises(ours_inverted: tuple[Any, ...], inversion: Inversion) -> None:
+    walk = ours_inverted[1].walk
+    assert len(walk.noises) == STEPS - 1
+    for step, (got, want) in enumerate(zip(walk.noises, inversion.noises, strict=False)):
+        assert distance(got, want) < 1e-4, step
+    # LEDITS++ does not keep what its last step leaves of the picture.
+    assert not inversion.noises[-1].any()
+    assert walk.remainder.norm() > 0.01 * inversion.picture.norm()
+
+
+@pytest.mark.compat("Features", INVERSION_ROW)
+def test_an_edited_picture_is_leditspps_with_the_remainder(
+    host: Host, ledits: Ledits, twin: Any, ours_inverted: tuple[Any, ...], inversion: Inversion
+) -> None:
+    node = host.pack.nodes.SEGAConceptFromConditioning
+    concepts = [
+        node.execute(
+            [[ledits.embedding(text), {}]],
+            direction="remove" if removed else "add",
+            strength=1.0,
+            guidance_scale=scale,
+            threshold=0.9,
+            threshold_over="space",
+            start_percent=0.0,
+        )[0]
+        for text, scale, removed in zip(TEXTS, SCALES, REMOVED, strict=True)
+    ]
+    empty = [[ledits.embedding(""), {}]]
+    latent, sampler, sigmas = ours_inverted
+    factor = twin.model.latent_format.scale_factor
+
+    def sampled(model: Any) -> Tensor:
+        given = (model, False, 0, 1.0, empty, empty, sampler, sigmas, latent)
+        return host.custom.SamplerCustom.execute(*given)[0]["samples"] * factor
+
+    back = sampled(twin)
+    edited = sampled(host.patched(*concepts, model=twin, momentum_scale=0.0, mode="independent"))
+    assert (back - inversion.picture).norm() < 1e-6 * inversion.picture.norm()
+    change = (edited - back).norm()
+    assert change > 0.1 * back.norm()
+    assert (edited - sampler.walk.remainder - inversion.edited).norm() < 0.01 * change

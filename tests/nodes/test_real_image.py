@@ -1,9 +1,8 @@
-"""Editing a picture that is there: inverted without a concept, then sampled back with one."""
+"""Editing a picture that is there: by exact inversion, by an inversion by hand, and image to image."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -15,25 +14,22 @@ from support.host import Host
 
 pytestmark = pytest.mark.compat("Features", "real images: inversion, img2img")
 
-FACES, STEPS = 8, 20
+FACES, STEPS, CFG = 8, 20, 3.5
 
 
 @pytest.fixture(scope="module")
 def studio(host: Host) -> SimpleNamespace:
-    """The demo model, drawings that it was not trained on, their latents and their way to noise."""
+    """The demo model, and drawings that it was not trained on with their latents and captions."""
     import numpy as np
     from sega_demo import classifier, faces, measure, model
 
     patcher, clip, vae = model.load()
     rng = random.Random(11)
-    drawn = [replace(faces.random_face(rng), glasses=0, hat=0, beard=0, mouth=0) for _ in range(FACES)]
+    drawn = [replace(faces.random_face(rng), glasses=0, hat=1, beard=0, mouth=0) for _ in range(FACES)]
     pictures = torch.stack([torch.from_numpy(np.array(faces.draw(face, rng))) for face in drawn]).float() / 255
     made = SimpleNamespace(host=host, model=patcher, clip=clip, vae=vae, measure=measure, judge=classifier.load())
     made.captions = [faces.description(face) for face in drawn]
-    made.prompts = encoded(made, made.captions), encoded(made, [""])
-    made.sigmas = host.custom.BasicScheduler.execute(patcher, "karras", STEPS, 1.0)[0]
     made.latents = vae.encode(pictures)
-    made.noise = sampled(made, patcher, host.custom.FlipSigmas.execute(made.sigmas)[0], made.latents)
     return made
 
 
@@ -43,29 +39,23 @@ def encoded(studio: Any, texts: list[str]) -> list[Any]:
     return [[torch.cat([embedding for embedding, _ in each]), dict(each[0][1])]]
 
 
-# As demo.run has it for drawings.
-QUANTILE = {"threshold": 0.9, "threshold_over": "channel"}
-
-
-def sampled(studio: Any, model: Any, sigmas: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-    sampler = studio.host.samplers.sampler_object("heun")
-    node = studio.host.custom.SamplerCustom
-    return node.execute(model, False, 0, 1.0, *studio.prompts, sampler, sigmas, {"samples": latents})[0]["samples"]
-
-
-def guided(studio: Any, text: str, **changes: Any) -> Any:
-    settings = {**QUANTILE, "strength": 1.0, "guidance_scale": 12.0, "start_percent": 0.1, **changes}
-    concept = studio.host.pack.nodes.SEGAConcept.execute(studio.clip, text, **settings)[0]
-    return studio.host.patched(concept, model=studio.model, mode="independent")
-
-
-def described(studio: Any, text: str) -> Any:
-    """Return the model with a concept that is each picture's caption with and without the text."""
+def concept(studio: Any, text: str, instead_of: str = "", direction: str = "add") -> Any:
+    """Return a concept with default values that is each picture's caption with the text and without it."""
+    compared = [studio.host.pack.sega_core.compared_texts(text, caption, instead_of) for caption in studio.captions]
     node = studio.host.pack.nodes.SEGAConceptFromConditioning
-    longer = encoded(studio, [f"{caption}, {text}" for caption in studio.captions])
-    settings = {**QUANTILE, "direction": "add", "strength": 4.0, "start_percent": 0.0, "end_percent": 1.0}
-    concept = node.execute(longer, studio.prompts[0], **settings)[0]
-    return studio.host.patched(concept, model=studio.model, mode="independent")
+    with_it = encoded(studio, [texts.text for texts in compared])
+    return node.execute(with_it, encoded(studio, [texts.instead_of for texts in compared]), direction=direction)[0]
+
+
+def edited(studio: Any, chosen: Any, sampler: str = "euler_ancestral", described: bool = True) -> torch.Tensor:
+    nodes = studio.host.pack.nodes
+    captions = studio.captions if described else [""] * FACES
+    prompts = encoded(studio, captions), encoded(studio, [""])
+    latent = {"samples": studio.latents}
+    schedule = (5, STEPS, CFG, sampler, "normal")
+    found, repeating, sigmas = nodes.SEGAInvert.execute(studio.model, *schedule, *prompts, latent, 0.0).args
+    given = (True, 0, CFG, *prompts, repeating, sigmas, found)
+    return nodes.SEGASamplerCustom.execute(studio.model, *given, concepts=chosen)[0]["samples"]
 
 
 def attributes(studio: Any, latents: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -77,37 +67,35 @@ def error(back: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
     return (back - latents).flatten(1).norm(dim=1) / latents.flatten(1).norm(dim=1)
 
 
-def test_without_a_concept_a_picture_comes_back(studio: Any) -> None:
-    off = sampled(studio, studio.model, studio.sigmas, studio.noise)
-    assert error(off, studio.latents).median() < 2e-3
-    assert error(off, studio.latents).max() < 6e-3
-    assert torch.equal(sampled(studio, guided(studio, "glasses", strength=0.0), studio.sigmas, studio.noise), off)
+@pytest.mark.parametrize("described", [True, False], ids=["described", "not described"])
+def test_without_a_concept_a_picture_comes_back(studio: Any, described: bool) -> None:
+    assert error(edited(studio, None, described=described), studio.latents).max() < 1e-6
 
 
-@pytest.mark.parametrize("edited_with", [guided, described], ids=["bare", "with and without"])
+@pytest.mark.parametrize("sampler", ["euler_ancestral", "dpmpp_2m_sde"])
 @pytest.mark.parametrize(
-    ("text", "attribute", "value"),
-    [("glasses", "glasses", "yes"), ("hat", "hat", "yes"), ("smiling", "mouth", "smiling")],
+    ("text", "instead_of", "direction", "attribute", "value"),
+    [
+        ("glasses", "", "add", "glasses", "yes"),
+        ("smiling", "neutral", "add", "mouth", "smiling"),
+        ("hat", "", "remove", "hat", "yes"),
+    ],
+    ids=["glasses", "smiling", "no hat"],
 )
 def test_a_picture_gets_what_is_asked_and_keeps_the_rest(
-    studio: Any, text: str, attribute: str, value: str, edited_with: Callable
+    studio: Any, sampler: str, text: str, instead_of: str, direction: str, attribute: str, value: str
 ) -> None:
     before = attributes(studio, studio.latents)
-    edited = sampled(studio, edited_with(studio, text), studio.sigmas, studio.noise)
-    edit = studio.measure.Edit(text, "add", attribute, value)
-    figures = studio.measure.measure(edit, before, attributes(studio, edited))
+    after = attributes(studio, edited(studio, concept(studio, text, instead_of, direction), sampler))
+    figures = studio.measure.measure(studio.measure.Edit(text, direction, attribute, value), before, after)
     assert figures.faces == FACES
     assert figures.success >= 7 / 8
     assert figures.kept_on_average > 0.9
 
 
-def test_an_inversion_is_the_same_each_time(studio: Any) -> None:
-    flipped = studio.host.custom.FlipSigmas.execute(studio.sigmas)[0]
-    assert torch.equal(sampled(studio, studio.model, flipped, studio.latents), studio.noise)
-
-
 @pytest.mark.parametrize("kind", ["EPS", "V_PREDICTION", "FLOW"])
-def test_every_kind_of_model_comes_back(host: Host, kind: str) -> None:
+def test_an_inversion_by_hand_comes_back_and_is_edited(host: Host, kind: str) -> None:
+    """The ODE backwards, which needs no node of the pack: nearly exact, and a concept on the way back acts."""
     import comfy.model_base
 
     model = host.model(getattr(comfy.model_base.ModelType, kind))
@@ -125,28 +113,26 @@ def test_every_kind_of_model_comes_back(host: Host, kind: str) -> None:
     back = sample(model, sigmas, noise)
     # Random weights are far from smooth.
     assert error(back, latents).max() < 0.15
-    concept = host.concept(guidance_scale=2.0)
-    edited = sample(host.patched(concept, model=model), sigmas, noise)
-    assert error(edited, back).min() > 0.02
+    changed = sample(host.patched(host.concept(guidance_scale=2.0), model=model), sigmas, noise)
+    assert error(changed, back).min() > 0.02
 
 
 def test_image_to_image_edits_and_less_noise_keeps_more(studio: Any) -> None:
-    settings = {**QUANTILE, "strength": 1.0, "guidance_scale": 12.0, "start_percent": 0.0}
-    concept = studio.host.pack.nodes.SEGAConcept.execute(studio.clip, "glasses", **settings)[0]
+    chosen = concept(studio, "glasses")
     edit = studio.measure.Edit("glasses", "add", "glasses", "yes")
     kept = []
     for denoise in (0.5, 0.8):
         arguments = {
             "seed": 3,
             "steps": STEPS,
-            "cfg": 3.5,
-            "positive": studio.prompts[0],
-            "negative": studio.prompts[1],
+            "cfg": CFG,
+            "positive": encoded(studio, studio.captions),
+            "negative": encoded(studio, [""]),
         }
         arguments |= {"latent": {"samples": studio.latents}, "model": studio.model, "denoise": denoise}
         plain = studio.host.sega(**arguments)
-        edited = studio.host.sega(concept, **arguments, mode="independent")
+        made = studio.host.sega(chosen, **arguments, mode="independent")
         kept.append(error(plain, studio.latents).median())
-    figures = studio.measure.measure(edit, attributes(studio, plain), attributes(studio, edited))
+    figures = studio.measure.measure(edit, attributes(studio, plain), attributes(studio, made))
     assert figures.success > 0.7
     assert kept[0] < kept[1]

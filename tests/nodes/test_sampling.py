@@ -62,6 +62,28 @@ def test_the_sampler_does_what_the_model_patch_does(host: Host) -> None:
     assert torch.equal(host.sega(host.concept()), host.sample(host.patched(host.concept())))
 
 
+def custom(host: Host, node: Any, model: Any, **changes: Any) -> Any:
+    """Sample with a node that has SamplerCustom's inputs; return its outputs."""
+    sigmas = host.custom.BasicScheduler.execute(host.eps, "normal", STEPS, 1.0)[0]
+    prompts = host.conditioning(1), host.conditioning(2)
+    euler = host.samplers.sampler_object("euler")
+    return node.execute(model, True, 3, 4.0, *prompts, euler, sigmas, host.latent(), **changes).args
+
+
+def test_the_custom_sampler_does_what_the_hosts_does_and_records(host: Host) -> None:
+    theirs, ours = host.custom.SamplerCustom, host.pack.nodes.SEGASamplerCustom
+    plain, nothing = custom(host, ours, host.eps)
+    assert torch.equal(plain["samples"], custom(host, theirs, host.eps)[0]["samples"])
+    assert not nothing.concepts
+    concept = host.concept()
+    settings = {"momentum_scale": 0.1, "mode": "reference"}
+    edited, guidance = custom(host, ours, host.eps, concepts=concept, **settings)
+    assert torch.equal(edited["samples"], custom(host, theirs, host.patched(concept))[0]["samples"])
+    assert torch.equal(edited["samples"], host.sega(concept))
+    assert guidance.guidance[0].shape == (STEPS, 1, 4, 8, 8)
+    assert (guidance.strength > 0).all()
+
+
 @pytest.mark.parametrize("sampler", ["euler", "dpmpp_sde"])
 def test_the_same_workflow_gives_the_same_bits(host: Host, sampler: str) -> None:
     first, second = (host.sega(host.concept(), host.concept(11), sampler_name=sampler) for _ in range(2))

@@ -20,7 +20,9 @@ NODES = {
     "SEGAConceptFromConditioning": CONCEPT,
     "SEGAConceptStack": {},
     "SEGASampler": {"steps": 20, "cfg": 8.0, "denoise": 1.0, **SETTINGS},
+    "SEGASamplerCustom": {"cfg": 8.0, "add_noise": True, **SETTINGS},
     "SEGAModelPatch": SETTINGS,
+    "SEGAInvert": {"steps": 20, "cfg": 8.0, "start_percent": 0.0},
     "SEGAStrengths": {"first": 0, "share": 1},
 }
 

@@ -35,25 +35,34 @@ def of_drawing(workflows: Any, name: str) -> dict[str, Any]:
     return workflow
 
 
-@pytest.mark.parametrize("name", ["real_image_inversion", "real_image_img2img"])
-def test_a_picture_is_edited_where_the_concept_is(workflows: Any, pixels: Any, drawing: Image.Image, name: str) -> None:
-    workflow = of_drawing(workflows, name)
-    sampler = "SEGAModelPatch" if name == "real_image_inversion" else "SEGASampler"
-    plain = copy.deepcopy(workflow)
-    del plain[workflows.only(plain, sampler)]["inputs"]["concepts"]
-    edited, unedited = pixels(workflow)[0].astype(float), pixels(plain)[0].astype(float)
-    assert edited.shape == (128, 128, 3)
+def test_image_to_image_edits_where_the_concept_is(workflows: Any, pixels: Any, drawing: Image.Image) -> None:
+    workflow = of_drawing(workflows, "real_image_img2img")
+    edited, unedited = pixels(workflow)[0].astype(float), pixels(workflows.demo.without_concepts(workflow))[0]
     change = np.abs(edited - unedited).mean(-1)
     # The glasses are in the middle of the face.
     assert change[44:84, 24:104].mean() > 3 * change[100:].mean()
 
 
-def test_without_a_concept_an_inverted_picture_comes_back(workflows: Any, pixels: Any, drawing: Image.Image) -> None:
-    workflow = of_drawing(workflows, "real_image_inversion")
-    del workflow[workflows.only(workflow, "SEGAModelPatch")]["inputs"]["concepts"]
+def test_a_picture_gets_glasses_and_keeps_the_rest_to_the_pixel(
+    workflows: Any, pixels: Any, drawing: Image.Image
+) -> None:
+    edited, picture = pixels(of_drawing(workflows, "edit_photo"))[0], np.asarray(drawing)
+    assert edited.shape == picture.shape
+    same = (edited == picture).all(-1)
+    assert same.mean() > 0.4
+    # The shirt and the sides; and the middle of the face, where the glasses are.
+    assert same[116:].mean() > 0.9
+    assert same[50:78, 40:88].mean() < 0.5
+
+
+def test_without_a_concept_all_of_the_picture_comes_back(workflows: Any, pixels: Any, drawing: Image.Image) -> None:
+    plain = workflows.demo.without_concepts(of_drawing(workflows, "edit_photo"))
+    # Nothing acted, so nothing is put into the picture.
+    assert np.array_equal(pixels(plain)[0], np.asarray(drawing))
+    back = workflows.demo.without_composite(plain)
     # What the codec alone makes of it.
-    coded = copy.deepcopy(workflow)
+    coded = copy.deepcopy(back)
     coded[workflows.only(coded, "VAEDecode")]["inputs"]["samples"] = [workflows.only(coded, "VAEEncode"), 0]
-    back, once = pixels(workflow)[0].astype(float), pixels(coded)[0].astype(float)
-    assert np.abs(back - once).mean() < 0.2
+    returned, once = pixels(back)[0].astype(float), pixels(coded)[0].astype(float)
+    assert np.abs(returned - once).max() <= 1
     assert np.abs(once - np.asarray(drawing, dtype=float)).mean() < 8

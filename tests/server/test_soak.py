@@ -61,9 +61,8 @@ def good(server: Any, workflows: Any, demo: ModuleType) -> dict[str, Workflow]:
             if node["class_type"] == "LoadImage":
                 inputs["image"] = "drawing.png"
         made[name] = workflow
-        # Guidance that was recorded with one model is refused with the other, which is a flow model: its inversion up
-        # to noise level 1 is not finite.
-        if name not in ("load_guidance", "real_image_inversion"):
+        # Guidance that was recorded with one model is refused with the other, which is a flow model.
+        if name != "load_guidance":
             made[f"{name} of the other model"] = with_other_model(workflow)
     faster = {"steps": 4, "reuse_steps": 2, "warmup_tolerance": 0.1}
     made["first_edit, faster"] = workflows.changed(made["first_edit"], "SEGASampler", **faster)

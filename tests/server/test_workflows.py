@@ -28,7 +28,7 @@ SHOWN = {
 }
 OTHERS = {
     *("preview", "compare_strengths", "strength_slider", "load_guidance"),
-    *("real_image_img2img", "real_image_inversion"),
+    *("real_image_img2img", "edit_photo"),
 }
 
 pytestmark = pytest.mark.compat("Server", "API workflows: pictures, previews, caches, interrupts")

@@ -47,8 +47,8 @@ def test_the_first_edit_is_a_text_and_the_prompt() -> None:
     assert not sampler.keys() & {"mode", "momentum_scale", "momentum_beta", "reuse_steps"}
 
 
-# The paper's example has the texts alone, and an inversion at cfg 1 has a scale of its own.
-WITHOUT_PROMPT = {"four_concept_face", "real_image_inversion"}
+# The paper's example has the texts alone.
+WITHOUT_PROMPT = {"four_concept_face"}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT_PROMPT])
