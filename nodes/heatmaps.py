@@ -21,8 +21,9 @@ HEAT = (
 LEVELS = 256
 SHORT_SIDE = 256
 FINEST = 48
-# A mask begins and is full at these shares of the most heat.
-MASK_FROM, MASK_TO = 0.1, 0.3
+# A mask begins and is full at these shares of the most heat, and is a cell wider than the heat: decoding spreads what
+# changed, and the outline of what was removed must not stay.
+MASK_FROM, MASK_TO, WIDER = 0.15, 0.3, 1
 SUPERSAMPLING = 3
 
 
@@ -63,7 +64,8 @@ def heat_mask(activity: Tensor, count: int, size: tuple[int, int]) -> Tensor:
     """
     heat = torch.zeros((count, *size))
     for of_concept in maps_of_images(activity, count):
-        heat = torch.maximum(heat, torch.stack([resized(plane, size) for plane in normalised(of_concept)]))
+        wider = F.max_pool2d(normalised(of_concept).unsqueeze(1), 2 * WIDER + 1, 1, WIDER).squeeze(1)
+        heat = torch.maximum(heat, torch.stack([resized(plane, size) for plane in wider]))
     return ((heat - MASK_FROM) / (MASK_TO - MASK_FROM)).clamp(0, 1)
 
 

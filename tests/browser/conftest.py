@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -173,6 +174,46 @@ class Editor:
     def api_workflow(self) -> dict[str, Any]:
         """Return what the editor would post now."""
         return self.evaluate("async () => (await app.graphToPrompt()).output")
+
+    def use_own_model(self, values: dict[str, dict[str, Any]]) -> None:
+        """Put the demo model in the place of a template's checkpoint, and values into nodes by their titles."""
+        self.evaluate(
+            """(values) => {
+              const loader = app.graph._nodes.find(({ comfyClass }) => comfyClass === "CheckpointLoaderSimple")
+              const model = LiteGraph.createNode("SEGADemoModel")
+              app.graph.add(model)
+              model.pos = [...loader.pos]
+              loader.outputs.forEach(({ links }, slot) => {
+                for (const id of [...(links ?? [])]) {
+                  const { target_id, target_slot } = app.graph.getLink(id)
+                  model.connect(slot, app.graph.getNodeById(target_id), target_slot)
+                }
+              })
+              app.graph.remove(loader)
+              for (const node of app.graph._nodes) {
+                for (const [name, value] of Object.entries(values[node.title] ?? {})) {
+                  node.widgets.find((widget) => widget.name === name).value = value
+                }
+              }
+            }""",
+            values,
+        )
+
+    def drop(self, node_id: int, name: str, content: bytes) -> None:
+        """Drop a file on a node, as from a file manager."""
+        x, y = self.place(node_id)
+        transfer = self.page.evaluate_handle(
+            """([name, content]) => {
+              const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0))
+              const transfer = new DataTransfer()
+              transfer.items.add(new File([bytes], name, { type: "image/png" }))
+              return transfer
+            }""",
+            [name, base64.b64encode(content).decode()],
+        )
+        target = self.drawn(node_id) if self.renderer == "nodes2" else self.page.locator("#graph-canvas")
+        for event in ("dragenter", "dragover", "drop"):
+            target.dispatch_event(event, {"dataTransfer": transfer, "clientX": x, "clientY": y + 60})
 
     def show(self, *node_ids: int) -> None:
         """Bring nodes, or the whole graph, into the middle of the page."""

@@ -19,31 +19,12 @@ from playwright.sync_api import expect
 
 from support.packages import COMFYUI, REPO
 
-# The tests have no checkpoint: their model takes its place, with pictures of its own size, a prompt in its words and a
-# cfg that suits it.
-OWN_MODEL = """() => {
-  const loader = app.graph._nodes.find(({ comfyClass }) => comfyClass === "CheckpointLoaderSimple")
-  const model = LiteGraph.createNode("SEGADemoModel")
-  app.graph.add(model)
-  model.pos = [...loader.pos]
-  loader.outputs.forEach(({ links }, slot) => {
-    for (const id of [...(links ?? [])]) {
-      const { target_id, target_slot } = app.graph.getLink(id)
-      model.connect(slot, app.graph.getNodeById(target_id), target_slot)
-    }
-  })
-  app.graph.remove(loader)
-  const values = {
-    "Size and number of images": { width: 128, height: 128, batch_size: 4 },
-    "Sample with the concepts": { cfg: 3.5 },
-    Prompt: { value: "a face, smiling, brown hair, light skin, blue background" },
-  }
-  for (const node of app.graph._nodes) {
-    for (const [name, value] of Object.entries(values[node.title] ?? {})) {
-      node.widgets.find((widget) => widget.name === name).value = value
-    }
-  }
-}"""
+# What suits the demo model, by the titles of the template's nodes.
+OWN_VALUES = {
+    "Size and number of images": {"width": 128, "height": 128, "batch_size": 4},
+    "Sample with the concepts": {"cfg": 3.5},
+    "Prompt": {"value": "a face, smiling, brown hair, light skin, blue background"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +75,7 @@ def test_from_the_packed_archive_to_the_first_edit_and_the_help(
     card.click()
     page.wait_for_function("() => app.graph._nodes.some(({ comfyClass }) => comfyClass === 'SEGASampler')")
     dialog.wait_for(state="hidden")
-    editor.evaluate(OWN_MODEL)
+    editor.use_own_model(OWN_VALUES)
 
     concept, sampler, save = (editor.node(kind) for kind in ("SEGAConcept", "SEGASampler", "SaveImage"))
     editor.show()

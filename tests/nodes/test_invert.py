@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from support.host import Host
+from support.models import controlnet
 
 pytestmark = pytest.mark.compat("Features", "real images: inversion, img2img")
 
@@ -218,6 +219,17 @@ def test_an_inpainting_model_comes_back(host: Host) -> None:
     inverted = invert(host, latent, model, **prompts)
     assert error(sample(host, inverted, model, **prompts), latent) < 1e-6
     assert error(sample(host, inverted, host.patched(host.concept(), model=model), **prompts), latent) > 0.01
+
+
+def test_a_picture_under_a_controlnet_comes_back(host: Host) -> None:
+    hint = torch.rand((1, 64, 64, 3), generator=torch.Generator().manual_seed(4))
+    prompts = host.conditioning(1), host.conditioning(2)
+    apply = host.nodes.ControlNetApplyAdvanced().apply_controlnet
+    positive, negative = apply(*prompts, controlnet(3), hint, 1.0, 0.0, 1.0)
+    latent, controlled = picture(), {"positive": positive, "negative": negative}
+    inverted = invert(host, latent, **controlled)
+    assert error(sample(host, inverted, **controlled), latent) < 1e-6
+    assert error(sample(host, inverted), latent) > 1e-3
 
 
 def test_the_patched_model_is_left_as_it_was(host: Host) -> None:

@@ -384,8 +384,8 @@ def test_the_mask_is_where_any_concept_acted_with_soft_edges(preview: Preview) -
     assert mask.shape == (1, 128, 128)
     assert mask[0, 24:40, 24:40].min() == 1.0
     assert mask[0, 80:104, 80:104].min() == 1.0
-    assert mask[0, :8].max() == 0.0
-    assert mask[0, 64:, :56].max() == 0.0
+    assert mask[0, :4].max() == 0.0
+    assert mask[0, 64:, :48].max() == 0.0
     assert ((mask > 0) & (mask < 1)).any()
 
 
