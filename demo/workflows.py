@@ -35,7 +35,8 @@ def load(name: str) -> Workflow:
 def for_demo_model(workflow: Workflow) -> Workflow:
     """Return the workflow with the demo model as its loader, its sizes, steps and cfg, and texts in its words."""
     out = json.loads(json.dumps(workflow))
-    scale = SIZE / next(node["inputs"]["width"] for node in out.values() if node["class_type"] in MAKERS_OF_SIZE)
+    widths = [node["inputs"]["width"] for node in out.values() if node["class_type"] in MAKERS_OF_SIZE]
+    scale = SIZE / widths[0] if widths else 1.0
     for node in out.values():
         inputs = node["inputs"]
         if node["class_type"] == "CheckpointLoaderSimple":
@@ -46,6 +47,8 @@ def for_demo_model(workflow: Workflow) -> Workflow:
                 # A text that has none of its words stays.
                 inputs[name] = _in_its_words(inputs[name]) or inputs[name]
         inputs |= {name: round(inputs[name] * scale) for name in LENGTHS & inputs.keys()}
+        if "megapixels" in inputs:
+            inputs["megapixels"] = (SIZE / 1024) ** 2
         if "steps" in inputs:
             inputs["steps"] = STEPS
         # At 1 there is no CFG, and some workflows are about that.

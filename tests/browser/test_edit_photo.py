@@ -17,26 +17,46 @@ from playwright.sync_api import expect
 
 from support.packages import REPO
 
+BLUEPRINT = "Edit Picture (SEGA)"
 # What suits the demo model, by the titles of the template's nodes.
 OWN_VALUES = {
-    "Scale to the size of the model": {"width": 128, "height": 128},
+    "Scale to the size of the model": {"megapixels": (128 / 1024) ** 2},
     "Prompt": {"value": "a face, neutral, brown hair, light skin, blue background"},
 }
+
+
+@pytest.fixture
+def drawing(server: Any, demo: Any) -> Image.Image:
+    """A picture of the user's; every ComfyUI has the other one, which the template shows at first."""
+    from sega_demo import faces
+
+    face = faces.Face(mouth=0, glasses=0, hat=0, beard=0, hair=1, skin=0, background=0)
+    drawing = faces.draw(face, random.Random(5))
+    server.client().upload("example.png", as_png(drawing))
+    return drawing
+
+
+def as_png(image: Image.Image) -> bytes:
+    file = BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def assert_only_the_mouth_changed(server: Any, outputs: dict[str, Any], drawing: Image.Image) -> None:
+    (image,) = outputs["images"]
+    with urllib.request.urlopen(f"{server.url}/view?{urllib.parse.urlencode(image)}", timeout=30) as answer:
+        edited = np.asarray(Image.open(BytesIO(answer.read())).convert("RGB"))
+    changed = (edited != np.asarray(drawing)).any(-1)
+    # The mouth, and the hair and the shirt.
+    assert changed[80:100, 50:78].mean() > 0.5
+    assert changed[:40].mean() < 0.05 > changed[120:].mean()
 
 
 @pytest.mark.compat("Editor", "from the packed archive to the first edited picture and the help")
 @pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
 def test_a_dropped_picture_gets_what_was_typed_and_stays_the_rest(
-    opened: Callable[..., Any], server: Any, demo: Any, renderer: str
+    opened: Callable[..., Any], server: Any, drawing: Image.Image, renderer: str
 ) -> None:
-    from sega_demo import faces
-
-    face = faces.Face(mouth=0, glasses=0, hat=0, beard=0, hair=1, skin=0, background=0)
-    drawing, file = faces.draw(face, random.Random(5)), BytesIO()
-    drawing.save(file, "PNG")
-
-    # What the template shows at first; every ComfyUI has it.
-    server.client().upload("example.png", file.getvalue())
     editor = opened(renderer)
     editor.load(json.loads((REPO / "example_workflows" / "edit_photo.json").read_text(encoding="utf-8")))
     editor.use_own_model(OWN_VALUES)
@@ -44,7 +64,7 @@ def test_a_dropped_picture_gets_what_was_typed_and_stays_the_rest(
         editor.node(kind) for kind in ("LoadImage", "SEGAConcept", "SEGASamplerCustom", "SaveImage")
     )
     editor.show()
-    editor.drop(load, "mine.png", file.getvalue())
+    editor.drop(load, "mine.png", as_png(drawing))
     editor.page.wait_for_function(
         "(id) => app.graph.getNodeById(id).widgets.some(({ value }) => String(value).startsWith('mine'))", arg=load
     )
@@ -55,13 +75,48 @@ def test_a_dropped_picture_gets_what_was_typed_and_stays_the_rest(
         editor.set_values(concept, text="smiling")
     expect(editor.view(sampler).get_by_text("smiling")).to_be_visible()
     editor.set_values(concept, instead_of="neutral")
+    expect(editor.view(concept).get_by_text("a face, smiling, brown hair")).to_be_visible()
     assert editor.run() == "success"
     editor.screenshot(f"edit-photo-2-edited-{renderer}")
 
-    (image,) = editor.outputs(save)["images"]
-    with urllib.request.urlopen(f"{server.url}/view?{urllib.parse.urlencode(image)}", timeout=30) as answer:
-        edited = np.asarray(Image.open(BytesIO(answer.read())).convert("RGB"))
-    changed = (edited != np.asarray(drawing)).any(-1)
-    # The mouth, and the hair and the shirt.
-    assert changed[80:100, 50:78].mean() > 0.5
-    assert changed[:40].mean() < 0.05 > changed[120:].mean()
+    assert_only_the_mouth_changed(server, editor.outputs(save), drawing)
+
+
+def test_the_blueprint_is_found_and_edits_a_picture(
+    opened: Callable[..., Any], server: Any, drawing: Image.Image
+) -> None:
+    editor = opened()
+    page = editor.page
+    editor.evaluate("() => app.graph.clear()")
+    page.mouse.dblclick(800, 600)
+    page.keyboard.type(BLUEPRINT)
+    found = page.get_by_text("Adds a concept to a picture of yours").first
+    expect(found).to_be_visible()
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => app.graph._nodes.some(({ subgraph }) => subgraph)")
+    # The new node hangs on the mouse.
+    page.mouse.click(900, 600)
+    editor.screenshot("blueprint")
+    save = editor.evaluate(
+        """() => {
+          const edit = app.graph._nodes.find(({ subgraph }) => subgraph)
+          edit.subgraph._nodes.find(({ comfyClass }) => comfyClass === "ImageScaleToTotalPixels").widgets
+            .find(({ name }) => name === "megapixels").value = (128 / 1024) ** 2
+          edit.subgraph._nodes.find(({ comfyClass }) => comfyClass === "SEGAConcept").widgets
+            .find(({ name }) => name === "instead_of").value = "neutral"
+          const values = { description: "a face, neutral, brown hair, light skin, blue background", text: "smiling" }
+          for (const widget of edit.widgets) if (widget.name in values) widget.value = values[widget.name]
+          const [load, model, save] = ["LoadImage", "SEGADemoModel", "SaveImage"].map((type) => {
+            const node = LiteGraph.createNode(type)
+            app.graph.add(node)
+            return node
+          })
+          load.widgets.find(({ name }) => name === "image").value = "example.png"
+          load.connect(0, edit, 0)
+          for (const slot of [0, 1, 2]) model.connect(slot, edit, slot + 1)
+          edit.connect(0, save, 0)
+          return save.id
+        }"""
+    )
+    assert editor.run() == "success"
+    assert_only_the_mouth_changed(server, editor.outputs(save), drawing)
