@@ -7,7 +7,6 @@ import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -113,9 +112,7 @@ def _edits(darkroom: Darkroom, drawings: Drawings) -> Iterator[dict[str, Any]]:
             row = {"way": "ours", "is described": is_described, "strength": strength}
             yield {"edit": name, **row, **outcome.figures()}
     # An image to image user tries until it looks right.
-    tries = {
-        denoise: _outcome(darkroom, drawings, darkroom.image_to_image, denoise=denoise) for denoise in DENOISES
-    }
+    tries = {denoise: _outcome(darkroom, drawings, darkroom.image_to_image, denoise=denoise) for denoise in DENOISES}
     best = max(tries, key=lambda denoise: float((tries[denoise].done * tries[denoise].isolation).mean()))
     others = {
         "ODE inversion": (True, _outcome(darkroom, drawings, darkroom.ode)),
@@ -138,7 +135,7 @@ def _outcome(darkroom: Darkroom, drawings: Drawings, way: Callable[..., Tensor],
 
 
 def _rest(darkroom: Darkroom, drawings: Drawings) -> dict[str, Any]:
-    """Return how many pixels of the rest are to the bit those of the drawing: of the VAE, the edit and the composite."""
+    """Return how many pixels are to the bit those of the drawing: of the VAE alone, the edit and the composite."""
     edited = darkroom.studio.decoded(darkroom.kept(darkroom.ours, drawings))
     mask = darkroom.kept(darkroom.mask, drawings).numpy()[..., None]
     composite = (edited * mask + drawings.images * (1 - mask)).round().astype(np.uint8)
@@ -192,7 +189,7 @@ class Darkroom:
 
     def kept(self, way: Callable[..., Tensor], drawings: Drawings, **options: Any) -> Tensor:
         """Return what a way makes of drawings, made now or before."""
-        given = [getattr(way, "__name__"), asdict(drawings.edit), drawings.instead_of, SEED, options]
+        given = [way.__name__, asdict(drawings.edit), drawings.instead_of, SEED, options]
         key = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
         file = self.studio.folder / f"{key}.npy"
         if not file.exists():
@@ -213,9 +210,7 @@ class Darkroom:
                 model = _computing_in(model, dtype)
             return self._repeated(drawings, rows, model, drawings.captions(True), **options)[0]
 
-    def ours(
-        self, drawings: Drawings, rows: slice, is_described: bool = True, strength: float | None = None
-    ) -> Tensor:
+    def ours(self, drawings: Drawings, rows: slice, is_described: bool = True, strength: float | None = None) -> Tensor:
         """Return latents edited with SEGAInvert and a concept with default values."""
         concept = self._concept(drawings, rows, is_described, **_given(strength=strength))
         captions = drawings.captions(is_described)
@@ -227,16 +222,15 @@ class Darkroom:
         for row in range(self.count)[rows]:
             one = slice(row, row + 1)
             concept = self._concept(drawings, one, True)
-            latents, guidance = self._repeated(
-                drawings, one, self.studio.model, drawings.captions(True), concept=concept
-            )
+            captions = drawings.captions(True)
+            guidance = self._repeated(drawings, one, self.studio.model, captions, concept=concept)[1]
             masks.append(heat_mask(guidance.activity[0], 1, drawings.images.shape[1:3]))
         return torch.cat(masks)
 
     def ode(self, drawings: Drawings, rows: slice, strength: float | None = None) -> Tensor:
         """Return latents edited after an inversion by hand: Heun backwards at cfg 1, then forwards with the concept."""
-        from comfy_extras import nodes_custom_sampler as custom
         import comfy.samplers
+        from comfy_extras import nodes_custom_sampler as custom
 
         # As strong as at the cfg of the others.
         concept = self._concept(drawings, rows, True, guidance_scale=CFG, **_given(strength=strength))
@@ -302,7 +296,7 @@ class Darkroom:
         return out["samples"], guidance
 
     def _concept(self, drawings: Drawings, rows: slice, is_described: bool, **values: Any) -> Any:
-        """Return a concept whose texts are each picture's caption with the text and without it, as SEGAConcept's are."""
+        """Return a concept whose texts are each picture's caption with the text and without it, as in SEGAConcept."""
         node = self.studio.pack.nodes.SEGAConceptFromConditioning
         texts = [self._compared(drawings, caption) for caption in drawings.captions(is_described)[rows]]
         with_it, without = (self._encoded(each) for each in zip(*texts, strict=True))

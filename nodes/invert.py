@@ -9,7 +9,6 @@ from typing import Any
 import comfy.sample
 import comfy.samplers
 import torch
-from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import io
 from comfy_extras.nodes_custom_sampler import BasicScheduler, SamplerCustom
 from torch import Tensor
@@ -18,7 +17,7 @@ from ..sega_core import StandsStill, window
 from .latents import check_latent
 from .sampling.inversion import NODE_ID as _NODE_ID
 from .sampling.inversion import STOCHASTIC, RepeatingSampler, Walk, WalkingSampler
-from .sampling.patch import PATCH
+from .sampling.patch import is_patched
 
 _HIGHEST_SEED, _MOST_STEPS = 0xFFFFFFFFFFFFFFFF, 10000
 
@@ -54,7 +53,7 @@ class SEGAInvert(io.ComfyNode):
                     min=0,
                     max=_HIGHEST_SEED,
                     control_after_generate=True,
-                    tooltip="The random seed of the noise. Every seed comes back to the picture; edits differ a little.",
+                    tooltip="The random seed of the noise. Every seed comes back to the picture; edits differ.",
                 ),
                 io.Int.Input(
                     "steps",
@@ -97,16 +96,19 @@ class SEGAInvert(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     round=0.001,
-                    tooltip="Share of the sampling that is left out at its beginning, where there is most noise, 0 to 1: "
+                    tooltip="Share of the sampling that is left out at its start, where there is most noise, 0 to 1: "
                     "more keeps more of the picture. 0 is off.",
                 ),
             ],
             outputs=[
                 io.Latent.Output(
-                    display_name="latent", tooltip="The picture, for the sampler's latent_image. Its noise comes with "
+                    display_name="latent",
+                    tooltip="The picture, for the sampler's latent_image. Its noise comes with "
                     "the sampler: add_noise and noise_seed there have no effect.",
                 ),
-                io.Sampler.Output(display_name="sampler", tooltip="Samples with the noises that lead to the picture."),
+                io.Sampler.Output(  # type: ignore[attr-defined]  # hidden by a type of this name
+                    display_name="sampler", tooltip="Samples with the noises that lead to the picture."
+                ),
                 io.Sigmas.Output(display_name="sigmas", tooltip="The schedule of the noises."),
             ],
         )
@@ -135,7 +137,7 @@ class SEGAInvert(io.ComfyNode):
                 f"{_NODE_ID}: sampler_name must be one of {', '.join(STOCHASTIC)}, which add noise once at each step, "
                 f"got {sampler_name!r}"
             )
-        if model.get_wrappers(WrappersMP.OUTER_SAMPLE, PATCH):
+        if is_patched(model):
             raise ValueError(f"{_NODE_ID}: model must be without concepts; connect the model before SEGA Model Patch")
         samples = latent_image["samples"]
         check_latent(_NODE_ID, model, samples)

@@ -60,7 +60,9 @@ class SEGASamplerCustom(io.ComfyNode):
                     "negative",
                     tooltip="What the image should not show; concepts without a prompt are compared with it.",
                 ),
-                io.Sampler.Input("sampler", tooltip="The sampling algorithm; concepts work with all of them."),
+                io.Sampler.Input(  # type: ignore[attr-defined]  # hidden by a type of this name
+                    "sampler", tooltip="The sampling algorithm; concepts work with all of them."
+                ),
                 io.Sigmas.Input("sigmas", tooltip="The noise levels of the steps."),
                 io.Latent.Input("latent_image", tooltip="The latent image to denoise, or the latent of SEGA Invert."),
                 *guidance_inputs(),

@@ -42,7 +42,14 @@ MODELS = {
 
 # What the nodes need, in pixels, where that is more than the editor gives them: room for texts, pictures and what the
 # extension shows.
-WIDTHS = {"SEGAConcept": 340, "SEGASampler": 340, "SEGASamplerCustom": 340, "SEGAInvert": 340, "CLIPTextEncode": 360, "CheckpointLoaderSimple": 360}
+WIDTHS = {
+    "SEGAConcept": 340,
+    "SEGASampler": 340,
+    "SEGASamplerCustom": 340,
+    "SEGAInvert": 340,
+    "CLIPTextEncode": 360,
+    "CheckpointLoaderSimple": 360,
+}
 WIDTHS |= {"PrimitiveStringMultiline": 360}
 WIDTHS |= {"SaveImage": 420, "LoadImage": 320, "SEGAPreview": 420, "SEGALoadGuidance": 420}
 HEIGHTS = {
@@ -247,8 +254,9 @@ LAYOUTS = {
         "makes exactly this picture; sampled with the concept, only what the concept changes is different.\n\n"
         "**Change first**: the picture, and the concept's *text*. *Prompt* says what the picture shows: name at least "
         "what you want to remove or replace. Too weak or too strong: *strength*. cfg is the same number in both "
-        "nodes.\n\n**Compare**: bypass the concept (Ctrl+B): the picture comes back as it was. Outside the place where the "
-        "concept acted the saved picture is yours to the pixel; to save all that the model made, connect *Decode*.",
+        "nodes.\n\n**Compare**: bypass the concept (Ctrl+B): the picture comes back as it was. Outside the place "
+        "where the concept acted the saved picture is yours to the pixel; to save all that the model made, connect "
+        "*Decode*.",
         [
             {"Model": ["1"]},
             {"Your picture": ["2", "3", "4"]},
@@ -284,7 +292,8 @@ async ({ twin, name, columns, note, models, look }) => {
   for (const node of graph._nodes) {
     const type = node.comfyClass
     const [width, height] = node.computeSize()
-    const list = ['SEGASampler', 'SEGASamplerCustom', 'SEGAModelPatch'].includes(type) ? look.list + look.listRow * concepts : 0
+    const hasList = ['SEGASampler', 'SEGASamplerCustom', 'SEGAModelPatch'].includes(type)
+    const list = hasList ? look.list + look.listRow * concepts : 0
     const badge = type.startsWith('SEGA') ? look.badge : 0
     const room = Math.max(heights[type] ?? 0, height + list + badge)
     node.setSize([Math.max(widths[type] ?? 280, type in widths ? 0 : width), Math.ceil(room / 10) * 10])

@@ -19,7 +19,7 @@ from torch import Tensor
 from ...sega_core import Evaluation, Level, dpmpp_2m_sde_noise, euler_ancestral_noise
 
 if TYPE_CHECKING:
-    from comfy.samplers import CFGGuider, KSamplerX0Inpaint
+    from comfy.samplers import CFGGuider
 
     from .host_types import Options
 
@@ -91,7 +91,8 @@ class WalkingSampler(KSAMPLER):
 
     def _walk(
         self,
-        model: KSamplerX0Inpaint,
+        # The host's KSamplerX0Inpaint, which is given its attributes from outside.
+        model: Any,
         x: Tensor,
         sigmas: Tensor,
         callback: Callable[[Options], None],
@@ -153,7 +154,7 @@ class RepeatingSampler(KSAMPLER):
         start = self.walk.start.to(noise).expand_as(noise)
         return super().sample(model_wrap, sigmas, extra_args, callback, start, *args, **kwargs)
 
-    def _repeat(self, model: KSamplerX0Inpaint, x: Tensor, sigmas: Tensor, **options: Any) -> Tensor:
+    def _repeat(self, model: Any, x: Tensor, sigmas: Tensor, **options: Any) -> Tensor:
         noises = (noise.to(x) for noise in self.walk.noises)
         sample = STOCHASTIC[self.walk.sampler_name].function
         out = sample(model, x, sigmas, noise_sampler=lambda *_: next(noises), **options)

@@ -29,15 +29,20 @@ if TYPE_CHECKING:
 
 
 # What the wrapper is known by in a MODEL.
-PATCH = "sega"
+_KEY = "sega"
 
 
 def patch_model(model: ModelPatcher, request: GuidanceRequest) -> ModelPatcher:
     """Return a clone of the host's MODEL that samples with semantic guidance; the given one is not changed."""
     patched = model.clone()
     if not request.is_empty:
-        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, PATCH, SemanticGuidance(request))
+        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, _KEY, SemanticGuidance(request))
     return patched
+
+
+def is_patched(model: ModelPatcher) -> bool:
+    """Say whether a MODEL samples with semantic guidance."""
+    return bool(model.get_wrappers(WrappersMP.OUTER_SAMPLE, _KEY))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""SEGAInvert: the host's own samplers come back to a given picture, and an edit on the way changes only what it changes."""
+"""SEGAInvert: the host's own samplers come back to a given picture, and a concept on the way changes it."""
 
 from __future__ import annotations
 
@@ -131,9 +131,7 @@ def test_a_model_that_computes_in_few_digits_comes_back(host: Host, sampler: str
 def test_a_concept_changes_it_and_strength_0_does_not(host: Host, sampler: str, kind: str) -> None:
     model, latent = of_kind(host, kind), picture(2)
     inverted = invert(host, latent, model, sampler_name=sampler)
-    edited = [
-        sample(host, inverted, host.patched(host.concept(strength=strength), model=model)) for strength in (0, 1)
-    ]
+    edited = [sample(host, inverted, host.patched(host.concept(strength=strength), model=model)) for strength in (0, 1)]
     assert error(edited[0], latent) < 1e-6
     assert error(edited[1], latent) > 0.01
 
@@ -250,9 +248,7 @@ def test_what_cannot_be_inverted_is_refused(host: Host) -> None:
     )
     assert "got 'dpmpp_sde'" in refused(host, sampler_name="dpmpp_sde")
     assert "model must be without concepts" in refused(host, model=host.patched(host.concept()))
-    assert "start_percent 0.95 leaves none of 4 steps" in refused(
-        host, steps=4, scheduler="simple", start_percent=0.95
-    )
+    assert "start_percent 0.95 leaves none of 4 steps" in refused(host, steps=4, scheduler="simple", start_percent=0.95)
     assert "start_percent 1 leaves none of 8 steps" in refused(host, start_percent=1.0)
     assert "start_percent must be in [0, 1], got -0.1" in refused(host, start_percent=-0.1)
     assert "latent_image must be a picture, got an empty latent" in refused(host, latent=host.latent())

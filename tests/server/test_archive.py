@@ -29,7 +29,7 @@ from support.packages import COMFYUI, REPO
 
 REGISTRY_NAME = "comfyui-sega"
 SHIPPED = {
-    *("__init__.py", "nodes", "sega_core", "web", "locales", "example_workflows"),
+    *("__init__.py", "nodes", "sega_core", "web", "locales", "example_workflows", "subgraphs"),
     *("pyproject.toml", "LICENSE", "CHANGELOG.md", "CITATION.cff"),
 }
 
@@ -82,7 +82,7 @@ def test_the_archive_holds_what_a_user_runs_and_nothing_else(
     archive: Path, files: dict[str, bytes], checkout: Path
 ) -> None:
     assert {name.partition("/")[0] for name in files} == SHIPPED
-    for folder in ("nodes", "sega_core", "web", "locales", "example_workflows"):
+    for folder in ("nodes", "sega_core", "web", "locales", "example_workflows", "subgraphs"):
         there = {str(file.relative_to(checkout)) for file in (checkout / folder).rglob("*") if file.is_file()}
         assert {name for name in files if name.startswith(f"{folder}/")} == there
     assert archive.stat().st_size < 3_000_000
@@ -219,6 +219,8 @@ def test_the_editor_knows_the_installed_packs_scripts_templates_and_words(
     assert scripts <= set(installed.get("/extensions"))
     templates = {name[18:-5] for name in files if re.fullmatch(r"example_workflows/[^/]+\.json", name)}
     assert set(installed.get("/api/workflow_templates").get(installed.name, [])) == templates
+    blueprints = {entry["name"] for entry in installed.get("/global_subgraphs").values()}
+    assert {name[10:-5] for name in files if name.startswith("subgraphs/")} <= blueprints
     words = installed.get("/i18n")
     for name, text in texts.items():
         if matched := re.fullmatch(r"locales/(\w+)/(\w+)\.json", name):

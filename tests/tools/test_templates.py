@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tools import make_blueprint
+
 FOLDER = Path(__file__).parents[2] / "example_workflows"
 NAMES = sorted(file.stem for file in (FOLDER / "api").glob("*.json"))
 
@@ -75,6 +77,12 @@ def test_a_templates_links_join_inputs_and_outputs_that_name_them(name: str) -> 
         assert kind in (output["type"], input["type"])
     slots = [slot for node in nodes.values() for slot in node["inputs"]]
     assert {slot["link"] for slot in slots} - {None} == links.keys()
+
+
+def test_a_blueprint_is_what_its_template_makes() -> None:
+    for name in make_blueprint.PLANS:
+        file = make_blueprint.BLUEPRINTS / f"{name}.json"
+        assert json.loads(file.read_text(encoding="utf-8")) == make_blueprint.make(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
