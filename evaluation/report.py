@@ -337,6 +337,74 @@ def _acceleration(part: Figures) -> str:
     return table(header, rows)
 
 
+def _reconstruction(part: Figures) -> str:
+    """Show how near the latents come back, in parts of their norm."""
+    rows = [
+        (
+            "SEGA Invert",
+            ", ".join((row["sampler"], row["scheduler"], f"{row['steps']} steps", f"cfg {row['cfg']:g}", row["dtype"])),
+            f"{row['median']:.1e}",
+            f"{row['worst']:.1e}",
+        )
+        for row in part["reconstruction"]
+    ]
+    others = part["other reconstructions"].items()
+    rows += [(way, "", f"{figures['median']:.1e}", f"{figures['worst']:.1e}") for way, figures in others]
+    return table(("way", "setting", "median error", "greatest"), rows)
+
+
+def _photo_means(part: Figures) -> str:
+    """Sum the eight edits up, for each way and strength."""
+    edits = [row for row in part["edits"] if " instead of " not in row["edit"]]
+    rows = []
+    for key in dict.fromkeys(map(_photo_way, edits)):
+        found = [row for row in edits if _photo_way(row) == key]
+        cells = [*key]
+        for name in ("success", "isolation"):
+            least = min(found, key=lambda row, name=name: row[name]["value"])
+            mean = sum(row[name]["value"] for row in found) / len(found)
+            cells += [f"{mean:.1%}", f"{least['edit']} {percent(least[name])}"]
+        rows.append(cells)
+    return table(("way", "described", "mean success", "least", "mean isolation", "least"), rows)
+
+
+def _photo_way(row: Figures) -> tuple[str, str]:
+    way = row["way"].partition(",")[0]
+    if row["way"] == "ours":
+        way += ", default values" if row["strength"] is None else f", strength {row['strength']:g}"
+    return way, "yes" if row["is described"] else "no"
+
+
+def _photo_edits(part: Figures) -> str:
+    """Show each edit with the default values, and by the other ways with what ours has more on the same drawings."""
+    rows = []
+    for row in part["edits"]:
+        if row.get("strength") is not None:
+            continue
+        gains = [points(row[name]) if name in row else "" for name in ("success gain", "gain")]
+        described = "yes" if row["is described"] else "no"
+        rows.append((row["edit"], row["way"], described, percent(row["success"]), percent(row["isolation"]), *gains))
+    more = ("ours succeeds more by, points", "ours keeps more by, points")
+    return table(("edit", "way", "described", "success", "isolation", *more), rows)
+
+
+def _rest(part: Figures) -> str:
+    """Show the share of pixels that are to the bit those of the drawing."""
+    ways = list(part["rest"][0]["unchanged"])
+    rows = [
+        (
+            row["edit"],
+            percent(row["mask"]),
+            *(f"{row['unchanged'][way]['background']['value']:.1%}" for way in ways),
+            f"{row['unchanged']['composite']['picture']['value']:.1%}",
+            *(percent(row["composite"][name]) for name in ("success", "isolation")),
+        )
+        for row in part["rest"]
+    ]
+    header = ("edit", "mask covers", *(f"{way}: background" for way in ways), "composite: whole picture")
+    return table((*header, "composite: success", "composite: isolation"), rows)
+
+
 MAKERS = {
     "first_edit": {
         "means": _means,
@@ -345,6 +413,12 @@ MAKERS = {
         "replacements": _replacements,
         "strength": _strength,
         "strong": _strong,
+    },
+    "photos": {
+        "reconstruction": _reconstruction,
+        "photo means": _photo_means,
+        "photo edits": _photo_edits,
+        "rest": _rest,
     },
     "properties": {"groups": _edits, "prompts": _prompts, "seeds": _seeds, "uniqueness": _uniqueness},
     "alternatives": {"duels": _duels, "ways": _ways, "agreement": _agreement},

@@ -117,11 +117,12 @@ def recorder() -> Recorder:
 
 @pytest.fixture
 def pixels(client: Any) -> Any:
-    """Run a workflow and return its images (N, H, W, 3)."""
+    """Run a workflow and return its images (N, H, W, 3), without those that SEGA Preview draws."""
 
     def run(workflow: dict[str, Any], on_event: Any = None) -> np.ndarray:
         outputs = client.run(workflow, on_event)
-        files = [client.image(image) for output in outputs.values() for image in output["images"]]
+        shown = [output for node, output in outputs.items() if workflow[node]["class_type"] != "SEGAPreview"]
+        files = [client.image(image) for output in shown for image in output["images"]]
         return np.stack([np.asarray(Image.open(BytesIO(file)).convert("RGB")) for file in files])
 
     return run

@@ -35,7 +35,7 @@ SHIPPED = {
 
 # What shipped code may import: the host, what the host itself requires, and parts of Python that stay on the machine.
 IMPORTS = {
-    *("comfy", "comfy_api", "comfy_config", "folder_paths", "latent_preview", "nodes", "server"),
+    *("comfy", "comfy_api", "comfy_config", "comfy_extras", "folder_paths", "latent_preview", "nodes", "server"),
     *("PIL", "numpy", "safetensors", "torch"),
     *("__future__", "collections", "contextlib", "copy", "dataclasses", "enum", "functools", "hashlib", "inspect"),
     *("itertools", "json", "logging", "math", "os", "pathlib", "random", "re", "reprlib", "string", "sys", "types"),

@@ -31,7 +31,7 @@ def drawing(server: Any, demo: Any) -> Image.Image:
 def of_drawing(workflows: Any, name: str) -> dict[str, Any]:
     """Return a shipped workflow, with the drawing and a prompt that says what it shows."""
     workflow = workflows.changed(workflows.demo.load(name), "LoadImage", image="drawing.png")
-    workflows.demo.set_prompt(workflow, "a face, brown hair, light skin, blue background")
+    workflows.demo.set_prompt(workflow, "a face, neutral, brown hair, light skin, blue background")
     return workflow
 
 
@@ -43,16 +43,17 @@ def test_image_to_image_edits_where_the_concept_is(workflows: Any, pixels: Any, 
     assert change[44:84, 24:104].mean() > 3 * change[100:].mean()
 
 
-def test_a_picture_gets_glasses_and_keeps_the_rest_to_the_pixel(
+def test_a_picture_gets_a_smile_and_keeps_the_rest_to_the_pixel(
     workflows: Any, pixels: Any, drawing: Image.Image
 ) -> None:
-    edited, picture = pixels(of_drawing(workflows, "edit_photo"))[0], np.asarray(drawing)
+    workflow = of_drawing(workflows, "edit_photo")
+    workflow = workflows.changed(workflow, "SEGAConcept", text="smiling", instead_of="neutral")
+    edited, picture = pixels(workflow)[0], np.asarray(drawing)
     assert edited.shape == picture.shape
     same = (edited == picture).all(-1)
-    assert same.mean() > 0.4
-    # The shirt and the sides; and the middle of the face, where the glasses are.
-    assert same[116:].mean() > 0.9
-    assert same[50:78, 40:88].mean() < 0.5
+    # The mouth; the hair and the shirt.
+    assert same[80:100, 50:78].mean() < 0.5
+    assert same[:40].mean() > 0.95 < same[120:].mean()
 
 
 def test_without_a_concept_all_of_the_picture_comes_back(workflows: Any, pixels: Any, drawing: Image.Image) -> None:
