@@ -1,4 +1,4 @@
-"""The inputs that the sampler and the model patch share, and the patched model they describe."""
+"""What the samplers and the model patch share: their inputs, the guidance output, and the patched model."""
 
 from __future__ import annotations
 
@@ -90,6 +90,18 @@ def guidance_inputs() -> list[io.Input]:
             "momentum is this or less, 0 to 1. 0 is off.",
         ),
     ]
+
+
+# The place of the guidance among a sampler's outputs.
+GUIDANCE = 1
+
+
+def guidance_output() -> io.Output:
+    return SegaGuidance.Output(
+        display_name="guidance",
+        tooltip="What the concepts added at each step and where they acted, for SEGA Preview, SEGA Save Guidance or "
+        "the guidance input of another sampler. It is recorded only when it is connected.",
+    )
 
 
 def guided_model(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,12 +13,10 @@ from comfy_extras.nodes_custom_sampler import BasicScheduler, SamplerCustom
 from torch import Tensor
 
 from ..sega_core import StandsStill, window
-from .latents import check_latent
+from .checks import HIGHEST_SEED, MOST_STEPS, check_finite, check_integer, check_latent
 from .sampling.inversion import NODE_ID as _NODE_ID
 from .sampling.inversion import STOCHASTIC, RepeatingSampler, Walk, WalkingSampler
 from .sampling.patch import is_patched
-
-_HIGHEST_SEED, _MOST_STEPS = 0xFFFFFFFFFFFFFFFF, 10000
 
 
 class SEGAInvert(io.ComfyNode):
@@ -51,7 +48,7 @@ class SEGAInvert(io.ComfyNode):
                     "seed",
                     default=0,
                     min=0,
-                    max=_HIGHEST_SEED,
+                    max=HIGHEST_SEED,
                     control_after_generate=True,
                     tooltip="The random seed of the noise. Every seed comes back to the picture; edits differ.",
                 ),
@@ -59,7 +56,7 @@ class SEGAInvert(io.ComfyNode):
                     "steps",
                     default=20,
                     min=1,
-                    max=_MOST_STEPS,
+                    max=MOST_STEPS,
                     tooltip="Number of steps of the whole schedule, 1 to 10000; start_percent leaves out the first.",
                 ),
                 io.Float.Input(
@@ -127,11 +124,9 @@ class SEGAInvert(io.ComfyNode):
         latent_image: dict[str, Any],
         start_percent: float,
     ) -> io.NodeOutput:
-        for name, value, low, high in (("seed", seed, 0, _HIGHEST_SEED), ("steps", steps, 1, _MOST_STEPS)):
-            if not low <= value <= high:
-                raise ValueError(f"{_NODE_ID}: {name} must be in [{low}, {high}], got {value!r}")
-        if not math.isfinite(cfg):
-            raise ValueError(f"{_NODE_ID}: cfg must be a finite number, got {cfg!r}")
+        check_integer(_NODE_ID, "seed", seed, 0, HIGHEST_SEED)
+        check_integer(_NODE_ID, "steps", steps, 1, MOST_STEPS)
+        check_finite(_NODE_ID, "cfg", cfg)
         if sampler_name not in STOCHASTIC:
             raise ValueError(
                 f"{_NODE_ID}: sampler_name must be one of {', '.join(STOCHASTIC)}, which add noise once at each step, "

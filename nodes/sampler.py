@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import comfy.samplers
@@ -10,14 +9,9 @@ import nodes as host_nodes
 from comfy_api.latest import io
 
 from ..sega_core import GuidanceVectors
-from .guidance_inputs import guidance_inputs, guided_model
-from .latents import check_latent
+from .checks import HIGHEST_SEED, MOST_STEPS, check_finite, check_integer, check_latent
+from .guidance_inputs import GUIDANCE, guidance_inputs, guidance_output, guided_model
 from .sampling.wiring import is_wired, is_wired_in_queue
-from .types import SegaGuidance
-
-# The place of the guidance among the outputs.
-_GUIDANCE = 1
-_HIGHEST_SEED, _MOST_STEPS = 0xFFFFFFFFFFFFFFFF, 10000
 
 
 class SEGASampler(io.ComfyNode):
@@ -44,12 +38,12 @@ class SEGASampler(io.ComfyNode):
                     "seed",
                     default=0,
                     min=0,
-                    max=_HIGHEST_SEED,
+                    max=HIGHEST_SEED,
                     control_after_generate=True,
                     tooltip="The random seed of the noise. The same seed without concepts gives the unedited image.",
                 ),
                 io.Int.Input(
-                    "steps", default=20, min=1, max=_MOST_STEPS, tooltip="Number of sampling steps, 1 to 10000."
+                    "steps", default=20, min=1, max=MOST_STEPS, tooltip="Number of sampling steps, 1 to 10000."
                 ),
                 io.Float.Input(
                     "cfg",
@@ -90,11 +84,7 @@ class SEGASampler(io.ComfyNode):
             ],
             outputs=[
                 io.Latent.Output(display_name="LATENT", tooltip="The denoised, edited latent."),
-                SegaGuidance.Output(
-                    display_name="guidance",
-                    tooltip="What the concepts added at each step and where they acted, for SEGA Preview, SEGA Save "
-                    "Guidance or the guidance input of another sampler. It is recorded only when it is connected.",
-                ),
+                guidance_output(),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
         )
@@ -102,7 +92,7 @@ class SEGASampler(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, **inputs: Any) -> bool:
         # A run that recorded nothing must not be taken from the cache once the guidance is connected.
-        return is_wired_in_queue(cls.hidden.unique_id, _GUIDANCE)
+        return is_wired_in_queue(cls.hidden.unique_id, GUIDANCE)
 
     @classmethod
     def execute(
@@ -120,16 +110,14 @@ class SEGASampler(io.ComfyNode):
         concepts: Any = None,
         **settings: Any,
     ) -> io.NodeOutput:
-        for name, value, low, high in (("seed", seed, 0, _HIGHEST_SEED), ("steps", steps, 0, _MOST_STEPS)):
-            if not low <= value <= high:
-                raise ValueError(f"SEGASampler: {name} must be in [{low}, {high}], got {value!r}")
-        for name, number in (("cfg", cfg), ("denoise", denoise)):
-            if not math.isfinite(number):
-                raise ValueError(f"SEGASampler: {name} must be a finite number, got {number!r}")
+        check_integer("SEGASampler", "seed", seed, 0, HIGHEST_SEED)
+        check_integer("SEGASampler", "steps", steps, 0, MOST_STEPS)
+        check_finite("SEGASampler", "cfg", cfg)
+        check_finite("SEGASampler", "denoise", denoise)
         if concepts is not None:
             check_latent("SEGASampler", model, latent_image["samples"])
         runs: list[GuidanceVectors] = []
-        record = runs.append if is_wired(cls.hidden, _GUIDANCE) else None
+        record = runs.append if is_wired(cls.hidden, GUIDANCE) else None
         guided = guided_model("SEGASampler", model, concepts, **settings, record=record)
         (latent,) = host_nodes.common_ksampler(
             guided, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise=denoise

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from comfy_api.latest import io
 from comfy_extras.nodes_custom_sampler import SamplerCustom
 
 from ..sega_core import GuidanceVectors
-from .guidance_inputs import guidance_inputs, guided_model
-from .latents import check_latent
+from .checks import HIGHEST_SEED, check_finite, check_integer, check_latent
+from .guidance_inputs import GUIDANCE, guidance_inputs, guidance_output, guided_model
 from .sampling.wiring import is_wired, is_wired_in_queue
-from .types import SegaGuidance
-
-# The place of the guidance among the outputs.
-_GUIDANCE = 1
-_HIGHEST_SEED = 0xFFFFFFFFFFFFFFFF
 
 
 class SEGASamplerCustom(io.ComfyNode):
@@ -41,7 +35,7 @@ class SEGASamplerCustom(io.ComfyNode):
                     "noise_seed",
                     default=0,
                     min=0,
-                    max=_HIGHEST_SEED,
+                    max=HIGHEST_SEED,
                     control_after_generate=True,
                     tooltip="The random seed of the noise. No effect with SEGA Invert's sampler, which brings its own.",
                 ),
@@ -69,11 +63,7 @@ class SEGASamplerCustom(io.ComfyNode):
             ],
             outputs=[
                 io.Latent.Output(display_name="LATENT", tooltip="The denoised, edited latent."),
-                SegaGuidance.Output(
-                    display_name="guidance",
-                    tooltip="What the concepts added at each step and where they acted, for SEGA Preview, SEGA Save "
-                    "Guidance or the guidance input of another sampler. It is recorded only when it is connected.",
-                ),
+                guidance_output(),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
         )
@@ -81,7 +71,7 @@ class SEGASamplerCustom(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, **inputs: Any) -> bool:
         # A run that recorded nothing must not be taken from the cache once the guidance is connected.
-        return is_wired_in_queue(cls.hidden.unique_id, _GUIDANCE)
+        return is_wired_in_queue(cls.hidden.unique_id, GUIDANCE)
 
     @classmethod
     def execute(
@@ -98,14 +88,12 @@ class SEGASamplerCustom(io.ComfyNode):
         concepts: Any = None,
         **settings: Any,
     ) -> io.NodeOutput:
-        if not 0 <= noise_seed <= _HIGHEST_SEED:
-            raise ValueError(f"SEGASamplerCustom: noise_seed must be in [0, {_HIGHEST_SEED}], got {noise_seed!r}")
-        if not math.isfinite(cfg):
-            raise ValueError(f"SEGASamplerCustom: cfg must be a finite number, got {cfg!r}")
+        check_integer("SEGASamplerCustom", "noise_seed", noise_seed, 0, HIGHEST_SEED)
+        check_finite("SEGASamplerCustom", "cfg", cfg)
         if concepts is not None:
             check_latent("SEGASamplerCustom", model, latent_image["samples"])
         runs: list[GuidanceVectors] = []
-        record = runs.append if is_wired(cls.hidden, _GUIDANCE) else None
+        record = runs.append if is_wired(cls.hidden, GUIDANCE) else None
         guided = guided_model("SEGASamplerCustom", model, concepts, **settings, record=record)
         given = (add_noise, noise_seed, cfg, positive, negative, sampler, sigmas, latent_image)
         latent = SamplerCustom.execute(guided, *given)[0]

@@ -57,6 +57,8 @@ HEIGHTS = {
     "CLIPTextEncode": 130,
     "SEGAConcept": 520,
     "SEGASampler": 660,
+    "SEGASamplerCustom": 680,
+    "SEGAInvert": 520,
     "SaveImage": 480,
     "LoadImage": 380,
     "SEGAPreview": 420,

@@ -109,6 +109,7 @@ class WalkingSampler(KSAMPLER):
         noises: list[Tensor] = []
 
         def evaluated(step: Options) -> None:
+            # The one before it and this one are all that a step needs.
             evaluations[:-1] = []
             evaluations.append(Evaluation(Level(float(step["sigma"]), flows), step["x"], step["denoised"]))
             callback(step)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from tools import make_blueprint
+from support.packages import REPO, load_package
 
-FOLDER = Path(__file__).parents[2] / "example_workflows"
+FOLDER = REPO / "example_workflows"
 NAMES = sorted(file.stem for file in (FOLDER / "api").glob("*.json"))
 
 
@@ -80,6 +80,9 @@ def test_a_templates_links_join_inputs_and_outputs_that_name_them(name: str) -> 
 
 
 def test_a_blueprint_is_what_its_template_makes() -> None:
+    load_package("demo", REPO / "demo")
+    load_package("tools", REPO / "tools")
+    make_blueprint = importlib.import_module("tools.make_blueprint")
     for name in make_blueprint.PLANS:
         file = make_blueprint.BLUEPRINTS / f"{name}.json"
         assert json.loads(file.read_text(encoding="utf-8")) == make_blueprint.make(name)

@@ -1,8 +1,31 @@
-"""What a latent must be for a model."""
+"""What the samplers' inputs must be."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+HIGHEST_SEED, MOST_STEPS = 0xFFFFFFFFFFFFFFFF, 10000
+
+
+def check_integer(node_id: str, name: str, value: int, low: int, high: int) -> None:
+    """Refuse a number out of its range.
+
+    Raises:
+        ValueError: names the node, the input and the value.
+    """
+    if not low <= value <= high:
+        raise ValueError(f"{node_id}: {name} must be in [{low}, {high}], got {value!r}")
+
+
+def check_finite(node_id: str, name: str, value: float) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        ValueError: names the node, the input and the value.
+    """
+    if not math.isfinite(value):
+        raise ValueError(f"{node_id}: {name} must be a finite number, got {value!r}")
 
 
 def check_latent(node_id: str, model: Any, samples: Any) -> None:
