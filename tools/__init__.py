@@ -1,0 +1,1 @@
+"""Commands for the shell: the converter of calls, and what makes templates and pictures."""
