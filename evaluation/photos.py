@@ -136,7 +136,7 @@ def _outcome(darkroom: Darkroom, drawings: Drawings, way: Callable[..., Tensor],
 
 def _rest(darkroom: Darkroom, drawings: Drawings) -> dict[str, Any]:
     """Return how many pixels are to the bit those of the drawing: of the VAE alone, the edit and the composite."""
-    edited = darkroom.studio.decoded(darkroom.kept(darkroom.ours, drawings))
+    edited = darkroom.studio.decoded(darkroom.kept(darkroom.ours, drawings, is_described=True, strength=None))
     mask = darkroom.kept(darkroom.mask, drawings).numpy()[..., None]
     composite = (edited * mask + drawings.images * (1 - mask)).round().astype(np.uint8)
     region = background([drawings.edit.attribute])
