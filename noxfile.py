@@ -81,7 +81,7 @@ def evaluate(session: nox.Session) -> None:
 @nox.session
 def pictures(session: nox.Session) -> None:
     """Make the templates, their thumbnails and the help pages' pictures again, and README's from the browser tests."""
-    for module in ("tools.make_templates", "tools.make_thumbnails", "demo.help_pictures"):
+    for module in ("tools.make_templates", "tools.make_blueprint", "tools.make_thumbnails", "demo.help_pictures"):
         _run_module(session, module)
     _run_module(session, "pytest", "tests/browser", *SIDE_BY_SIDE)
     _run_module(session, "tools.readme_pictures")

@@ -11,7 +11,6 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from . import workflows
 from .comfy_server import Client, Server, Workflow
 from .faces import description, draw, random_face
-from .run import LOOKS, ROOT, drawing_workflow, face_workflow, progress_bar, run
+from .run import LOOKS, ROOT, above_caption, drawing_workflow, face_workflow, progress_bar, run
 from .sheet import INK, PAPER
 
 FOLDER = ROOT / "web" / "docs" / "images"
@@ -239,9 +238,7 @@ def kept(studio: Studio) -> list[Column]:
         workflow = drawing_workflow(caption, {"text": "hat", "direction": "remove"})
         (whole,) = studio.run(workflows.without_composite(workflow), "drawing")["SaveImage"]
         made = studio.run(workflow, "drawing")
-        heat = made["SEGAPreview"][0]
-        # Without the caption under it.
-        pictures = [drawing, whole, heat.crop((0, 0, heat.width, heat.width)), made["SaveImage"][0]]
+        pictures = [drawing, whole, above_caption(made["SEGAPreview"][0]), made["SaveImage"][0]]
         for (_, images), picture in zip(columns, pictures, strict=True):
             images.append(picture)
     return columns
@@ -252,9 +249,8 @@ def drawings(studio: Studio) -> Iterator[tuple[Image.Image, str]]:
     rng = random.Random(DRAWING_SEED)
     for _ in FACES:
         face = replace(random_face(rng), glasses=0, hat=1, beard=0, mouth=0)
-        drawing, file = draw(face, rng), BytesIO()
-        drawing.save(file, "PNG")
-        studio.client.upload("drawing.png", file.getvalue())
+        drawing = draw(face, rng)
+        workflows.upload_drawing(studio.client, drawing)
         yield drawing, description(face)
 
 

@@ -100,7 +100,7 @@ class Studio:
         # A look's heat maps come concept by concept, and the plot is the last.
         starts = [c * self.faces for c in range(len(concepts))]
         heat = [
-            [_above_caption(picture) for look in drawn for picture in look["SEGAPreview"][start : start + self.faces]]
+            [above_caption(picture) for look in drawn for picture in look["SEGAPreview"][start : start + self.faces]]
             for start in starts
         ]
         return [image for look in drawn for image in look["SaveImage"]], heat
@@ -119,7 +119,7 @@ class Studio:
         return drawn
 
 
-def _above_caption(heat: Image.Image) -> Image.Image:
+def above_caption(heat: Image.Image) -> Image.Image:
     return heat.crop((0, 0, heat.width, heat.width))
 
 
@@ -134,9 +134,7 @@ def edit_drawings(client: Client, label: str) -> list[Row]:
     edits = [None, *DRAWING_EDITS]
     with progress_bar(label) as bar:
         for caption, image in drawn:
-            file = BytesIO()
-            image.save(file, "PNG")
-            client.upload("drawing.png", file.getvalue())
+            workflows.upload_drawing(client, image)
             # The server keeps a drawing's inversion from one run to the next.
             for row, edit in zip(edited, edits, strict=True):
                 row += run(client, drawing_workflow(caption, edit), bar, DRAWINGS * len(edits))["SaveImage"]
@@ -154,8 +152,7 @@ def edit_drawings(client: Client, label: str) -> list[Row]:
 def drawing_workflow(caption: str, edit: Mapping[str, Any] | None) -> Workflow:
     """Return the shipped edit of a picture for a drawing; without an edit all that comes back of it."""
     workflow = workflows.load("edit_photo")
-    workflows.nodes_of(workflow, "LoadImage")[0]["image"] = "drawing.png"
-    workflows.set_prompt(workflow, caption)
+    workflows.set_drawing(workflow, caption)
     if edit is None:
         return workflows.without_composite(workflows.without_concepts(workflow))
     workflows.nodes_of(workflow, "SEGAConcept")[0].update(edit)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .comfy_server import Workflow
+from .comfy_server import Client, Workflow
 from .faces import CAPTION_START, PHRASES, SIZE
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 FOLDER = Path(__file__).parent.parent / "example_workflows" / "api"
 
 # What suits the demo model.
 STEPS, CFG = 20, 3.5
+# What the server knows an uploaded drawing by.
+DRAWING = "drawing.png"
 
 # Nodes that say how large the pictures are, and inputs that count pixels.
 MAKERS_OF_SIZE = {"EmptyLatentImage", "EmptySD3LatentImage", "ImageScale"}
@@ -86,6 +92,19 @@ def prompt_of(workflow: Workflow) -> str:
 def _prompt_input(workflow: Workflow) -> tuple[dict[str, Any], str]:
     (node,) = (node for node in workflow.values() if node.get("_meta", {}).get("title") == "Prompt")
     return node["inputs"], TEXTS[node["class_type"]]
+
+
+def upload_drawing(client: Client, drawing: Image.Image) -> None:
+    """Put a drawing, which stands for a user's picture, where `set_drawing` looks for it."""
+    file = BytesIO()
+    drawing.save(file, "PNG")
+    client.upload(DRAWING, file.getvalue())
+
+
+def set_drawing(workflow: Workflow, caption: str) -> None:
+    """Load the uploaded drawing, and say in the prompt what it shows."""
+    nodes_of(workflow, "LoadImage")[0]["image"] = DRAWING
+    set_prompt(workflow, caption)
 
 
 def without_concepts(workflow: Workflow) -> Workflow:

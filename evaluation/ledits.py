@@ -58,8 +58,8 @@ class Ledits:
         self.pipe.encode_image = lambda image, **_: (image, image)
         self.pipe.encode_prompt = self._encode
 
-    def edit(self, latents: Tensor, edit: Edit, steps: int, seed: int, scale: float = SCALE) -> Tensor:
-        """Return the edited latents."""
+    def edit(self, latents: Tensor, edit: Edit, steps: int, seed: int, strength: float) -> Tensor:
+        """Return the edited latents; the strength is a factor of the pipeline's default scale."""
         latent_format = self.studio.model.get_model_object("latent_format")
         generator = torch.Generator().manual_seed(seed)
         self.pipe.invert(latent_format.process_in(latents), num_inversion_steps=steps, generator=generator)
@@ -69,7 +69,7 @@ class Ledits:
                 reverse_editing_direction=[edit.direction == "remove"],
                 use_intersect_mask=False,
                 output_type="latent",
-                edit_guidance_scale=scale,
+                edit_guidance_scale=SCALE * strength,
             ).images
         return latent_format.process_out(out)
 

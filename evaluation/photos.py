@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -191,15 +192,11 @@ class Darkroom:
         """Return what a way makes of drawings, made now or before."""
         given = [way.__name__, asdict(drawings.edit), drawings.instead_of, SEED, options]
         key = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
-        file = self.studio.folder / f"{key}.npy"
-        if not file.exists():
-            with torch.inference_mode():
-                made = torch.cat([way(drawings, rows, **options) for rows in self._batches()])
-            unfinished = file.with_suffix(".part.npy")
-            np.save(unfinished, made.numpy())
-            unfinished.rename(file)
-            self.studio.bar.update(len(made))
-        return torch.from_numpy(np.load(file))
+        rows = [slice(first, first + BATCH) for first in range(0, self.count, BATCH)]
+        kept = self.studio.kept(
+            key, lambda: {"made": torch.cat([way(drawings, each, **options) for each in rows]).numpy()}
+        )
+        return torch.from_numpy(kept["made"])
 
     def inverted(self, drawings: Drawings, dtype: str = "fp32", **options: Any) -> Tensor:
         """Return what comes back of the latents without a concept, of one batch."""
@@ -257,11 +254,14 @@ class Darkroom:
 
     def leditspp(self, drawings: Drawings, rows: slice, strength: float = 1.0) -> Tensor:
         """Return latents edited by diffusers' LEDITS++ with its default values, or a share of its default scale."""
-        # It needs the configured host.
-        from .ledits import SCALE, Ledits
+        return self._ledits.edit(drawings.latents[rows], drawings.edit, STEPS, SEED, strength)
 
-        ledits, latents = Ledits(self.studio), drawings.latents[rows]
-        return ledits.edit(latents, drawings.edit, STEPS, SEED, SCALE * strength)
+    @cached_property
+    def _ledits(self) -> Any:
+        # It needs the configured host.
+        from .ledits import Ledits
+
+        return Ledits(self.studio)
 
     def _redrawn(self, drawings: Drawings, rows: slice, latent: dict[str, Tensor], denoise: float) -> Tensor:
         import nodes as host_nodes
@@ -317,9 +317,6 @@ class Darkroom:
     def _encoded(self, texts: Sequence[str]) -> Any:
         each = [self.studio.encode(text)[0] for text in texts]
         return [[torch.cat([embedding for embedding, _ in each]), dict(each[0][1])]]
-
-    def _batches(self) -> list[slice]:
-        return [slice(first, first + BATCH) for first in range(0, self.count, BATCH)]
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -85,20 +85,27 @@ class Studio:
 
     def latents(self, recipe: Recipe) -> tuple[Tensor, float]:
         """Return the latents of a recipe and the passes of the UNet per face and step."""
-        file = self.folder / f"{recipe.key}.npz"
-        if file.exists():
-            with np.load(file) as kept:
-                return torch.from_numpy(kept["latents"]), float(kept["passes"])
+        kept = self.kept(recipe.key, lambda: self._drawn(recipe))
+        return torch.from_numpy(kept["made"]), float(kept["passes"])
+
+    def kept(self, key: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
+        """Return what was made under a key, now or before: "made", one for each face, and what belongs to it."""
+        file = self.folder / f"{key}.npz"
+        if not file.exists():
+            with torch.inference_mode():
+                made = make()
+            # Several programs may draw different parts at the same time.
+            unfinished = file.with_suffix(f".{os.getpid()}.npz")
+            np.savez(unfinished, **made)
+            unfinished.rename(file)
+            self.bar.update(len(made["made"]))
+        with np.load(file) as found:
+            return dict(found)
+
+    def _drawn(self, recipe: Recipe) -> dict[str, Any]:
         counter = Passes(self._parts(recipe)[0])
-        with torch.inference_mode():
-            latents = torch.cat([self._sample(recipe, look, counter.model)[0] for look in recipe.looks])
-        passes = counter.passes / (len(latents) * recipe.steps)
-        # Several programs may draw different parts at the same time.
-        unfinished = file.with_suffix(f".{os.getpid()}.npz")
-        np.savez(unfinished, latents=latents.numpy(), passes=passes)
-        unfinished.rename(file)
-        self.bar.update(len(latents))
-        return latents, passes
+        latents = torch.cat([self._sample(recipe, look, counter.model)[0] for look in recipe.looks])
+        return {"made": latents.numpy(), "passes": counter.passes / (len(latents) * recipe.steps)}
 
     def decoded(self, latents: Tensor) -> NDArray[np.uint8]:
         """Return the pictures of latents."""

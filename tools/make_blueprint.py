@@ -10,6 +10,7 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from .make_templates import TEMPLATES, written
@@ -80,12 +81,9 @@ def make(name: str) -> dict[str, Any]:
         if outside in plan.emptied:
             titled[title]["widgets_values"][_place_of(titled[title], field)] = ""
     inside = _inside(template, plan, titled)
-    numbers = iter(range(template["last_link_id"] + 1, template["last_link_id"] + 100))
+    numbers = count(template["last_link_id"] + 1)
     given = [*_sockets(template, plan, titled, inside), *_fields(plan, titled, numbers)]
-    taken = [
-        (outside, [_link(next(numbers), titled[title]["id"], slot, INSIDE_OF_OUTPUTS, place, "IMAGE")])
-        for place, ((title, slot), outside) in enumerate(plan.outputs.items())
-    ]
+    taken = list(_results(plan, titled, numbers))
     links = [_link(*link) for link in template["links"] if link[1] in inside and link[3] in inside]
     links += [link for _, of_slot in [*given, *taken] for link in of_slot]
     _connect(inside, links)
@@ -162,6 +160,15 @@ def _fields(plan: Blueprint, titled: Mapping[str, Node], numbers: Iterator[int])
         yield (
             outside,
             [_link(next(numbers), INSIDE_OF_INPUTS, place, node["id"], slot, node["inputs"][slot]["type"])],
+        )
+
+
+def _results(plan: Blueprint, titled: Mapping[str, Node], numbers: Iterator[int]) -> Iterator[tuple[str, list[Link]]]:
+    for place, ((title, slot), outside) in enumerate(plan.outputs.items()):
+        node = titled[title]
+        yield (
+            outside,
+            [_link(next(numbers), node["id"], slot, INSIDE_OF_OUTPUTS, place, node["outputs"][slot]["type"])],
         )
 
 

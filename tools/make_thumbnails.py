@@ -188,12 +188,10 @@ def real_image(studio: Studio, name: str) -> Image.Image:
     """Show a drawing, which stands for a user's picture, and its edit."""
     rng = random.Random(3)
     face = replace(faces.random_face(rng), glasses=0, hat=0, beard=0, mouth=0)
-    drawing, file = faces.draw(face, rng), BytesIO()
-    drawing.save(file, "PNG")
-    studio.client.upload("drawing.png", file.getvalue())
+    drawing = faces.draw(face, rng)
+    workflows.upload_drawing(studio.client, drawing)
     workflow = template(name, 7)
-    workflows.nodes_of(workflow, "LoadImage")[0]["image"] = "drawing.png"
-    workflows.set_prompt(workflow, faces.description(face))
+    workflows.set_drawing(workflow, faces.description(face))
     return halves(drawing, studio.run(workflow)[0])
 
 
