@@ -1,4 +1,4 @@
-"""The project's commands: demo, tests, compatibility, bench, evaluate, fuzz, lint, train, pictures.
+"""The project's commands: demo, tests, compatibility, bench, evaluate, lint, train, pictures.
 
 The first run of any of them sets everything up under .host/: an environment and a ComfyUI. Later runs reuse both.
 
@@ -42,7 +42,7 @@ TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
 GIGABYTES = 12
 
 # The tiers that need no host, and those that a host may change.
-HOSTLESS_TIERS = ["tests/sega_core", "tests/tools"]
+HOSTLESS_TIERS = ["tests/sega_core", "tests/scripts", "tests/dev"]
 HOST_TIERS = ["tests/nodes", "tests/server", "tests/browser"]
 SIDE_BY_SIDE = ["--numprocesses=2", "--dist=loadfile"]
 NOT_SLOW = ["-m", "not slow"]
@@ -63,28 +63,28 @@ nox.options.default_venv_backend = "none"
 @nox.session
 def demo(session: nox.Session) -> None:
     """Edit faces in a real ComfyUI server; arguments follow --, see `nox -s demo -- --help`."""
-    _run_module(session, "demo.run", *session.posargs)
+    _run_module(session, "dev.demo.run", *session.posargs)
 
 
 @nox.session
 def train(session: nox.Session) -> None:
     """Make the demo model from nothing, in one to two hours; needs `-- --work FOLDER`, see also `-- --help`."""
-    _run_module(session, "demo.training", *session.posargs)
+    _run_module(session, "dev.demo.training", *session.posargs)
 
 
 @nox.session
 def evaluate(session: nox.Session) -> None:
     """Measure how good the edits are; arguments follow --, see `nox -s evaluate -- --help`."""
-    _run_module(session, "evaluation", *session.posargs)
+    _run_module(session, "dev.evaluation", *session.posargs)
 
 
 @nox.session
 def pictures(session: nox.Session) -> None:
     """Make the templates, their thumbnails and the help pages' pictures again, and README's from the browser tests."""
-    for module in ("tools.make_templates", "tools.make_blueprint", "tools.make_thumbnails", "demo.help_pictures"):
-        _run_module(session, module)
+    for module in ("templates", "blueprint", "thumbnails", "help_pictures"):
+        _run_module(session, f"dev.make.{module}")
     _run_module(session, "pytest", "tests/browser", *SIDE_BY_SIDE)
-    _run_module(session, "tools.readme_pictures")
+    _run_module(session, "dev.make.readme_pictures")
 
 
 @nox.session
@@ -116,13 +116,7 @@ def compatibility(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure speed and memory against diffusers and the plain sampler; arguments follow --, see `-- --help`."""
-    _run_module(session, "bench", *session.posargs)
-
-
-@nox.session
-def fuzz(session: nox.Session) -> None:
-    """Fuzz what reads files, until it crashes or `-- --minutes 5`; Linux alone. Inputs are kept in .host/fuzz."""
-    _run_module(session, "tools.fuzz_readers", *session.posargs)
+    _run_module(session, "dev.bench", *session.posargs)
 
 
 @nox.session
@@ -162,11 +156,11 @@ def _run_module(session: nox.Session, module: str, *arguments: str, version: str
     env["PYTHONSAFEPATH"] = "1"
     # Threads that spin for long while they wait are many times slower on a machine that does other work too.
     env["GOMP_SPINCOUNT"] = "30000"
-    if module == "tools.make_templates" or any(argument.startswith("tests/browser") for argument in arguments):
+    if module == "dev.make.templates" or any(argument.startswith("tests/browser") for argument in arguments):
         env["SEGA_BROWSER"] = _browser(session)
     if module == "mypy":
         env["MYPYPATH"] = os.pathsep.join([str(PACKAGES), str(host)])
-    if module.startswith(("bench", "demo.", "evaluation", "tools.")):
+    if module.startswith("dev."):
         env["PYTHONPATH"] = os.pathsep.join([str(host), str(ROOT)])
     session.run(str(python), "-m", module, *arguments, env=env, external=True)
 

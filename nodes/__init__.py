@@ -3,15 +3,13 @@
 from .concept import SEGAConcept
 from .concept_from_conditioning import SEGAConceptFromConditioning
 from .concept_stack import SEGAConceptStack
+from .conditioning_file import SEGALoadConditioning, SEGASaveConditioning
+from .guidance_file import SEGALoadGuidance, SEGASaveGuidance
 from .invert import SEGAInvert
-from .load_conditioning import SEGALoadConditioning
-from .load_guidance import SEGALoadGuidance
 from .model_patch import SEGAModelPatch
 from .preview import SEGAPreview
 from .sampler import SEGASampler
 from .sampler_custom import SEGASamplerCustom
-from .save_conditioning import SEGASaveConditioning
-from .save_guidance import SEGASaveGuidance
 from .strengths import SEGAStrengths
 
 NODES = [

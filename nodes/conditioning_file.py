@@ -1,4 +1,7 @@
-"""Encoded texts in a safetensors file: what a concept takes from a CONDITIONING, and nothing that is executed."""
+"""SEGASaveConditioning and SEGALoadConditioning: encoded texts in a safetensors file.
+
+The file holds what a concept takes from a CONDITIONING, and nothing that is executed.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,88 @@ import json
 from pathlib import Path
 from typing import Any
 
+from comfy_api.latest import io
 from torch import Tensor
 
 from ..sega_core import tensor_file
+from .files import as_result, check_file, choices, loaded, output_file, stamp
 from .sampling.concept_conds import NOT_TEXT
 
 KIND = "sega-conditioning"
 VERSION = "1"
 
 
-def save(conditioning: list[Any], path: Path) -> None:
+class SEGASaveConditioning(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SEGASaveConditioning",
+            display_name="SEGA Save Conditioning",
+            category="sampling/SEGA",
+            description="Saves an encoded text, to use it as a concept without its text encoder.",
+            search_aliases=["semantic guidance", "editing prompt embeddings", "save embedding"],
+            is_output_node=True,
+            inputs=[
+                io.Conditioning.Input(
+                    "conditioning",
+                    tooltip="The encoded text. Areas, masks, ControlNets and what else is no text are not saved.",
+                ),
+                io.String.Input(
+                    "filename_prefix",
+                    default="conditioning",
+                    tooltip="The file's name in the folder sega of ComfyUI's output folder, with folders if you like; "
+                    "a number and .conditioning.safetensors follow.",
+                ),
+            ],
+            outputs=[],
+        )
+
+    @classmethod
+    def execute(cls, conditioning: list[Any], filename_prefix: str) -> io.NodeOutput:
+        if not conditioning:
+            raise ValueError(f"SEGASaveConditioning: conditioning must not be empty, got {conditioning!r}")
+        file = output_file("SEGASaveConditioning", filename_prefix, "conditioning")
+        try:
+            save_conditioning(conditioning, file)
+        except ValueError as error:
+            raise ValueError(f"SEGASaveConditioning: conditioning: {error}") from error
+        return io.NodeOutput(ui={"conditioning": [as_result(file)]})
+
+
+class SEGALoadConditioning(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SEGALoadConditioning",
+            display_name="SEGA Load Conditioning",
+            category="sampling/SEGA",
+            description="Loads an encoded text, for SEGA Concept (from Conditioning).",
+            search_aliases=["semantic guidance", "editing prompt embeddings", "load embedding"],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=choices("conditioning"),
+                    tooltip="A .conditioning.safetensors file in ComfyUI's input folder, or in the folder sega of its "
+                    "output folder.",
+                ),
+            ],
+            outputs=[io.Conditioning.Output(display_name="conditioning", tooltip="The encoded text, as it was saved.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
+        return check_file("SEGALoadConditioning", file)
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str) -> str:
+        return stamp("SEGALoadConditioning", file)
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        return io.NodeOutput(loaded("SEGALoadConditioning", file, load_conditioning))
+
+
+def save_conditioning(conditioning: list[Any], path: Path) -> None:
     """Write the texts of a conditioning: its embeddings and what text encoders add to them.
 
     Raises:
@@ -39,7 +114,7 @@ def save(conditioning: list[Any], path: Path) -> None:
     tensor_file.write(path, KIND, tensors, {"version": VERSION, "entries": json.dumps(entries)})
 
 
-def load(path: Path) -> list[Any]:
+def load_conditioning(path: Path) -> list[Any]:
     """Read a conditioning.
 
     Raises:

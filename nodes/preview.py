@@ -8,8 +8,8 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..sega_core import GuidanceVectors
-from .heatmaps import heat_maps, heat_mask
-from .strength_plot import strength_plot
+from .drawing.heatmaps import heat_maps, heat_mask
+from .drawing.plot import effect_plot
 from .types import NOT_RECORDED, SegaGuidance
 
 
@@ -64,7 +64,7 @@ class SEGAPreview(io.ComfyNode):
         activity, pictures = guidance.activity[0], image[..., :3].float().cpu()
         # Without a concept the workflow runs as well: to compare.
         maps = heat_maps(activity, pictures, guidance.concepts, guidance.texts) if guidance.concepts else pictures
-        plot = strength_plot(guidance.strength, guidance.concepts, guidance.texts)
+        plot = effect_plot(guidance.strength, guidance.concepts, guidance.texts)
         shown = ui.PreviewImage(plot.unsqueeze(0), cls=cls)
         if guidance.concepts:
             # Pictures of another size need a call of their own.

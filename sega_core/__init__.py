@@ -7,9 +7,10 @@ from .guard import FREE_STRENGTH, Guard, guarded, room_of
 from .guidance import attention_mask, concept_guidance, keep_largest
 from .inversion import Evaluation, Level, StandsStill, dpmpp_2m_sde_noise, euler_ancestral_noise
 from .plan import passes_needed, progress_of, step_of_sigma, window
+from .recorder import Recorder, recorded
 from .run import Run
 from .texts import ComparedTexts, compared_texts
-from .vectors import GuidanceVectors, Recorder, Space, recorded
+from .vectors import GuidanceVectors, Space
 
 __all__ = [
     "DIRECTIONS",

@@ -11,7 +11,7 @@ from .comparison import Comparison
 from .concept import Concept, Settings
 from .guidance import concept_guidance
 from .plan import passes_due, passes_needed
-from .vectors import Recorder, magnitude
+from .recorder import Recorder, magnitude
 
 
 class Run:

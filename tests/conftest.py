@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-# `support` loads the other packages.
-spec = importlib.util.spec_from_file_location("support", Path(__file__).parent / "support" / "__init__.py")
-assert spec is not None
-sys.modules["support"] = importlib.util.module_from_spec(spec)
+for name in ("support", "dev"):
+    folder = Path(__file__).parent / name if name == "support" else Path(__file__).parents[1] / name
+    spec = importlib.util.spec_from_file_location(name, folder / "__init__.py")
+    assert spec is not None
+    sys.modules[name] = importlib.util.module_from_spec(spec)
 
-from support.packages import COMFYUI, REPO, load_file, load_package  # noqa: E402
+from dev.host.packages import COMFYUI, REPO, load_file, load_package  # noqa: E402
 from support.pipeline import build_pipeline  # noqa: E402
 
 load_package("sega_core", REPO / "sega_core")
@@ -86,22 +87,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def tool() -> ModuleType:
-    """The module tools/from_diffusers.py."""
-    return load_file("from_diffusers", REPO / "tools" / "from_diffusers.py")
-
-
-@pytest.fixture(scope="session")
-def demo() -> ModuleType:
-    """The demo's pack, as sega_demo."""
-    return load_package("sega_demo", REPO / "demo")
-
-
-@pytest.fixture(scope="session")
-def comfy_server(demo: ModuleType) -> ModuleType:
-    """The module demo.comfy_server."""
-    from sega_demo import comfy_server
-
-    return comfy_server
+    """The module scripts/from_diffusers.py."""
+    return load_file("from_diffusers", REPO / "scripts" / "from_diffusers.py")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import shutil
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -26,7 +25,8 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from support.packages import COMFYUI, REPO
+from dev.host.packages import COMFYUI, REPO
+from dev.host.server import DEMO_PACK, PACK, Server
 
 # The editor's two ways to draw nodes: on a canvas, and as HTML (Nodes 2.0).
 RENDERERS = ["canvas", "nodes2"]
@@ -58,11 +58,10 @@ expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")
-def server(comfy_server: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with comfy_server.Server(
-        COMFYUI,
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with Server(
+        {**PACK, **DEMO_PACK},
         folder=tmp_path_factory.mktemp("server"),
-        demo_pack=True,
         arguments=["--preview-method", "latent2rgb"],
         env={"OMP_NUM_THREADS": "1"},
     ) as running:
@@ -434,9 +433,9 @@ def opened(
 
 
 @pytest.fixture(scope="session")
-def demo_workflow(demo: ModuleType) -> Callable[..., dict[str, Any]]:
+def demo_workflow() -> Callable[..., dict[str, Any]]:
     """Return a shipped workflow for the demo model, with few steps and images, and with other values at its nodes."""
-    from sega_demo import workflows
+    from dev.demo import workflows
 
     def load(name: str, steps: int = 6, batch: int = 1, **inputs: Any) -> dict[str, Any]:
         workflow = workflows.load(name)

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from support.packages import REPO
+from dev.host.packages import REPO
 
 BLUEPRINT = "Edit Picture (SEGA)"
 # What suits the demo model, by the titles of the template's nodes.
@@ -26,9 +26,9 @@ OWN_VALUES = {
 
 
 @pytest.fixture
-def drawing(server: Any, demo: Any) -> Image.Image:
+def drawing(server: Any) -> Image.Image:
     """A picture of the user's; every ComfyUI has the other one, which the template shows at first."""
-    from sega_demo import faces
+    from dev.demo import faces
 
     face = faces.Face(mouth=0, glasses=0, hat=0, beard=0, hair=1, skin=0, background=0)
     drawing = faces.draw(face, random.Random(5))

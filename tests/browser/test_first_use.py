@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 from PIL import Image
 from playwright.sync_api import expect
 
-from support.packages import COMFYUI, REPO
+from dev.host.server import DEMO_PACK, Server
 
 # What suits the demo model, by the titles of the template's nodes.
 OWN_VALUES = {
@@ -28,23 +27,22 @@ OWN_VALUES = {
 
 
 @pytest.fixture(scope="module")
-def server(comfy_server: ModuleType, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def server(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A ComfyUI into which the registry's archive was unpacked, as the Manager does."""
     folder = tmp_path_factory.mktemp("installed")
     with zipfile.ZipFile(archive) as packed:
         packed.extractall(folder / "custom_nodes" / "comfyui-sega")
-    server = comfy_server.Server(
-        COMFYUI, folder=folder, arguments=["--preview-method", "latent2rgb"], env={"OMP_NUM_THREADS": "1"}
+    server = Server(
+        DEMO_PACK, folder=folder, arguments=["--preview-method", "latent2rgb"], env={"OMP_NUM_THREADS": "1"}
     )
-    server.packs = {"sega_demo": REPO / "demo"}
     with server:
         yield server
 
 
 @pytest.fixture
-def judged(demo: ModuleType) -> Callable[..., dict[str, list[str]]]:
+def judged() -> Callable[..., dict[str, list[str]]]:
     """Say what the saved faces show: {attribute: a value for each}."""
-    from sega_demo import classifier, faces
+    from dev.demo import classifier, faces
 
     def judge(server: Any, outputs: dict[str, Any]) -> dict[str, list[str]]:
         pictures = []

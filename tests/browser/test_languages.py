@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.packages import REPO
+from dev.host.packages import REPO
 
 pytestmark = pytest.mark.compat("Editor", "English, Chinese and Japanese: nodes, fields, timeline, menus")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from support.packages import COMFYUI
+from dev.host.packages import COMFYUI
 
 pytestmark = pytest.mark.compat("Editor", "the templates, each as its API workflow")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from support.packages import REPO
+from dev.host.packages import REPO
 
 RENDERERS = pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
 

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from types import ModuleType
 
 import pytest
 import torch
 
+from dev.host.in_process import load_pack, start_host
+from dev.host.packages import COMFYUI
 from support.evaluations import Seen, listening
 from support.host import Host
-from support.packages import COMFYUI, REPO, load_package
 
 
 @pytest.fixture(scope="session")
-def host(demo: ModuleType) -> Host:
+def host() -> Host:
     """Start the host without arguments and load the pack as the host does."""
     # pytest's importlib mode may have put a placeholder where the host's module goes.
     if getattr(sys.modules.get("nodes"), "__file__", None) is None:
         sys.modules.pop("nodes", None)
     sys.path.insert(0, str(COMFYUI))
-    from sega_demo import in_process
-
-    in_process.start_host()
+    start_host()
     import nodes  # noqa: F401
 
-    return Host(load_package("comfyui_sega", REPO))
+    return Host(load_pack())
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,6 @@ from torch import Tensor
 from support.evaluations import Seen
 from support.host import Host, every_kind, find_node, options_of, run_node
 from support.models import FLUX, WAN, controlnet, demo_clip, family_model, sdxl_model
-from support.packages import REPO, load_package
 
 pytestmark = pytest.mark.compat("Features", "attention masks (LEDITS++), beside other attention patches")
 
@@ -1020,8 +1019,7 @@ def test_a_trained_model_looks_where_the_word_is_drawn(
     host: Host, evaluations: list[Seen], way: str, text: str, rows: tuple[int, int]
 ) -> None:
     """Its coarse level has 8 by 8 places; these rows hold the attribute in every drawn face."""
-    load_package("comfyui_sega_demo", REPO / "demo")
-    from comfyui_sega_demo import model
+    from dev.demo import model
 
     unet, clip, _ = model.load()
     settings = {"threshold": 0.0, "start_percent": 0.0, "attention_threshold": 0.8}

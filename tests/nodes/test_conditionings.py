@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
+from dev.host.packages import COMFYUI
 from support import models
 from support.core import noise
 from support.host import CONCEPT, Host, every_kind, kept_apart
-from support.packages import COMFYUI
 from support.pipeline import fill_with_noise
 
 STEPS = 3

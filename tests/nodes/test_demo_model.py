@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor
 
 from support.host import Host
-from support.packages import REPO, load_package
 
 FACES = 24
 CFG = 3.5
@@ -20,8 +18,8 @@ CFG = 3.5
 class Studio:
     """The demo model, its judge, and a way to draw with both."""
 
-    def __init__(self, host: Host, demo: ModuleType) -> None:
-        from comfyui_sega_demo import classifier, model, run
+    def __init__(self, host: Host) -> None:
+        from dev.demo import classifier, model, run
 
         self.host = host
         self.run = run
@@ -62,12 +60,13 @@ class Studio:
 @pytest.fixture(scope="module")
 def studio(host: Host) -> Studio:
     with torch.inference_mode():
-        return Studio(host, load_package("comfyui_sega_demo", REPO / "demo"))
+        return Studio(host)
 
 
 def test_the_judge_knows_fresh_drawings(studio: Studio) -> None:
-    from comfyui_sega_demo import faces
     from torchvision.transforms.functional import pil_to_tensor
+
+    from dev.demo import faces
 
     rng = random.Random(10**9)
     drawn = [(face, faces.draw(face, rng)) for face in (faces.random_face(rng) for _ in range(100))]
@@ -78,8 +77,9 @@ def test_the_judge_knows_fresh_drawings(studio: Studio) -> None:
 
 
 def test_the_codec_keeps_every_attribute_of_a_drawing(studio: Studio) -> None:
-    from comfyui_sega_demo import faces
     from torchvision.transforms.functional import pil_to_tensor
+
+    from dev.demo import faces
 
     rng = random.Random(10**9)
     drawn = [faces.draw(faces.random_face(rng), rng) for _ in range(50)]
@@ -121,7 +121,7 @@ def plain(studio: Studio) -> dict[str, Tensor]:
 
 
 def assert_succeeds(studio: Studio, plain: dict[str, Tensor], edit: Any, **changes: Any) -> None:
-    from comfyui_sega_demo import measure
+    from dev.demo import measure
 
     prompt = "a face" if edit.direction == "add" else f"a face, {edit.text}"
     before = plain if edit.direction == "add" else studio.judged_looks(prompt)
@@ -143,7 +143,7 @@ def test_a_bare_word_edits_too(studio: Studio, plain: dict[str, Tensor], text: s
 
 
 def test_figures_count_the_faces_that_could_show_the_edit(studio: Studio) -> None:
-    from comfyui_sega_demo import faces, measure
+    from dev.demo import faces, measure
 
     before = {name: torch.zeros(4, dtype=torch.long) for name in faces.ATTRIBUTES}
     before["hat"] = torch.tensor([0, 0, 0, 1])

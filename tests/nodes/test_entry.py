@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from dev.host.packages import load_package
 from support.host import Host
-from support.packages import load_package
 
 REPO = Path(__file__).resolve().parents[2]
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from support.host import CONCEPT, Host, Passes
-from support.packages import REPO, load_package
 from support.pipeline import fill_with_noise
 
 BAD_CONCEPTS = [
@@ -63,8 +62,7 @@ def clip(host: Host) -> Any:
     import comfy.sd
     import comfy.supported_models_base
 
-    load_package("sega_demo", REPO / "demo")
-    from sega_demo import model
+    from dev.demo import model
 
     target = comfy.supported_models_base.ClipTarget(model.FaceSD1Tokenizer, model.FaceSD1Clip)
     clip = comfy.sd.CLIP(target)

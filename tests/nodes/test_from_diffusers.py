@@ -165,7 +165,7 @@ def drawn_noise(call: dict[str, Any]) -> torch.Tensor:
     return torch.randn((count, 4, 8, 8), generator=torch.Generator().manual_seed(seeds))
 
 
-@pytest.mark.compat("Features", "calls of diffusers' pipeline as workflows (tools/from_diffusers.py)")
+@pytest.mark.compat("Features", "calls of diffusers' pipeline as workflows (scripts/from_diffusers.py)")
 @pytest.mark.parametrize("name", CALLS)
 def test_the_workflow_gives_the_pipelines_latents(name: str, run_call: Any, pipeline: Any, loaded: Any) -> None:
     call = {**CALL, **CALLS[name]}
@@ -287,7 +287,7 @@ def test_embeddings_from_files_are_the_concepts(
     for text in texts:
         files.append(f"{text}.conditioning.safetensors")
         conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(text))
-        host.pack.nodes.conditioning_file.save(conditioning, input_folder / files[-1])
+        host.pack.nodes.conditioning_file.save_conditioning(conditioning, input_folder / files[-1])
     call = {**CALL, **TWO, "num_images_per_prompt": 2}
     got = run_call({**call, "editing_prompt": None, "editing_prompt_embeddings": files})
     assert torch.equal(got, run_call(call))

@@ -55,7 +55,7 @@ class Folders:
 
     def save(self, kind: str, file: Path, text: str) -> None:
         conditioning = [[torch.zeros(1, 2, 3), {"conditioning_lyrics": text}]]
-        self.host.pack.nodes.conditioning_file.save(conditioning, file)
+        self.host.pack.nodes.conditioning_file.save_conditioning(conditioning, file)
 
     def node(self, verb: str, kind: str) -> Any:
         return getattr(self.host.pack.nodes, f"SEGA{verb}{kind}")

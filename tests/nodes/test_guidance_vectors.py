@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import torch
 
+from dev.host.packages import load_file
 from support.host import Host, Passes
-from support.packages import load_file
 from support.pipeline import pipeline_arguments, random_edit
 from support.tensors import relative
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
+from dev.host.packages import REPO
 from sega_core import ConceptSettings
 from support.host import Host
-from support.packages import REPO
 
 pytestmark = pytest.mark.compat("Features", "presets, with a file of the user's own")
 

@@ -23,13 +23,14 @@ class Preview:
     """The node and what it draws with, and short ways to use them."""
 
     def __init__(self, host: Host) -> None:
-        from comfyui_sega.nodes import heatmaps, lettering, preview, strength_plot
+        from comfyui_sega.nodes import preview
+        from comfyui_sega.nodes.drawing import heatmaps, lettering, plot
 
         self.core = host.pack.sega_core
         self.node = preview.SEGAPreview
         self.heatmaps: ModuleType = heatmaps
         self.lettering: ModuleType = lettering
-        self.plots: ModuleType = strength_plot
+        self.plots: ModuleType = plot
 
     def concept(self, direction: str = "add", warmup_steps: int = 0, cooldown_steps: int | None = None) -> Any:
         return self.core.Concept(direction=direction, warmup_steps=warmup_steps, cooldown_steps=cooldown_steps)

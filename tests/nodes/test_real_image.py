@@ -21,7 +21,8 @@ FACES, STEPS, CFG = 8, 20, 3.5
 def studio(host: Host) -> SimpleNamespace:
     """The demo model, and drawings that it was not trained on with their latents and captions."""
     import numpy as np
-    from sega_demo import classifier, faces, measure, model
+
+    from dev.demo import classifier, faces, measure, model
 
     patcher, clip, vae = model.load()
     rng = random.Random(11)

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
+from dev.host.packages import COMFYUI
 from support.evaluations import Seen
 from support.host import CONCEPT, KINDS, Host, every_kind
 from support.models import family_model
-from support.packages import COMFYUI
 from support.tensors import distance
 
 STEPS = 5

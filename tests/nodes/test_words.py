@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from dev.host.packages import REPO
 from support.host import Host
-from support.packages import REPO
 
 # A letter that only a text in the language has.
 LETTERS = {"zh": r"[\u4e00-\u9fff]", "ja": r"[\u3041-\u3096\u30a1-\u30fa]"}

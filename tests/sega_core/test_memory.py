@@ -8,7 +8,6 @@ from types import ModuleType
 import pytest
 
 from sega_core import Concept, Settings
-from support.packages import REPO, load_package
 
 SHAPE, STEPS = (1, 4, 32, 32), 6
 # What is not of the latents' size: a few numbers per channel.
@@ -17,8 +16,7 @@ SMALL = 0.2
 
 @pytest.fixture(scope="module")
 def memory() -> ModuleType:
-    load_package("bench", REPO / "bench")
-    return importlib.import_module("bench.memory")
+    return importlib.import_module("dev.bench.memory")
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.1])

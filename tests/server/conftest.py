@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support.packages import COMFYUI, comfyui_files
+from dev.host.packages import comfyui_files
+from dev.host.server import DEMO_PACK, PACK, Server
 
 
 class Workflows:
@@ -48,8 +49,8 @@ class Workflows:
 
 
 @pytest.fixture(scope="session")
-def workflows(demo: ModuleType) -> Workflows:
-    from sega_demo import workflows as demo_workflows
+def workflows() -> Workflows:
+    from dev.demo import workflows as demo_workflows
 
     return Workflows(demo_workflows)
 
@@ -67,14 +68,11 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(
-    comfy_server: ModuleType, checkpoints: Path, host_files: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Any]:
+def server(checkpoints: Path, host_files: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("server")
-    with comfy_server.Server(
-        COMFYUI,
+    with Server(
+        {**PACK, **DEMO_PACK},
         folder=folder,
-        demo_pack=True,
         checkpoints=checkpoints,
         arguments=["--preview-method", "latent2rgb"],
         # For so small a model, threads that wait for each other on a busy machine cost more than they bring.

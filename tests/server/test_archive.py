@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,8 @@ import tomllib
 import yaml
 from PIL import Image
 
-from support.packages import COMFYUI, REPO
+from dev.host.packages import REPO
+from dev.host.server import DEMO_PACK, Server
 
 REGISTRY_NAME = "comfyui-sega"
 SHIPPED = {
@@ -183,7 +183,7 @@ class Installed:
 
 @pytest.fixture(scope="module", params=[REGISTRY_NAME, "My SEGA Nodes"])
 def installed(
-    request: pytest.FixtureRequest, comfy_server: ModuleType, archive: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, archive: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installed]:
     folder = tmp_path_factory.mktemp("installed")
     pack = folder / "custom_nodes" / request.param
@@ -194,8 +194,7 @@ def installed(
     manager = folder / "user" / "__manager"
     manager.mkdir(parents=True)
     (manager / "config.ini").write_text("[default]\nnetwork_mode = offline\n")
-    server = comfy_server.Server(COMFYUI, folder=folder, arguments=["--enable-manager"], env={"OMP_NUM_THREADS": "1"})
-    server.packs = {"sega_demo": REPO / "demo"}
+    server = Server(DEMO_PACK, folder=folder, arguments=["--enable-manager"], env={"OMP_NUM_THREADS": "1"})
     with server:
         yield Installed(request.param, server)
 

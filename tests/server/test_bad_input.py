@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from dev.host.client import ExecutionError, WorkflowRejected
+
 pytestmark = pytest.mark.compat("Refused with a clear error", "values out of range, in the editor and over the API")
 
 CASES = [
@@ -31,31 +33,27 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "node", "values", "named"), CASES)
-def test_a_bad_value_is_named(
-    workflows: Any, client: Any, comfy_server: Any, name: str, node: str, values: Any, named: list[str]
-) -> None:
+def test_a_bad_value_is_named(workflows: Any, client: Any, name: str, node: str, values: Any, named: list[str]) -> None:
     workflow = workflows.changed(workflows.load(name), node, **values)
-    with pytest.raises((comfy_server.WorkflowRejected, comfy_server.ExecutionError)) as failure:
+    with pytest.raises((WorkflowRejected, ExecutionError)) as failure:
         client.run(workflow)
     message = str(failure.value)
     for part in [node, *named]:
         assert part.lower() in message.lower()
 
 
-def test_an_empty_stack_is_named(workflows: Any, client: Any, comfy_server: Any) -> None:
+def test_an_empty_stack_is_named(workflows: Any, client: Any) -> None:
     workflow = workflows.load("three_concepts")
     workflow[workflows.only(workflow, "SEGAConceptStack")]["inputs"] = {}
-    with pytest.raises(
-        (comfy_server.WorkflowRejected, comfy_server.ExecutionError), match=r"SEGAConceptStack.*concept"
-    ):
+    with pytest.raises((WorkflowRejected, ExecutionError), match=r"SEGAConceptStack.*concept"):
         client.run(workflow)
 
 
-def test_more_concepts_than_a_stack_holds_are_named(workflows: Any, client: Any, comfy_server: Any) -> None:
+def test_more_concepts_than_a_stack_holds_are_named(workflows: Any, client: Any) -> None:
     workflow = workflows.load("three_concepts")
     inputs = workflow[workflows.only(workflow, "SEGAConceptStack")]["inputs"]
     inputs |= {f"concepts.concept_{i}": inputs["concepts.concept_0"] for i in range(101)}
-    with pytest.raises(comfy_server.ExecutionError, match=r"SEGAConceptStack.*concepts.concept_100"):
+    with pytest.raises(ExecutionError, match=r"SEGAConceptStack.*concepts.concept_100"):
         client.run(workflow)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from support.packages import COMFYUI, REPO
+from dev.host.packages import COMFYUI, REPO
 
 pytestmark = pytest.mark.compat("Server", "a checkpoint file, loaded by the host's loader")
 

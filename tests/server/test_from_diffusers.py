@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support.packages import REPO
+from dev.host.packages import REPO
 
-pytestmark = pytest.mark.compat("Features", "calls of diffusers' pipeline as workflows (tools/from_diffusers.py)")
+pytestmark = pytest.mark.compat("Features", "calls of diffusers' pipeline as workflows (scripts/from_diffusers.py)")
 
 DOCUMENTED = """
 gen = torch.Generator(device=device)
@@ -40,7 +40,7 @@ def convert() -> Any:
     """Run the command on a call; return the workflow, with the demo's model in place of a checkpoint."""
 
     def run(call: str) -> dict[str, Any]:
-        command = [sys.executable, str(REPO / "tools" / "from_diffusers.py"), "-"]
+        command = [sys.executable, str(REPO / "scripts" / "from_diffusers.py"), "-"]
         written = subprocess.run(command, input=call, capture_output=True, text=True, check=True).stdout
         workflow = json.loads(written)
         return {**workflow, "1": {"class_type": "SEGADemoModel", "inputs": {}}}

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dev.host.client import ExecutionError, WorkflowRejected
+
 VECTORS = pytest.mark.compat(
     "Features", "guidance vectors: kept, saved, loaded, applied to another prompt or number of steps"
 )
@@ -133,10 +135,10 @@ def test_guidance_edits_another_prompt_with_another_number_of_steps(files: Files
 
 
 @VECTORS
-def test_guidance_for_another_size_is_refused(files: Files, comfy_server: Any, workflows: Any) -> None:
+def test_guidance_for_another_size_is_refused(files: Files, workflows: Any) -> None:
     name = files.choice(files.save("Guidance", "size", seed=712))
     workflow = workflows.changed(files.loading("Guidance", name, seed=712), "EmptyLatentImage", width=64)
-    with pytest.raises(comfy_server.ExecutionError, match=r"SEGASampler: guidance must be for latents of shape"):
+    with pytest.raises(ExecutionError, match=r"SEGASampler: guidance must be for latents of shape"):
         files.client.run(workflow)
 
 
@@ -206,12 +208,12 @@ REFUSED = [
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_names_that_are_no_file_of_ours_are_refused_before_anything_runs(
-    files: Files, kind: str, comfy_server: Any, recorder: Any
+    files: Files, kind: str, recorder: Any
 ) -> None:
     (files.server.folder / "secret.safetensors").write_bytes(b"secret")
     (files.input / "notes.txt").write_text("notes")
     for name in REFUSED:
-        with pytest.raises(comfy_server.WorkflowRejected) as failure:
+        with pytest.raises(WorkflowRejected) as failure:
             files.client.run(files.loading(kind, name), recorder)
         assert f"SEGALoad{kind}" in str(failure.value)
         assert "file" in str(failure.value)
@@ -220,25 +222,21 @@ def test_names_that_are_no_file_of_ours_are_refused_before_anything_runs(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prefix", ["../out", "/tmp/out", "a/../../out", "", "\0"])
-def test_a_prefix_outside_of_the_output_folder_is_refused(
-    files: Files, kind: str, prefix: str, comfy_server: Any
-) -> None:
+def test_a_prefix_outside_of_the_output_folder_is_refused(files: Files, kind: str, prefix: str) -> None:
     before = sorted(files.server.folder.parent.rglob("*.safetensors"))
-    with pytest.raises(comfy_server.ExecutionError, match=f"SEGASave{kind}: filename_prefix must be a name"):
+    with pytest.raises(ExecutionError, match=f"SEGASave{kind}: filename_prefix must be a name"):
         files.client.run(files.saving(kind, prefix, seed=751))
     assert sorted(files.server.folder.parent.rglob("*.safetensors")) == before
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_damaged_file_is_named_with_its_node_and_the_server_goes_on(
-    files: Files, kind: str, comfy_server: Any
-) -> None:
+def test_a_damaged_file_is_named_with_its_node_and_the_server_goes_on(files: Files, kind: str) -> None:
     whole = files.save(kind, "damaged", seed=761).read_bytes()
     other = files.save("Conditioning" if kind == "Guidance" else "Guidance", "of another kind", seed=761).read_bytes()
     for number, content in enumerate((b"", b"\x80\x04}\x94.", whole[:-5], b"\xff" * 8 + whole[8:], other)):
         name = f"damaged {number}.safetensors"
         (files.input / name).write_bytes(content)
-        with pytest.raises(comfy_server.ExecutionError, match=rf"SEGALoad{kind}: file '{name}'"):
+        with pytest.raises(ExecutionError, match=rf"SEGALoad{kind}: file '{name}'"):
             files.client.run(files.loading(kind, name))
     (files.input / "whole.safetensors").write_bytes(whole)
     assert files.pixels(files.loading(kind, "whole.safetensors")).std() > 10

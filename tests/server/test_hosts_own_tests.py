@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.packages import COMFYUI, REPO
+from dev.host.packages import COMFYUI, REPO
 
 PACK = "ComfyUI-SEGA"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from dev.host.server import PACK, Server
 from sega_core import ConceptSettings, Settings
-from support.packages import COMFYUI
 
 pytestmark = pytest.mark.compat("Server", "nodes, inputs and defaults as the editor gets them")
 
@@ -72,6 +72,6 @@ def test_the_demo_model_needs_no_input(object_info: dict[str, Any]) -> None:
     assert not inputs_of(info)
 
 
-def test_the_demo_model_is_absent_where_nobody_asks_for_it(comfy_server: Any) -> None:
-    server = comfy_server.Server(COMFYUI)
+def test_the_demo_model_is_absent_where_nobody_asks_for_it() -> None:
+    server = Server(PACK)
     assert set(server.packs) == {"ComfyUI-SEGA"}

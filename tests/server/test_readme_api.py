@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from support.packages import REPO
+from dev.host.packages import REPO
 
 ADDRESS = "http://127.0.0.1:8188"
 

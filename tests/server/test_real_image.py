@@ -15,9 +15,9 @@ pytestmark = pytest.mark.compat("Features", "real images: inversion, img2img")
 
 
 @pytest.fixture(scope="module")
-def drawing(server: Any, demo: Any) -> Image.Image:
+def drawing(server: Any) -> Image.Image:
     """A face without glasses, in the server's input folder."""
-    from sega_demo import faces
+    from dev.demo import faces
 
     rng = random.Random(5)
     face = faces.Face(mouth=0, glasses=0, hat=0, beard=0, hair=1, skin=0, background=0)

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from io import BytesIO
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-from support.packages import COMFYUI, REPO
+from dev.host.client import ExecutionInterrupted, WorkflowRejected
+from dev.host.packages import REPO
+from dev.host.server import DEMO_PACK, PACK, Server
 
 ROUNDS, WARM_UP = 25, 5
 # The prompts of a round; one more is interrupted while they wait.
@@ -27,25 +28,23 @@ Workflow = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def server(comfy_server: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A server of its own, that keeps of the last prompt's results alone, with a second model."""
-    running = comfy_server.Server(
-        COMFYUI,
+    running = Server(
+        {**PACK, **DEMO_PACK, "sega_soak": REPO / "tests" / "server" / "soak_pack"},
         folder=tmp_path_factory.mktemp("soak"),
-        demo_pack=True,
         arguments=["--cache-classic"],
         # One arena: what threads leave behind in theirs would hide the growth of the rest.
         env={"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
     )
-    running.packs["sega_soak"] = REPO / "tests" / "server" / "soak_pack"
     with running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def good(server: Any, workflows: Any, demo: ModuleType) -> dict[str, Workflow]:
+def good(server: Any, workflows: Any) -> dict[str, Workflow]:
     """The prompts that make pictures, by name: each shipped workflow with both models."""
-    from sega_demo import faces
+    from dev.demo import faces
 
     file = BytesIO()
     face = faces.Face(mouth=0, glasses=0, hat=0, beard=0, hair=1, skin=0, background=0)
@@ -132,13 +131,11 @@ class Soak:
     def __init__(
         self,
         client: Any,
-        comfy_server: ModuleType,
         good: dict[str, Workflow],
         rejected: list[tuple[Workflow, list[str]]],
         failing: list[tuple[Workflow, list[str]]],
     ) -> None:
         self.client = client
-        self.comfy_server = comfy_server
         self.good, self.rejected, self.failing = good, rejected, failing
         self.random = random.Random(1)
         self.pictures: dict[str, list[bytes]] = {}
@@ -157,7 +154,7 @@ class Soak:
         endless = copy.deepcopy(self.good[self.random.choice(INTERRUPTED)])
         for node in endless.values():
             node["inputs"] |= {"steps": 1000} if "steps" in node["inputs"] else {}
-        with pytest.raises(self.comfy_server.ExecutionInterrupted):
+        with pytest.raises(ExecutionInterrupted):
             self.client.run(endless, while_it_runs)
         self.wait()
         for prompt_id, check in checks:
@@ -187,7 +184,7 @@ class Soak:
         return prompt_id, self.check_never_run
 
     def refuse(self, workflow: Workflow, named: list[str]) -> None:
-        with pytest.raises(self.comfy_server.WorkflowRejected) as failure:
+        with pytest.raises(WorkflowRejected) as failure:
             self.client.queue(workflow)
         assert all(word in str(failure.value) for word in named)
 
@@ -240,13 +237,12 @@ def errors_in(log: str) -> list[str]:
 def test_500_mixed_prompts_keep_pictures_memory_and_log_as_they_were(
     server: Any,
     client: Any,
-    comfy_server: ModuleType,
     good: dict[str, Workflow],
     rejected: list[tuple[Workflow, list[str]]],
     failing: list[tuple[Workflow, list[str]]],
 ) -> None:
     assert ROUNDS * (1 + GOOD + DELETED + REJECTED + FAILING) == 500
-    soak = Soak(client, comfy_server, good, rejected, failing)
+    soak = Soak(client, good, rejected, failing)
     for _ in range(WARM_UP):
         soak.round()
     before = soak.memory()

@@ -1,4 +1,4 @@
-"""examples/sweep.py against the real server."""
+"""scripts/sweep.py against the real server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support.packages import REPO
+from dev.host.packages import REPO
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def sweep(server: Any, tmp_path: Path) -> Any:
     def start(workflow: dict[str, Any], *arguments: str) -> subprocess.Popen[str]:
         file = tmp_path / "workflow.json"
         file.write_text(json.dumps(workflow))
-        command = [sys.executable, str(REPO / "examples" / "sweep.py"), str(file), "--output", str(tmp_path / "out")]
+        command = [sys.executable, str(REPO / "scripts" / "sweep.py"), str(file), "--output", str(tmp_path / "out")]
         if "--server" not in arguments:
             command += ["--server", server.url]
         return subprocess.Popen(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from io import BytesIO
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from support.packages import REPO, comfyui_files
+from dev.host.client import ExecutionInterrupted
+from dev.host.packages import REPO, comfyui_files
 
 # What a shipped workflow's pictures show on the demo model: {attribute: value}. The others have tests of their own.
 SHOWN = {
@@ -39,9 +39,9 @@ def test_every_shipped_workflow_has_a_test(workflows: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def judged(demo: ModuleType) -> Any:
+def judged() -> Any:
     """Say what faces (N, H, W, 3) show: {attribute: a value for each}."""
-    from sega_demo import classifier, faces
+    from dev.demo import classifier, faces
 
     judge = classifier.load()
 
@@ -208,15 +208,13 @@ def test_a_run_reports_each_step_and_shows_previews(workflows: Any, client: Any,
     steps = [event.data for event in recorder.of("progress") if event.data["node"] == sampler]
     assert [step["value"] for step in steps] == [1, 2, 3, 4, 5]
     assert {step["max"] for step in steps} == {5}
-    if "latent_rgb_factors" in (REPO / "demo" / "model.py").read_text():
+    if "latent_rgb_factors" in (REPO / "dev" / "demo" / "model.py").read_text():
         previews = recorder.of("preview")
         assert len(previews) >= 1
         assert all(preview.image.startswith(b"\xff\xd8") for preview in previews)
 
 
-def test_an_interrupt_stops_the_run_and_leaves_nothing_behind(
-    workflows: Any, client: Any, pixels: Any, comfy_server: Any
-) -> None:
+def test_an_interrupt_stops_the_run_and_leaves_nothing_behind(workflows: Any, client: Any, pixels: Any) -> None:
     before = workflows.changed(workflows.load("three_concepts"), "SEGASampler", seed=401)
     images = pixels(before)
     steps: list[int] = []
@@ -227,7 +225,7 @@ def test_an_interrupt_stops_the_run_and_leaves_nothing_behind(
             if len(steps) == 1:
                 client.interrupt()
 
-    with pytest.raises(comfy_server.ExecutionInterrupted, match="SEGASampler"):
+    with pytest.raises(ExecutionInterrupted, match="SEGASampler"):
         client.run(workflows.changed(before, "SEGASampler", seed=402, steps=500), stop_at_once)
     assert max(steps) < 250
     client.free()

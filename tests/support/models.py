@@ -201,7 +201,8 @@ def demo_clip(embeddings: list[str] | None = None) -> Any:
     """Return a CLIP of the demo's classes that finds embeddings in these folders; its own are 96 wide."""
     import comfy.sd
     import comfy.supported_models_base
-    from sega_demo import model
+
+    from dev.demo import model
 
     target = comfy.supported_models_base.ClipTarget(model.FaceSD1Tokenizer, model.FaceSD1Clip)
     clip = comfy.sd.CLIP(target, embedding_directory=embeddings)

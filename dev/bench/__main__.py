@@ -1,0 +1,110 @@
+"""Measure speed and memory, and write figures, tables and a plot: `nox -s bench -- --help`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..host import in_process
+from . import generation, gpu, maths, overhead, plot, report, sampling_memory
+from .twins import TINY, Twin
+
+PARTS = ("generation", "overhead", "maths", "memory")
+GPU_ROUNDS = 5
+
+log = logging.getLogger("bench")
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    log.setLevel(logging.INFO)
+    options = _options()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    in_process.start_host(cpu=device.type == "cpu")
+    figures: dict[str, Any] = {"machine": _machine(device)}
+    if {"generation", "overhead"} & set(options.only):
+        _measure_networks(figures, options, device)
+    if "maths" in options.only:
+        figures["maths"] = maths.measure(device, options.quick, log.info)
+        figures["exactness"] = maths.exactness(device, options.quick)
+        if device.type == "cuda":
+            figures["gpu"] = gpu.measure(device, GPU_ROUNDS)
+    if "memory" in options.only:
+        twin = Twin(TINY, torch.device("cpu"), torch.float32)
+        figures["memory"] = sampling_memory.measure(twin, log.info)
+    _write(figures, options)
+
+
+def _measure_networks(figures: dict[str, Any], options: argparse.Namespace, device: torch.device) -> None:
+    for plan in generation.plans(device, options.quick):
+        # On the CPU each of the two samples alone for the memory, before this process holds the weights too.
+        if "generation" in options.only and device.type == "cpu" and generation.STATUS.exists():
+            figures.setdefault("generation_memory", []).append(generation.measure_memory(plan, None))
+        twin = Twin(plan.shape, device, generation.dtype_on(device))
+        measures: dict[str, Callable[..., list[dict[str, Any]]]] = {
+            "generation": generation.measure,
+            "overhead": overhead.measure,
+        }
+        for part, measure in measures.items():
+            if part in options.only:
+                figures.setdefault(part, []).extend(measure(plan, twin, log.info))
+        if "generation" in options.only and device.type == "cuda":
+            figures.setdefault("generation_memory", []).append(generation.measure_memory(plan, twin))
+
+
+def _write(figures: dict[str, Any], options: argparse.Namespace) -> None:
+    options.output.mkdir(parents=True, exist_ok=True)
+    tables = report.markdown(figures)
+    (options.output / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    (options.output / "figures.md").write_text(tables, encoding="utf-8")
+    plot.draw(figures, options.output / "speed.png")
+    if options.report is not None:
+        report.write_into(options.report, tables)
+    log.info("%s", f"\n{tables}\nwritten to {options.output}")
+
+
+def _machine(device: torch.device) -> dict[str, Any]:
+    import comfyui_version
+    import diffusers
+
+    return {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else _processor(),
+        "threads": f"{torch.get_num_threads()} threads",
+        "python": f"Python {platform.python_version()}",
+        "torch": f"PyTorch {torch.__version__}",
+        "comfyui": f"ComfyUI {comfyui_version.__version__}",
+        "diffusers": f"diffusers {diffusers.__version__}",
+    }
+
+
+def _processor() -> str:
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.exists() else []
+    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("bench-output"), help="folder to write to (%(default)s)")
+    parser.add_argument("--report", type=Path, help="page whose tables are replaced, such as docs/speed.md")
+    parser.add_argument("--only", default=",".join(PARTS), type=_parts, help="parts, with commas between (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="small sizes and one round: to see that it runs")
+    return parser.parse_args()
+
+
+def _parts(text: str) -> list[str]:
+    parts = text.split(",")
+    if unknown := set(parts) - set(PARTS):
+        raise argparse.ArgumentTypeError(f"must be of {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
+    return parts
+
+
+if __name__ == "__main__":
+    main()

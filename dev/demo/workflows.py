@@ -1,0 +1,131 @@
+"""The shipped API-format workflows, for the demo model and with other values put in."""
+
+from __future__ import annotations
+
+import json
+import re
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from ..host.client import Client, Workflow
+from ..host.packages import REPO
+from .faces import CAPTION_START, PHRASES, SIZE
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+FOLDER = REPO / "example_workflows" / "api"
+
+# What suits the demo model.
+STEPS, CFG = 20, 3.5
+# What the server knows an uploaded drawing by.
+DRAWING = "drawing.png"
+
+# Nodes that say how large the pictures are, and inputs that count pixels.
+MAKERS_OF_SIZE = {"EmptyLatentImage", "EmptySD3LatentImage", "ImageScale"}
+LENGTHS = {"width", "height", "x", "y", "cell_width", "cell_height"}
+# Nodes that hold a text, and the input that it is in.
+TEXTS = {"PrimitiveStringMultiline": "value", "CLIPTextEncode": "text", "SEGAConcept": "text"}
+
+
+def shipped(name: str) -> Workflow:
+    """Return the workflow `example_workflows/api/<name>.json`, which wants a checkpoint."""
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def load(name: str) -> Workflow:
+    """Return the workflow `example_workflows/api/<name>.json`, for the demo model."""
+    return for_demo_model(shipped(name))
+
+
+def for_demo_model(workflow: Workflow) -> Workflow:
+    """Return the workflow with the demo model as its loader, its sizes, steps and cfg, and texts in its words."""
+    out = json.loads(json.dumps(workflow))
+    widths = [node["inputs"]["width"] for node in out.values() if node["class_type"] in MAKERS_OF_SIZE]
+    scale = SIZE / widths[0] if widths else 1.0
+    for node in out.values():
+        inputs = node["inputs"]
+        if node["class_type"] == "CheckpointLoaderSimple":
+            node |= {"class_type": "SEGADemoModel", "inputs": {}}
+        elif node["class_type"] in TEXTS:
+            name = TEXTS[node["class_type"]]
+            if isinstance(inputs[name], str):
+                # A text that has none of its words stays.
+                inputs[name] = _in_its_words(inputs[name]) or inputs[name]
+        inputs |= {name: round(inputs[name] * scale) for name in LENGTHS & inputs.keys()}
+        if "megapixels" in inputs:
+            inputs["megapixels"] = (SIZE / 1024) ** 2
+        if "steps" in inputs:
+            inputs["steps"] = STEPS
+        # At 1 there is no CFG, and some workflows are about that.
+        if inputs.get("cfg", 1) != 1:
+            inputs["cfg"] = CFG
+    return out
+
+
+def _in_its_words(text: str) -> str:
+    """Say what the text says in the words that the demo model was trained on."""
+    return ", ".join([CAPTION_START] * ("face" in text) + _known_phrases(text))
+
+
+def _known_phrases(text: str) -> list[str]:
+    return [phrase for values in PHRASES.values() for phrase in values if phrase and re.search(rf"\b{phrase}\b", text)]
+
+
+def nodes_of(workflow: Workflow, class_type: str) -> list[dict[str, Any]]:
+    """Return the inputs of every node of a class, in the order of the file."""
+    return [node["inputs"] for node in workflow.values() if node["class_type"] == class_type]
+
+
+def set_prompt(workflow: Workflow, prompt: str) -> None:
+    """Put another prompt in: into the node titled Prompt, to which concepts may be connected as well."""
+    inputs, name = _prompt_input(workflow)
+    inputs[name] = prompt
+
+
+def prompt_of(workflow: Workflow) -> str:
+    """Return the prompt."""
+    inputs, name = _prompt_input(workflow)
+    return inputs[name]
+
+
+def _prompt_input(workflow: Workflow) -> tuple[dict[str, Any], str]:
+    (node,) = (node for node in workflow.values() if node.get("_meta", {}).get("title") == "Prompt")
+    return node["inputs"], TEXTS[node["class_type"]]
+
+
+def upload_drawing(client: Client, drawing: Image.Image) -> None:
+    """Put a drawing, which stands for a user's picture, where `set_drawing` looks for it."""
+    file = BytesIO()
+    drawing.save(file, "PNG")
+    client.upload(DRAWING, file.getvalue())
+
+
+def set_drawing(workflow: Workflow, caption: str) -> None:
+    """Load the uploaded drawing, and say in the prompt what it shows."""
+    nodes_of(workflow, "LoadImage")[0]["image"] = DRAWING
+    set_prompt(workflow, caption)
+
+
+def without_concepts(workflow: Workflow) -> Workflow:
+    """Return the workflow with nothing connected to `concepts` of what samples: the plain picture."""
+    plain = json.loads(json.dumps(workflow))
+    for class_type in ("SEGASampler", "SEGASamplerCustom", "SEGAModelPatch"):
+        for inputs in nodes_of(plain, class_type):
+            inputs.pop("concepts", None)
+    return plain
+
+
+def without_composite(workflow: Workflow) -> Workflow:
+    """Return the workflow saving all that the model made, instead of putting a part of it into the picture given."""
+    whole = json.loads(json.dumps(workflow))
+    (composite,) = nodes_of(whole, "ImageCompositeMasked")
+    nodes_of(whole, "SaveImage")[0]["images"] = composite["source"]
+    return whole
+
+
+def with_preview(workflow: Workflow) -> Workflow:
+    """Return the workflow with a SEGA Preview of its sampler and its decoded images."""
+    ids = {node["class_type"]: node_id for node_id, node in workflow.items()}
+    inputs = {"guidance": [ids["SEGASampler"], 1], "image": [ids["VAEDecode"], 0]}
+    return {**workflow, "preview": {"class_type": "SEGAPreview", "inputs": inputs, "_meta": {"title": "Preview"}}}

@@ -1,0 +1,87 @@
+"""Diffusers' LEDITS++ on the demo model's weights, given latents."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from diffusers import DPMSolverMultistepScheduler, LEditsPPPipelineStableDiffusion
+from torch import Tensor
+
+from ..demo.codec import LATENT_CHANNELS
+from ..demo.measure import Edit
+from .reference import demo_unet
+from .studio import Studio
+
+# Its default edit_guidance_scale.
+SCALE = 5.0
+
+
+class Ledits:
+    """The pipeline with its own default values, but without attention masks: the demo's UNet has none of the size.
+
+    A source prompt is not given: diffusers' inversion takes it for the negative prompt.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        base = studio.model.model
+        unet = demo_unet(base.diffusion_model)
+        # It asks for one; the latents decide.
+        unet.register_to_config(sample_size=64)
+        self.pipe = LEditsPPPipelineStableDiffusion(
+            vae=None,
+            text_encoder=None,
+            tokenizer=None,
+            unet=unet,
+            scheduler=DPMSolverMultistepScheduler(
+                beta_start=0.00085,
+                beta_end=0.012,
+                beta_schedule="scaled_linear",
+                algorithm_type="sde-dpmsolver++",
+                solver_order=2,
+                steps_offset=1,
+                prediction_type="v_prediction",
+            ),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+        self.pipe.set_progress_bar_config(disable=True)
+        # The latents and the texts' embeddings are there already.
+        self.pipe.text_encoder = SimpleNamespace(dtype=torch.float32)
+        self.pipe.vae = SimpleNamespace(decode=lambda x, **_: (x,), config=SimpleNamespace(scaling_factor=1.0))
+        self.pipe.image_processor = SimpleNamespace(postprocess=lambda image, **_: image)
+        self.pipe.encode_image = lambda image, **_: (image, image)
+        self.pipe.encode_prompt = self._encode
+
+    def edit(self, latents: Tensor, edit: Edit, steps: int, seed: int, strength: float) -> Tensor:
+        """Return the edited latents; the strength is a factor of the pipeline's default scale."""
+        latent_format = self.studio.model.get_model_object("latent_format")
+        generator = torch.Generator().manual_seed(seed)
+        self.pipe.invert(latent_format.process_in(latents), num_inversion_steps=steps, generator=generator)
+        with patch.object(torch.Tensor, "repeat", _for_all_channels):
+            out = self.pipe(
+                editing_prompt=[edit.text],
+                reverse_editing_direction=[edit.direction == "remove"],
+                use_intersect_mask=False,
+                output_type="latent",
+                edit_guidance_scale=SCALE * strength,
+            ).images
+        return latent_format.process_out(out)
+
+    def _encode(self, editing_prompt: Any = None, **_: Any) -> tuple[Tensor, Tensor, list[int]]:
+        texts = [editing_prompt] if isinstance(editing_prompt, str) else editing_prompt
+        count = self.pipe.batch_size
+        edits = torch.cat([self.studio.encode(text)[0][0].expand(count, -1, -1) for text in texts])
+        return edits, self.studio.encode("")[0][0].expand(count, -1, -1), [1] * len(texts)
+
+
+_repeat = torch.Tensor.repeat
+
+
+def _for_all_channels(x: Tensor, *times: int) -> Tensor:
+    """Repeat a mask for the demo's channels, where the pipeline has four in mind."""
+    return _repeat(x, 1, LATENT_CHANNELS, 1, 1) if times == (1, 4, 1, 1) else _repeat(x, *times)

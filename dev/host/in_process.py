@@ -1,0 +1,32 @@
+"""ComfyUI in this process, without a server: for what trains, measures and tests."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from .packages import REPO, load_package
+
+PACK = "comfyui_sega"
+
+
+def start_host(cpu: bool = True) -> None:
+    """Set ComfyUI up as its server would without arguments, with PyTorch's attention.
+
+    To be called before anything of ComfyUI is imported. On a CPU its own attention is several times slower than
+    PyTorch's, which diffusers uses too.
+    """
+    import comfy.options
+
+    comfy.options.enable_args_parsing(False)
+    from comfy.cli_args import args
+
+    args.cpu = cpu
+    args.use_pytorch_cross_attention = True
+    import comfy.utils
+
+    comfy.utils.set_progress_bar_enabled(False)
+
+
+def load_pack() -> ModuleType:
+    """Return the pack, imported under a name of its own as the host does."""
+    return load_package(PACK, REPO)

@@ -1,0 +1,413 @@
+"""Make the editor's templates out of the API workflows: `python -m dev.make.templates` in the repository's root.
+
+The real editor turns each `example_workflows/api/<name>.json` into a graph, which gets the layout and the note below,
+and what the editor then saves becomes `example_workflows/<name>.json`. Needs COMFYUI_PATH and Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from playwright.sync_api import Page, sync_playwright
+
+from ..demo.workflows import FOLDER
+from ..host.packages import COMFYUI
+from ..host.server import PACK, Server
+
+TEMPLATES = FOLDER.parent
+
+MODELS = {
+    "v1-5-pruned-emaonly-fp16.safetensors": (
+        "https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/"
+        "v1-5-pruned-emaonly-fp16.safetensors",
+        "or any other SD1.5 checkpoint",
+    ),
+    "sd_xl_base_1.0.safetensors": (
+        "https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors",
+        "or any other SDXL checkpoint",
+    ),
+    "flux1-dev-fp8.safetensors": (
+        "https://huggingface.co/Comfy-Org/flux1-dev/resolve/main/flux1-dev-fp8.safetensors",
+        "a checkpoint with text encoders and VAE",
+    ),
+}
+
+# What the nodes need, in pixels, where that is more than the editor gives them: room for texts, pictures and what the
+# extension shows.
+WIDTHS = {
+    "SEGAConcept": 340,
+    "SEGASampler": 340,
+    "SEGASamplerCustom": 340,
+    "SEGAInvert": 340,
+    "CLIPTextEncode": 360,
+    "CheckpointLoaderSimple": 360,
+}
+WIDTHS |= {"PrimitiveStringMultiline": 360}
+WIDTHS |= {"SaveImage": 420, "LoadImage": 320, "SEGAPreview": 420, "SEGALoadGuidance": 420}
+HEIGHTS = {
+    "PrimitiveStringMultiline": 130,
+    "CLIPTextEncode": 130,
+    "SEGAConcept": 520,
+    "SEGASampler": 660,
+    "SEGASamplerCustom": 680,
+    "SEGAInvert": 520,
+    "SaveImage": 480,
+    "LoadImage": 380,
+    "SEGAPreview": 420,
+}
+HEIGHTS |= {"CreateList": 190, "SEGAConceptStack": 190}
+NOTE_HEIGHT = 300
+LOOK = {
+    "widths": WIDTHS,
+    "heights": HEIGHTS,
+    "noteWidth": 360,
+    "title": 30,
+    "gap": 64,
+    "columnGap": 70,
+    "groupRoom": 12,
+    "groupTitle": 36,
+    # What the newer renderer puts under the nodes of a pack.
+    "badge": 30,
+    # What the extension's list of concepts takes.
+    "list": 30,
+    "listRow": 22,
+    "conceptColor": "#4f9e6a",
+    "color": "#3f789e",
+}
+
+# The view: of a screen of 1920 by 1080, the panels left out.
+SCREEN, MARGIN = (1800, 880), (80, 90)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a template is laid out.
+
+    Args:
+        note: what it shows and what to change first, as Markdown.
+        columns: from left to right, each of groups from top to bottom: {title: node ids}.
+    """
+
+    note: str
+    columns: Sequence[Mapping[str, Sequence[str]]]
+
+
+def _start(*prompt: str) -> list[Mapping[str, Sequence[str]]]:
+    """Return the first columns: the loader, and beside it the prompts and the size."""
+    return [{"Model": ["1"]}, {"Prompt": [*prompt, "2", "3", "4"]}]
+
+
+def _sampler_layout(
+    note: str,
+    prompt: str,
+    concepts: Sequence[str] = ("5",),
+    sampler: Sequence[str] = ("6",),
+    result: Sequence[str] = ("7", "8"),
+) -> Layout:
+    return Layout(note, [*_start(prompt), {"Concept": concepts}, {"Sampling": sampler}, {"Picture": result}])
+
+
+SAME_SEED = "**Compare**: bypass the concept (Ctrl+B) and run again: the same picture without the edit."
+WITHOUT_STACK = "**Compare**: bypass the stack (Ctrl+B) and run again: the same picture without the edits."
+
+LAYOUTS = {
+    "first_edit": _sampler_layout(
+        "Adds glasses to a face. The rest of the picture stays what the seed and the prompt make it.\n\n"
+        "**Change first**: the concept's *text*. Too weak or too strong: *strength*. Too much changes: raise "
+        "*threshold*. Another face or pose: raise *start_percent*.\n\n" + SAME_SEED,
+        "9",
+    ),
+    "sdxl_edit": _sampler_layout(
+        "The first edit on SDXL, at 1024 by 1024.\n\n"
+        "**Change first**: the concept's *text*. The settings mean the same for every model.\n\n" + SAME_SEED,
+        "9",
+    ),
+    "flux_edit": _sampler_layout(
+        "The first edit on Flux, at cfg 1 and without a negative prompt.\n\n"
+        "**Change first**: the concept's *text*. Too weak: raise *strength*, whose unit is cfg. Too much changes: "
+        "raise *threshold*.\n\n" + SAME_SEED,
+        "10",
+        sampler=["9", "6"],
+    ),
+    "remove_concept": _sampler_layout(
+        "Takes away the hat that the prompt asks for. The prompt stays as it is.\n\n"
+        "**Change first**: the concept's *text*: what has to go, in the prompt's words and without 'no'. Not gone "
+        "yet: set *start_percent* to 0, then raise *strength*.\n\n" + SAME_SEED,
+        "9",
+    ),
+    "three_concepts": Layout(
+        "Glasses, a hat and a smile at once. No concept changes another's strength.\n\n"
+        "**Change first**: the concepts' *text* and *strength*. For one more, add a SEGA Concept and connect it to "
+        "the stack's free input.\n\n" + WITHOUT_STACK,
+        [
+            *_start("12"),
+            {"Concepts": ["5", "6"]},
+            {"More concepts": ["7", "8"]},
+            {"Sampling": ["9"]},
+            {"Picture": ["10", "11"]},
+        ],
+    ),
+    "four_concept_face": Layout(
+        "The example of diffusers' documentation of SEGA: smile, glasses, curls and beard, with its values, in "
+        "*reference* mode. The prompt is not connected: each concept is its text alone, as in the paper.\n\n"
+        "**Change first**: the *seed*, then a concept's *guidance_scale*, which is the paper's number in place of "
+        "cfg.\n\n" + WITHOUT_STACK,
+        [
+            *_start(),
+            {"Concepts": ["5", "6"]},
+            {"More concepts": ["7", "8"]},
+            {"Sampling": ["9", "10"]},
+            {"Picture": ["11", "12"]},
+        ],
+    ),
+    "preview": Layout(
+        "Shows where in the picture each concept acted, and how strongly at each step.\n\n"
+        "**Change first**: a concept's *threshold* (how much of the picture it leaves alone) and *start_percent* "
+        "(when it starts), and watch the heat map and the plot.",
+        [
+            *_start("13"),
+            {"Concepts": ["5", "6"]},
+            {"More concepts": ["7", "8"]},
+            {"Sampling": ["9", "10"]},
+            {"What the concepts did": ["12"], "Picture": ["11"]},
+        ],
+    ),
+    "mask": Layout(
+        "The glasses act inside the mask only. Two SolidMask nodes make a rectangle; any MASK will do, of any "
+        "size.\n\n"
+        "**Change first**: the rectangle's size (White) and its place, *x* and *y*, in pixels of the picture. Or "
+        "connect the mask of a Load Image and paint it there.",
+        [
+            *_start("12"),
+            {"Mask": ["9", "10"]},
+            {"Concept": ["11", "5"]},
+            {"Sampling": ["6"]},
+            {"Picture": ["7", "8"]},
+        ],
+    ),
+    "model_patch": Layout(
+        "The first edit for any sampler or guider: SEGA Model Patch gives the model its concept, and ComfyUI's own "
+        "nodes sample.\n\n"
+        "**Change first**: the guider or the sampler. The picture is the one that SEGA Sampler makes.",
+        [
+            *_start("14"),
+            {"Concept": ["5"]},
+            {"Guidance": ["6", "7"]},
+            {"Sampling": ["8", "9", "10", "11"]},
+            {"Picture": ["12", "13"]},
+        ],
+    ),
+    "compare_strengths": Layout(
+        "The same seed with five strengths of a concept, side by side. A list at an input makes one picture for "
+        "each of its values.\n\n"
+        "**Change first**: the five values. The list fits the concept's other numbers too, such as *threshold* or "
+        "*start_percent*.",
+        [
+            *_start("16"),
+            {"Strengths": ["9", "10", "11", "12", "13"]},
+            {"Concept": ["14", "5"]},
+            {"Sampling": ["6"]},
+            {"Pictures": ["7", "15", "8"]},
+        ],
+    ),
+    "strength_slider": Layout(
+        "One face with more and more of a concept, all in one run: the images of the batch have the same noise, and "
+        "SEGA Strengths gives each its own strength.\n\n"
+        "**Change first**: *first* and *last*, which are multiplied by the concept's *strength*. For more images "
+        "raise *count*, *batch_size* and *columns* together.\n\n"
+        "With *seed_behavior* random and a *share* below 1, SEGA Strengths puts the concept into some of many "
+        "different pictures.",
+        [
+            {"Model": ["1"]},
+            {"Prompt": ["9", "2", "3"]},
+            {"Batch": ["4", "10", "11"]},
+            {"Concept": ["5"]},
+            {"Sampling": ["6"]},
+            {"Pictures": ["7", "12", "13", "8"]},
+        ],
+    ),
+    "save_guidance": _sampler_layout(
+        "Saves what the concept added at each step to a file, for *load_guidance*.\n\n"
+        "**Change first**: the concept. The file lands in *output/sega*; each run adds one.",
+        "10",
+        result=["9", "7", "8"],
+    ),
+    "load_guidance": Layout(
+        "Puts an edit that *save_guidance* has saved into a picture of another prompt. No concept is needed.\n\n"
+        "**Run *save_guidance* first**, then press R and pick its file.\n\n"
+        "**Change first**: the prompt. Seed, size and sampler stay those of the saved run.",
+        [
+            *_start(),
+            {"Saved edit": ["9"]},
+            {"Sampling": ["6"]},
+            {"Picture": ["7", "8"]},
+        ],
+    ),
+    "edit_photo": Layout(
+        "Adds glasses to a picture of yours and keeps the rest. The inversion finds the noises from which the model "
+        "makes exactly this picture; sampled with the concept, only what the concept changes is different.\n\n"
+        "**Change first**: the picture, and the concept's *text*. *Prompt* says what the picture shows: name at least "
+        "what you want to remove or replace. Too weak or too strong: *strength*. cfg is the same number in both "
+        "nodes.\n\n**Compare**: bypass the concept (Ctrl+B): the picture comes back as it was. Outside the place "
+        "where the concept acted the saved picture is yours to the pixel; to save all that the model made, connect "
+        "*Decode*.",
+        [
+            {"Model": ["1"]},
+            {"Your picture": ["2", "3", "4"]},
+            {"Prompt": ["5", "6", "7"], "Concept": ["8"]},
+            {"Sampling": ["9", "10"]},
+            {"Where it acted": ["11", "12"]},
+            {"Picture": ["13", "14"]},
+        ],
+    ),
+    "real_image_img2img": Layout(
+        "Adds glasses to a picture of yours, image to image: fast, but all of the picture may change a little.\n\n"
+        "**Change first**: the picture, and the prompt so that it says what is there. Then *denoise*: 0.5 keeps "
+        "more of the picture, 0.8 edits more.\n\n" + SAME_SEED,
+        [
+            {"Model": ["1"]},
+            {"Your picture": ["4", "10", "5"]},
+            {"Prompt": ["11", "2", "3"]},
+            {"Concept": ["6"]},
+            {"Sampling": ["7"]},
+            {"Picture": ["8", "9"]},
+        ],
+    ),
+}
+
+# Gives the graph the layout; returns what the editor would save.
+ARRANGE = """
+async ({ twin, name, columns, note, models, look }) => {
+  await app.loadApiJson(twin, name)
+  const { widths, heights, noteWidth, title, gap, columnGap, groupRoom, groupTitle } = look
+  const graph = app.graph
+  const nodeOf = (id) => graph.getNodeById(Number(id))
+  const concepts = Object.values(twin).filter(({ class_type }) => class_type === 'SEGAConcept').length
+  for (const node of graph._nodes) {
+    const type = node.comfyClass
+    const [width, height] = node.computeSize()
+    const hasList = ['SEGASampler', 'SEGASamplerCustom', 'SEGAModelPatch'].includes(type)
+    const list = hasList ? look.list + look.listRow * concepts : 0
+    const badge = type.startsWith('SEGA') ? look.badge : 0
+    const room = Math.max(heights[type] ?? 0, height + list + badge)
+    node.setSize([Math.max(widths[type] ?? 280, type in widths ? 0 : width), Math.ceil(room / 10) * 10])
+    for (const widget of node.widgets ?? []) if (widget.name === 'control_after_generate') widget.value = 'fixed'
+    const wanted = node.widgets?.find(({ name }) => name === 'ckpt_name')?.value
+    if (wanted) node.properties.models = [{ name: wanted, url: models[wanted], directory: 'checkpoints' }]
+  }
+  const words = LiteGraph.createNode('MarkdownNote')
+  words.id = Math.max(...Object.keys(twin).map(Number)) + 1
+  graph.add(words)
+  words.title = note.title
+  words.widgets[0].value = note.text
+  words.setSize([noteWidth, note.height])
+  let x = 0
+  columns.forEach((groups, place) => {
+    const nodes = groups.flatMap(({ ids }) => ids.map(nodeOf))
+    const width = Math.max(...nodes.map((node) => node.size[0]), place === 0 ? noteWidth : 0)
+    let y = 0
+    for (const { group, ids } of groups) {
+      const top = y
+      for (const node of ids.map(nodeOf)) {
+        node.pos = [x, y]
+        node.setSize([width, node.size[1]])
+        y += node.size[1] + title + gap
+      }
+      const frame = new LiteGraph.LGraphGroup(group)
+      frame.pos = [x - groupRoom, top - title - groupRoom - groupTitle]
+      frame.size = [width + 2 * groupRoom, y - gap - top + 2 * groupRoom + groupTitle]
+      frame.color = group.includes('oncept') ? look.conceptColor : look.color
+      graph.add(frame)
+      y += gap + groupTitle + 2 * groupRoom
+    }
+    if (place === 0) words.pos = [x, y - groupTitle]
+    x += width + columnGap
+  })
+  return JSON.stringify(graph.serialize())
+}
+"""
+
+
+def make(page: Page, name: str) -> dict[str, Any]:
+    """Return the template of an API workflow."""
+    twin = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    layout = LAYOUTS[name]
+    (file,) = (node["inputs"]["ckpt_name"] for node in twin.values() if "ckpt_name" in node["inputs"])
+    url, other = MODELS[file]
+    text = f"{layout.note}\n\n**Model**: [{file}]({url}) in *models/checkpoints*, {other}."
+    graph = json.loads(
+        page.evaluate(
+            ARRANGE,
+            {
+                "twin": twin,
+                "name": name,
+                "columns": [
+                    [{"group": title, "ids": ids} for title, ids in groups.items()] for groups in layout.columns
+                ],
+                "note": {"title": "About this workflow", "text": text, "height": NOTE_HEIGHT},
+                "models": {file: url},
+                "look": LOOK,
+            },
+        )
+    )
+    for node in graph["nodes"]:
+        for slot in [*node.get("inputs", []), *node.get("outputs", [])]:
+            # The editor's language is no part of a workflow.
+            slot.pop("localized_name", None)
+    graph["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"comfyui-sega/{name}"))
+    graph["extra"] = {"workflowRendererVersion": "LG", "ds": view(graph)}
+    return graph
+
+
+def view(graph: dict[str, Any]) -> dict[str, Any]:
+    """Return the zoom and offset that show the whole graph on the screen."""
+    boxes = [group["bounding"] for group in graph["groups"]] + [[*n["pos"], *n["size"]] for n in graph["nodes"]]
+    left, top = (min(box[i] for box in boxes) for i in (0, 1))
+    right, bottom = (max(box[i] + box[i + 2] for box in boxes) for i in (0, 1))
+    scale = round(min(SCREEN[0] / (right - left), SCREEN[1] / (bottom - top), 1), 2)
+    return {"scale": scale, "offset": [round(MARGIN[0] / scale - left), round(MARGIN[1] / scale - top)]}
+
+
+def written(graph: dict[str, Any]) -> str:
+    """Return the template as text, with short lists and objects on a line of their own."""
+    text = json.dumps(graph, indent=2, ensure_ascii=False)
+    return re.sub(r"[\[{][^\[\]{}]{0,400}?[\]}]", _on_one_line, text) + "\n"
+
+
+def _on_one_line(match: re.Match[str]) -> str:
+    line = re.sub(r"\n\s*", " ", match[0])
+    line = re.sub(r"^([\[{]) | ([\]}])$", r"\1\2", line)
+    return line if len(line) <= 110 else match[0]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="default: all")
+    options = parser.parse_args(arguments)
+    browser_program = os.environ.get("SEGA_BROWSER") or shutil.which("chromium")
+    with Server(PACK) as server, sync_playwright() as playwright:
+        for file in MODELS:
+            (server.folder / "models" / "checkpoints" / file).touch()
+        shutil.copy(COMFYUI / "input" / "example.png", server.folder / "input")
+        browser = playwright.chromium.launch(executable_path=browser_program)
+        for name in options.names or LAYOUTS:
+            # A page for each: an input that a workflow leaves out would get the value it had in the one before.
+            page = browser.new_page(viewport={"width": 1920, "height": 1080})
+            page.goto(server.url)
+            page.wait_for_function("() => window.app?.graph && LiteGraph.registered_node_types.SEGASampler")
+            page.wait_for_function("() => !document.querySelector('.p-progressspinner, #splash-loader')")
+            (TEMPLATES / f"{name}.json").write_text(written(make(page, name)), encoding="utf-8")
+            page.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What SEGAPreview draws: heat maps, the plot over the steps, and their captions."""

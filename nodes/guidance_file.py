@@ -1,0 +1,77 @@
+"""SEGASaveGuidance and SEGALoadGuidance: guidance vectors in a file."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..sega_core import GuidanceVectors, vectors
+from .files import as_result, check_file, choices, loaded, output_file, stamp
+from .types import NOT_RECORDED, SegaGuidance
+
+
+class SEGASaveGuidance(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SEGASaveGuidance",
+            display_name="SEGA Save Guidance",
+            category="sampling/SEGA",
+            description="Saves what the concepts of a run added at each step, to make the same edit in another prompt.",
+            search_aliases=["semantic guidance", "edit guidance", "sem_guidance", "guidance vectors"],
+            is_output_node=True,
+            inputs=[
+                SegaGuidance.Input("guidance", tooltip="The guidance output of a SEGA Sampler."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="guidance",
+                    tooltip="The file's name in the folder sega of ComfyUI's output folder, with folders if you like; "
+                    "a number and .guidance.safetensors follow.",
+                ),
+            ],
+            outputs=[],
+        )
+
+    @classmethod
+    def execute(cls, guidance: GuidanceVectors | None, filename_prefix: str) -> io.NodeOutput:
+        if guidance is None:
+            raise ValueError(f"SEGASaveGuidance: {NOT_RECORDED}")
+        file = output_file("SEGASaveGuidance", filename_prefix, "guidance")
+        try:
+            vectors.save(guidance, file)
+        except ValueError as error:
+            raise ValueError(f"SEGASaveGuidance: guidance: {error}") from error
+        return io.NodeOutput(ui={"guidance": [as_result(file)]})
+
+
+class SEGALoadGuidance(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SEGALoadGuidance",
+            display_name="SEGA Load Guidance",
+            category="sampling/SEGA",
+            description="Loads what the concepts of another run added at each step, for the guidance input of a SEGA "
+            "Sampler or Model Patch.",
+            search_aliases=["semantic guidance", "edit guidance", "sem_guidance", "guidance vectors"],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=choices("guidance"),
+                    tooltip="A .guidance.safetensors file in ComfyUI's input folder, or in the folder sega of its "
+                    "output folder.",
+                ),
+            ],
+            outputs=[SegaGuidance.Output(display_name="guidance", tooltip="For a SEGA Sampler or Model Patch.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
+        return check_file("SEGALoadGuidance", file)
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str) -> str:
+        return stamp("SEGALoadGuidance", file)
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        return io.NodeOutput(loaded("SEGALoadGuidance", file, vectors.load))

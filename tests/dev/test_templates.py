@@ -1,0 +1,110 @@
+"""The editor's templates: what belongs to each is there, and their links hold."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dev.host.packages import REPO
+
+FOLDER = REPO / "example_workflows"
+NAMES = sorted(file.stem for file in (FOLDER / "api").glob("*.json"))
+
+
+def template(name: str) -> dict[str, Any]:
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_every_workflow_has_a_template_and_a_thumbnail() -> None:
+    for ending in ("json", "jpg"):
+        assert sorted(file.stem for file in FOLDER.glob(f"*.{ending}")) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_thumbnail_is_a_small_square(name: str) -> None:
+    file = FOLDER / f"{name}.jpg"
+    with Image.open(file) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (512, 512))
+    assert file.stat().st_size < 60_000
+
+
+def twin(name: str) -> dict[str, Any]:
+    return json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def inputs_of(workflow: dict[str, Any], class_type: str) -> list[dict[str, Any]]:
+    return [node["inputs"] for node in workflow.values() if node["class_type"] == class_type]
+
+
+def test_the_first_edit_is_a_text_and_the_prompt() -> None:
+    (concept,) = inputs_of(twin("first_edit"), "SEGAConcept")
+    (sampler,) = inputs_of(twin("first_edit"), "SEGASampler")
+    assert concept.keys() == {"clip", "text", "prompt"}
+    assert concept["text"] == "glasses"
+    assert not sampler.keys() & {"mode", "momentum_scale", "momentum_beta", "reuse_steps"}
+
+
+# The paper's example has the texts alone.
+WITHOUT_PROMPT = {"four_concept_face"}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT_PROMPT])
+def test_every_concept_is_given_the_text_that_the_positive_prompt_is_made_of(name: str) -> None:
+    workflow = twin(name)
+    concepts = inputs_of(workflow, "SEGAConcept")
+    assert concepts or name == "load_guidance"
+    for concept in concepts:
+        source, _ = concept["prompt"]
+        assert workflow[source]["_meta"]["title"] == "Prompt"
+        (encoder,) = (node for node in workflow.values() if node["inputs"].get("text") == concept["prompt"])
+        assert encoder["_meta"]["title"] == "Positive prompt"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_templates_links_join_inputs_and_outputs_that_name_them(name: str) -> None:
+    graph = template(name)
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    links = {link[0]: link for link in graph["links"]}
+    for number, origin, origin_slot, target, target_slot, kind in links.values():
+        output, input = nodes[origin]["outputs"][origin_slot], nodes[target]["inputs"][target_slot]
+        assert number in output["links"]
+        assert input["link"] == number
+        assert kind in (output["type"], input["type"])
+    slots = [slot for node in nodes.values() for slot in node["inputs"]]
+    assert {slot["link"] for slot in slots} - {None} == links.keys()
+
+
+def test_a_blueprint_is_what_its_template_makes() -> None:
+    blueprint = importlib.import_module("dev.make.blueprint")
+    for name in blueprint.PLANS:
+        file = blueprint.BLUEPRINTS / f"{name}.json"
+        assert json.loads(file.read_text(encoding="utf-8")) == blueprint.make(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_template_says_which_file_its_loader_needs_and_where_it_is(name: str) -> None:
+    graph = template(name)
+    (loader,) = (node for node in graph["nodes"] if node["type"] == "CheckpointLoaderSimple")
+    (model,) = loader["properties"]["models"]
+    assert [model["name"]] == loader["widgets_values"]
+    assert model["url"].endswith(f"/{model['name']}")
+    (note,) = (node for node in graph["nodes"] if node["type"] == "MarkdownNote")
+    assert f"[{model['name']}]({model['url']})" in note["widgets_values"][0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_template_holds_nothing_of_the_machine_that_made_it(name: str) -> None:
+    text = (FOLDER / f"{name}.json").read_text(encoding="utf-8")
+    assert not re.search(r"/(home|root|tmp|Users|work)/|[A-Z]:\\|localhost|127\.0\.0\.1", text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_seeds_stay_so_that_edits_can_be_compared(name: str) -> None:
+    values = [value for node in template(name)["nodes"] for value in node.get("widgets_values", [])]
+    assert "fixed" in values
+    assert "randomize" not in values
