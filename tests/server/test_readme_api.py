@@ -1,4 +1,4 @@
-"""README's program for the API does what it says, as it stands there."""
+"""The program of docs/api.md does what it says, as it stands there."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ ADDRESS = "http://127.0.0.1:8188"
 
 @pytest.fixture(scope="module")
 def program() -> str:
-    section = (REPO / "README.md").read_text(encoding="utf-8").split("## Over the API\n")[1].split("\n## ")[0]
-    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    page = (REPO / "docs" / "api.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     return code
 
 
