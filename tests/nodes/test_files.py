@@ -1,41 +1,26 @@
-"""The nodes that save and load: names, folders, and files that nobody should trust."""
+"""The nodes that save and load: names, folders, and files that nobody should trust.
+
+What a damaged file may hold is tested where files are read, in tests/sega_core.
+"""
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import pickle
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
+from support.core import noise
 from support.host import Host
+from support.models import demo_clip, sdxl_model
 
 VECTORS = pytest.mark.compat(
     "Features", "guidance vectors: kept, saved, loaded, applied to another prompt or number of steps"
 )
 EMBEDDINGS = pytest.mark.compat("Features", "pre-computed embeddings: saved and loaded")
 KINDS = [pytest.param("Guidance", marks=VECTORS), pytest.param("Conditioning", marks=EMBEDDINGS)]
-
-
-def sibling(name: str) -> ModuleType:
-    """Return another test file of this folder, for the models that it makes."""
-    full = f"for_files_{name}"
-    spec = importlib.util.spec_from_file_location(full, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[full] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-texts = sibling("test_conditionings")
-forget = texts.forget
 
 
 class Folders:
@@ -56,13 +41,9 @@ class Folders:
     def value(self, kind: str, seed: int = 5) -> Any:
         if kind == "Conditioning":
             return self.host.conditioning(seed)
-        core, generator = self.host.pack.sega_core, torch.Generator().manual_seed(seed)
-        guidance = torch.randn((3, 1, 4, 8, 8), generator=generator)
-        concept, strength = core.Concept(), torch.rand((3, 1), generator=generator)
-        activity = torch.rand((1, 1, 8, 8), generator=generator)
-        sigmas = (14.0, 3.0, 1.0, 0.0)
-        settings = core.Settings()
-        return core.GuidanceVectors((guidance,), (activity,), strength, sigmas, "noise", (concept,), ("hat",), settings)
+        core, sigmas = self.host.pack.sega_core, (14.0, 3.0, 1.0, 0.0)
+        parts = (noise(3, 1, 4, 8, 8, seed=seed),), (noise(1, 1, 8, 8, seed=seed).abs(),), noise(3, 1, seed=seed).abs()
+        return core.GuidanceVectors(*parts, sigmas, "noise", (core.Concept(),), ("hat",), core.Settings())
 
     def save(self, kind: str, prefix: str = "x", seed: int = 5) -> dict[str, str]:
         """Save a value; return how the history names the file."""
@@ -139,80 +120,56 @@ def test_the_picker_offers_the_files_of_its_kind_in_both_folders(folders: Folder
         assert same(folders.load(kind, name), folders.value(kind))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_picker_does_not_walk_through_folders_that_are_not_its_own(
-    folders: Folders, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Folders of pictures may be large, or on a network: ComfyUI asks for the picker again and again."""
+def test_the_picker_reads_no_other_folders(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders of pictures may be large or on a network, and ComfyUI asks for the picker often."""
     (folders.output / "pictures of years").mkdir()
     (folders.input / "pictures of years").mkdir()
     scan, seen = os.scandir, []
     monkeypatch.setattr(os, "scandir", lambda path=".": seen.append(Path(path).name) or scan(path))
     listdir = os.listdir
     monkeypatch.setattr(os, "listdir", lambda path=".": seen.append(Path(path).name) or listdir(path))
-    folders.choices(kind)
+    folders.choices("Guidance")
     assert sorted(set(seen)) == ["input", "sega"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_dates_in_the_prefix_are_filled_in(folders: Folders, kind: str) -> None:
-    result = folders.save(kind, "%year%/on %day%")
+def test_dates_in_the_prefix_are_filled_in(folders: Folders) -> None:
+    result = folders.save("Guidance", "%year%/on %day%")
     assert result["subfolder"].removeprefix("sega/").isdecimal()
     assert "%" not in result["filename"]
-    assert folders.choices(kind) == [f"{result['subfolder']}/{result['filename']} [output]"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    "prefix", ["größer ☃", "a b", "x.y", "'quoted' \"twice\"", "a/./b", "a/../b", "-", ".hidden", "x\n"]
-)
-def test_odd_names_are_kept_and_found_again(folders: Folders, kind: str, prefix: str) -> None:
-    result = folders.save(kind, prefix)
-    (choice,) = folders.choices(kind)
-    assert choice == "/".join(filter(None, (result["subfolder"], result["filename"]))) + " [output]"
-    assert same(folders.load(kind, choice), folders.value(kind))
-    assert folders.save(kind, prefix)["filename"] != result["filename"]
+@pytest.mark.parametrize("prefix", ["größer ☃", "'a' \"b\"", "a/../b", "../sega/a/x", "-", ".hidden", "x\n"])
+def test_odd_names_are_kept_and_found_again(folders: Folders, prefix: str) -> None:
+    result = folders.save("Guidance", prefix)
+    (choice,) = folders.choices("Guidance")
+    assert choice == f"{result['subfolder']}/{result['filename']} [output]"
+    assert same(folders.load("Guidance", choice), folders.value("Guidance"))
+    assert folders.save("Guidance", prefix)["filename"] != result["filename"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_prefix_that_goes_out_and_comes_back_is_named_without_the_way(folders: Folders, kind: str) -> None:
-    assert folders.save(kind, "../sega/a/x")["subfolder"] == "sega/a"
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    "prefix",
-    ["", "a/", "/", ".", "..", "../x", "a/../../x", "/etc/x", "a/..", "\0", "x\0y", "../sega-of-others/x"],
-)
-def test_a_prefix_outside_of_the_output_folder_is_refused(folders: Folders, kind: str, prefix: str) -> None:
-    with pytest.raises(
-        ValueError, match=f"^SEGASave{kind}: filename_prefix must be a name in the folder 'sega' of ComfyUI's output"
-    ) as failure:
-        folders.save(kind, prefix)
-    assert repr(prefix) in str(failure.value)
+@pytest.mark.parametrize("prefix", ["", "a/", "..", "a/../../x", "/etc/x", "x\0y", "../sega-of-others/x"])
+def test_a_prefix_outside_of_the_output_folder_is_refused(folders: Folders, prefix: str) -> None:
+    for kind in ("Guidance", "Conditioning"):
+        reason = f"^SEGASave{kind}: filename_prefix must be a name in the folder 'sega' of ComfyUI's output"
+        with pytest.raises(ValueError, match=reason) as failure:
+            folders.save(kind, prefix)
+        assert repr(prefix) in str(failure.value)
     assert not folders.files()
 
 
 OUTSIDE = [
-    "", ".", "..", "../secret.safetensors", "a/../../secret.safetensors", "./../secret.safetensors",
-    "../secret.safetensors [output]", "/etc/passwd", "/etc/passwd [output]", "{root}/secret.safetensors",
-    "{root}/secret.safetensors [output]", "x.safetensors\0", "\0", "x\0.safetensors [output]", " [output]", "[output]",
-    "../input-of-others/x.safetensors",
+    "", "..", "../secret.safetensors", "a/../../secret.safetensors", "../secret.safetensors [output]", "[output]",
+    "{root}/secret.safetensors", "{root}/secret.safetensors [output]", "x\0.safetensors", "../input-2/x.safetensors",
 ]  # fmt: skip
 NOT_THERE = [
-    "x.safetensors", "x.safetensors [output]", "..\\secret.safetensors", "C:\\secret.safetensors", "folder.safetensors",
-    "folder.safetensors [output]", "secret.safetensors", "\ud800.safetensors", "x" * 300 + ".safetensors",
-    "x/" * 3000 + ".safetensors", "pipe.safetensors", "ghost.safetensors",
+    "x.safetensors", "x.safetensors [output]", "C:\\secret.safetensors", "folder.safetensors", "secret.safetensors",
+    "\ud800.safetensors", "x" * 300 + ".safetensors", "pipe.safetensors", "ghost.safetensors",
 ]  # fmt: skip
-OTHER_FILES = ["x.ckpt", "x.safetensors.pt", "notes.txt", "notes.txt [output]", "kept.safetensors [input]",
-               "kept.safetensors [temp]", "kept.safetensors[output]", "kept.safetensors  [Output]"]  # fmt: skip
+OTHER_FILES = ["x.safetensors.pt", "notes.txt", "notes.txt [output]", "kept.safetensors [temp]", 5, ["a"]]
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", [*OUTSIDE, *NOT_THERE, *OTHER_FILES])
-def test_a_name_that_is_no_file_of_ours_is_refused_before_and_while_it_runs(
-    folders: Folders, kind: str, name: str
-) -> None:
+def test_a_name_that_is_no_file_of_ours_is_refused(folders: Folders, name: Any) -> None:
     (folders.root / "secret.safetensors").write_bytes(b"secret")
     for folder in (folders.input, folders.output):
         (folder / "folder.safetensors").mkdir()
@@ -220,40 +177,32 @@ def test_a_name_that_is_no_file_of_ours_is_refused_before_and_while_it_runs(
         (folder / "kept.safetensors").write_bytes(b"")
     os.mkfifo(folders.input / "pipe.safetensors")
     (folders.input / "ghost.safetensors").symlink_to(folders.input / "nothing")
-    name = name.format(root=folders.root)
-    node = folders.node("Load", kind)
-    reason = rf"^SEGALoad{kind}: file "
-    message = node.validate_inputs(name)
-    assert isinstance(message, str)
-    assert message.startswith(f"SEGALoad{kind}: file ")
-    for read in (node.execute, lambda file: node.fingerprint_inputs(file=file)):
-        with pytest.raises(ValueError, match=reason) as failure:
-            read(name)
-        assert repr(name) in str(failure.value)
-        assert "secret" not in str(failure.value).replace(repr(name), "").replace(str(folders.root), "")
+    name = name.format(root=folders.root) if isinstance(name, str) else name
+    with pytest.raises(ValueError, match=r"^SEGALoadGuidance: file ") as failure:
+        folders.load("Guidance", name)
+    assert repr(name) in str(failure.value)
+    assert "secret" not in str(failure.value).replace(repr(name), "").replace(str(folders.root), "")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", [5, True, 1.5, {}, ["a", "b", "c"]])
-def test_a_name_that_is_no_text_is_refused(folders: Folders, kind: str, name: Any) -> None:
-    message = folders.node("Load", kind).validate_inputs(name)
-    assert isinstance(message, str)
-    assert message.startswith(f"SEGALoad{kind}: file must be")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_file_that_is_a_link_is_the_file_that_it_leads_to(folders: Folders, kind: str) -> None:
-    saved = folders.save(kind, "x")["filename"]
+def test_a_link_is_the_file_that_it_leads_to(folders: Folders) -> None:
+    saved = folders.save("Guidance", "x")["filename"]
     (folders.root / saved).write_bytes((folders.saved / saved).read_bytes())
     (folders.input / saved).symlink_to(folders.root / saved)
-    assert folders.choices(kind) == [saved, f"sega/{saved} [output]"]
-    assert same(folders.load(kind, saved), folders.value(kind))
+    assert folders.choices("Guidance") == [saved, f"sega/{saved} [output]"]
+    assert same(folders.load("Guidance", saved), folders.value("Guidance"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_not_known_yet_is_checked_while_it_runs(folders: Folders, kind: str) -> None:
-    assert folders.node("Load", kind).validate_inputs(None) is True
-    assert folders.node("Load", kind).validate_inputs() is True
+@pytest.mark.parametrize("name", ["../secret.safetensors", 5])
+def test_a_loader_refuses_its_file_before_and_while_it_runs(folders: Folders, kind: str, name: Any) -> None:
+    node = folders.node("Load", kind)
+    for run in (lambda file: node.execute(file), lambda file: node.fingerprint_inputs(file=file)):
+        with pytest.raises(ValueError, match=rf"^SEGALoad{kind}: file must be") as failure:
+            run(name)
+        assert str(failure.value) == node.validate_inputs(name)
+    # What a link brings is not known yet.
+    assert node.validate_inputs(None) is True
+    assert node.validate_inputs() is True
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -294,36 +243,12 @@ def test_a_save_that_fails_leaves_nothing_and_the_next_one_works(
 # Files that nobody should trust.
 
 
-def damaged(folders: Folders, kind: str, how: str) -> bytes:
-    """Return the content of a file that is not what it says."""
-    content = (folders.saved / folders.save(kind, "whole")["filename"]).read_bytes()
-    other = folders.save("Conditioning" if kind == "Guidance" else "Guidance", "other")["filename"]
-    size = int.from_bytes(content[:8], "little")
-    if how == "pickle":
-        return pickle.dumps({"a": 1})
-    return {
-        "empty": b"",
-        "text": b"<html>not found</html>",
-        "cut": content[: len(content) // 2],
-        "cut by a byte": content[:-1],
-        "longer": content + b"\0",
-        "header of exabytes": (2**62).to_bytes(8, "little") + content[8:],
-        "header of nothing": (0).to_bytes(8, "little") + content[8:],
-        "other kind": (folders.saved / other).read_bytes(),
-        "no metadata": b"\x02\0\0\0\0\0\0\0{}",
-        "other version": content.replace(b'"version":"1"', b'"version":"9"'),
-        "not a number": content[: size + 8] + b"\xff" * (len(content) - size - 8),
-        "broken header": content[:8] + content[8 : size + 8].replace(b'"', b"'") + content[size + 8 :],
-    }[how]
-
-
 REASONS = {
-    "empty": "no safetensors file", "text": "no safetensors file", "cut": "no safetensors file",
-    "cut by a byte": "no safetensors file", "longer": "no safetensors file", "pickle": "no safetensors file",
-    "header of exabytes": "no safetensors file", "header of nothing": "no safetensors file",
-    "broken header": "no safetensors file", "other kind": "must be a file of kind", "no metadata": "got None",
-    "other version": "version must be 1, got '9'", "not a number": "must be finite",
-}  # fmt: skip
+    "no file of tensors": "no safetensors file",
+    "other kind": "must be a file of kind",
+    "other version": "version must be 1, got '9'",
+    "not a number": "must be finite",
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -331,29 +256,29 @@ REASONS = {
 def test_a_file_that_is_not_what_it_says_is_refused_by_node_name_and_reason(
     folders: Folders, kind: str, how: str
 ) -> None:
-    (folders.input / "x.safetensors").write_bytes(damaged(folders, kind, how))
+    content = (folders.saved / folders.save(kind, "whole")["filename"]).read_bytes()
+    other = folders.save("Conditioning" if kind == "Guidance" else "Guidance", "other")["filename"]
+    start = int.from_bytes(content[:8], "little") + 8
+    forged = {
+        "no file of tensors": b"<html>not found</html>",
+        "other kind": (folders.saved / other).read_bytes(),
+        "other version": content.replace(b'"version":"1"', b'"version":"9"'),
+        "not a number": content[:start] + b"\xff" * (len(content) - start),
+    }[how]
+    (folders.input / "x.safetensors").write_bytes(forged)
     with pytest.raises(ValueError, match=rf"^SEGALoad{kind}: file 'x\.safetensors': .*{REASONS[how]}"):
         folders.load(kind, "x.safetensors")
 
 
-@VECTORS
-def test_guidance_that_is_not_finite_is_refused_when_it_is_saved(folders: Folders) -> None:
-    broken = folders.value("Guidance")
-    broken.guidance[0][1] = torch.inf
-    with pytest.raises(ValueError, match=r"^SEGASaveGuidance: guidance: guidance.0 must be finite"):
-        folders.node("Save", "Guidance").execute(broken, "x")
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_finite_is_refused_when_it_is_saved(folders: Folders, kind: str) -> None:
+    broken = folders.value(kind)
+    tensor = broken.guidance[0] if kind == "Guidance" else broken[0][0]
+    tensor[0, 0, 0] = torch.inf
+    name = {"Guidance": "guidance: guidance.0", "Conditioning": "conditioning: 0.cross_attn"}[kind]
+    with pytest.raises(ValueError, match=rf"^SEGASave{kind}: {name} must be finite"):
+        folders.node("Save", kind).execute(broken, "x")
     assert not folders.files()
-
-
-@VECTORS
-def test_guidance_of_inconsistent_shapes_is_refused(folders: Folders) -> None:
-    core = folders.host.pack.sega_core
-    file = folders.saved / folders.save("Guidance", "x")["filename"]
-    tensors, metadata = core.tensor_file.read(file, core.vectors.KIND)
-    for name, shape in {"guidance.0": (2, 1, 4, 8, 8), "activity.0": (1, 1, 4, 4), "strength": (3, 2)}.items():
-        core.tensor_file.write(file, core.vectors.KIND, {**tensors, name: torch.zeros(shape)}, metadata)
-        with pytest.raises(ValueError, match=rf"^SEGALoadGuidance: file '(sega/)?x_.*{name.split('.')[0]} must be"):
-            folders.load("Guidance", f"sega/{file.name} [output]")
 
 
 # Conditionings.
@@ -364,56 +289,23 @@ def through_a_file(folders: Folders, conditioning: Any) -> Any:
     return folders.load("Conditioning", f"sega/{result['filename']} [output]")
 
 
-def scheduled(host: Host) -> Any:
-    return texts.hooked_encoder(host, True, True)(texts.OTHER)
-
-
-def combined_with_itself(host: Host) -> Any:
-    """Return two entries that share one embedding, for one half of the steps each."""
-    text = host.conditioning(texts.OTHER)
-    halves = [texts.time_range(*span)(host, text) for span in ((0.0, 0.5), (0.5, 1.0))]
-    return host.nodes.ConditioningCombine().combine(*halves)[0]
-
-
-def sliced(host: Host) -> Any:
-    """Return an embedding whose pooled output is a part of it."""
-    embedding = host.conditioning(texts.OTHER)[0][0]
-    return [[embedding, {"pooled_output": embedding[:, -1]}]]
-
-
-ENTRIES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "SD1.5": (lambda host: host.conditioning(texts.OTHER), texts.plain_model),
-    "SD1.5's own encoder": (
-        lambda host: host.nodes.CLIPTextEncode().encode(texts.clip(host), "smiling")[0], texts.plain_model
-    ),
-    "SDXL": (lambda host: texts.sdxl_text(host, texts.OTHER), texts.sdxl_model),
-    "Flux": (lambda host: texts.flux_text(host, texts.OTHER), texts.flux_model),
-    "combined": (
-        lambda host: texts.combined(host, host.conditioning(5), host.conditioning(texts.OTHER)), texts.plain_model
-    ),
-    "combined with itself": (combined_with_itself, texts.plain_model),
-    "a part of itself": (sliced, texts.plain_model),
-    "scheduled": (scheduled, texts.hooked_model),
-    "half precision": (lambda host: [[host.conditioning(texts.OTHER)[0][0].half(), {}]], texts.plain_model),
-}  # fmt: skip
-PROMPTS = {"SDXL": texts.sdxl_text, "Flux": texts.flux_text}
-
-
 @EMBEDDINGS
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", ["encoded", "pooled", "scheduled"])
 def test_a_saved_text_makes_the_pictures_of_the_text(folders: Folders, host: Host, name: str) -> None:
-    make, model = ENTRIES[name]
-    direct = make(host)
-    loaded = through_a_file(folders, direct)
-    assert len(loaded) == len(direct)
-    prompt = PROMPTS.get(name, texts.plain_text)
-    arguments = {
-        "positive": prompt(host, texts.POSITIVE),
-        "negative": prompt(host, texts.NEGATIVE),
-        "model": model(host),
-    }
-    arguments |= {"steps": 2, "latent": {"samples": torch.zeros(1, 16 if name == "Flux" else 4, 8, 8)}}
-    edited, again = (host.sega(texts.concept(host, text), **arguments) for text in (direct, loaded))
+    if name == "encoded":
+        clip, model = demo_clip(), host.model(host.eps.model.model_type, context_dim=96)
+        text, *prompts = (clip.encode_from_tokens_scheduled(clip.tokenize(said)) for said in ("hat", "a face", ""))
+    elif name == "pooled":
+        model, (text, *prompts) = sdxl_model(), [host.pooled(seed) for seed in (10, 1, 2)]
+    else:
+        # As the host schedules LoRAs of an encoder: both entries hold one embedding.
+        model, (text, *prompts) = host.eps, [host.conditioning(seed) for seed in (10, 1, 2)]
+        spans = ((0.0, 0.5), (0.5, 1.0))
+        text = [[text[0][0], {"clip_start_percent": start, "clip_end_percent": end}] for start, end in spans]
+    arguments = {"model": model, "positive": prompts[0], "negative": prompts[1], "steps": 2}
+    loaded, node = through_a_file(folders, text), host.pack.nodes.SEGAConceptFromConditioning
+    assert len(loaded) == len(text)
+    edited, again = (host.sega(node.execute(saved)[0], mode="independent", **arguments) for saved in (text, loaded))
     assert torch.equal(again, edited)
     assert not torch.equal(edited, host.sample(**arguments))
 
@@ -429,9 +321,9 @@ def test_a_text_without_an_embedding_comes_back_as_such(folders: Folders) -> Non
 @EMBEDDINGS
 def test_all_that_text_encoders_write_is_saved_to_the_bit(folders: Folders, host: Host) -> None:
     extras: dict[str, Any] = {
-        "pooled_output": torch.randn((1, 32), generator=torch.Generator().manual_seed(1)),
+        "pooled_output": noise(1, 32),
         "attention_mask": torch.ones((1, 77), dtype=torch.long),
-        "conditioning_llama3": torch.randn((1, 2, 3, 4), generator=torch.Generator().manual_seed(2)).bfloat16(),
+        "conditioning_llama3": noise(1, 2, 3, 4, seed=2).bfloat16(),
         "t5xxl_ids": torch.arange(5, dtype=torch.int32),
         "audio_codes": [3, 1, 2],
         "unprocessed_ltxav_embeds": True,
@@ -471,24 +363,11 @@ def test_where_a_text_acts_is_not_saved_and_when_it_acts_is(folders: Folders, ho
 @EMBEDDINGS
 @pytest.mark.parametrize(
     ("value", "kind"),
-    [
-        (object(), "object"),
-        ({"a": 1}, "dict"),
-        ([torch.ones(1)], "list"),
-        (b"bytes", "bytes"),
-        (print, "builtin_function"),
-    ],
+    [(object(), "object"), ({"a": 1}, "dict"), ([torch.ones(1)], "list")],
 )
 def test_what_cannot_be_saved_is_named(folders: Folders, host: Host, value: Any, kind: str) -> None:
     with pytest.raises(ValueError, match=rf"^SEGASaveConditioning: conditioning: odd cannot be saved: .* {kind}"):
         through_a_file(folders, host.conditioning(5, odd=value))
-    assert not folders.files()
-
-
-@EMBEDDINGS
-def test_an_embedding_that_is_not_finite_is_refused_when_it_is_saved(folders: Folders, host: Host) -> None:
-    with pytest.raises(ValueError, match=r"^SEGASaveConditioning: conditioning: 1.cross_attn must be finite"):
-        through_a_file(folders, [*host.conditioning(5), [torch.full((1, 2, 3), torch.nan), {}]])
     assert not folders.files()
 
 
@@ -501,14 +380,10 @@ def test_an_empty_conditioning_is_refused(folders: Folders) -> None:
 FORGERIES: dict[str, tuple[dict[str, torch.Tensor], str, str]] = {
     "no entries": ({}, "[]", "entries must be a list of at least one entry"),
     "entries in a table": ({}, "{}", "entries must be a list"),
-    "an entry of text": ({}, '["cross_attn"]', "entries must be a list"),
     "broken JSON": ({}, "[{", "entries must be JSON"),
     "endless JSON": ({}, "[" * 200_000, "entries must be JSON"),
     "a number too long": ({}, f'[{{"a": {"9" * 5000}}}]', "entries must be JSON"),
-    "no such entry": ({"1.cross_attn": torch.ones(1)}, "[{}]", "'1.cross_attn' belongs to no entry"),
-    "no entry at all": ({"cross_attn": torch.ones(1)}, "[{}]", "'cross_attn' belongs to no entry"),
     "an entry below 0": ({"-1.cross_attn": torch.ones(1)}, "[{}]", "belongs to no entry"),
-    "no key": ({"0.": torch.ones(1)}, "[{}]", "'0.' belongs to no entry"),
     "a mask": ({"0.mask": torch.ones(1)}, "[{}]", "mask is no text"),
     "hooks": ({}, '[{"hooks": 1, "control": "x"}]', "control, hooks is no text"),
     "an embedding of text": ({}, '[{"cross_attn": "x"}]', "cross_attn must be a tensor, got 'x'"),
