@@ -130,7 +130,9 @@ class SEGAConcept(io.ComfyNode):
                 None if compared.instead_of is None else _encoded(clip, compared.instead_of),
                 text,
                 mask=mask,
-                words=_places_of_words(clip, text, compared.text) if settings.attention_threshold > 0 else None,
+                token_positions=_token_positions(clip, text, compared.text)
+                if settings.attention_threshold > 0
+                else None,
                 curve=curve,
                 strengths=strengths,
             )
@@ -141,7 +143,7 @@ def _encoded(clip: Any, text: str) -> list[Any]:
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))
 
 
-def _places_of_words(clip: Any, words: str, text: str) -> tuple[int, ...]:
+def _token_positions(clip: Any, words: str, text: str) -> tuple[int, ...]:
     """Return where words stand in the embedding of a text that names them; all its words where they are not found.
 
     The marks of start and end and the padding are no words.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..sega_core import DIRECTIONS, THRESHOLDS_OVER, ConceptSettings
 from .sampling.encoded_concept import EncodedConcept
+from .setting_input import setting_input
 
 _DEFAULT = ConceptSettings()
 
@@ -25,49 +26,33 @@ def concept_inputs() -> list[io.Input]:
             optional=True,
             tooltip="add moves the image towards the concept, remove away from it.",
         ),
-        io.Float.Input(
+        setting_input(
             "strength",
-            default=_DEFAULT.strength,
-            min=0.0,
-            max=100.0,
-            step=0.05,
-            round=0.001,
-            optional=True,
-            tooltip="How strong the edit is, 0 to 100, in units of cfg: it means the same for every model. At 1 the "
+            _DEFAULT,
+            "How strong the edit is, 0 to 100, in units of cfg: it means the same for every model. At 1 the "
             "concept looks as it would if the prompt asked for it, above 1 it is exaggerated. 0 is off.",
+            step=0.05,
         ),
-        io.Float.Input(
+        setting_input(
             "threshold",
-            default=_DEFAULT.threshold,
-            min=0.0,
-            max=0.999,
-            step=0.005,
-            round=0.001,
-            optional=True,
-            tooltip="How local the edit is: the share of the concept's effect, 0 to 0.999, that is left out, beginning "
+            _DEFAULT,
+            "How local the edit is: the share of the concept's effect, 0 to 0.999, that is left out, beginning "
             "with the places where it is weakest. Higher keeps more of the picture, 0 edits everywhere (off).",
+            step=0.005,
         ),
-        io.Float.Input(
+        setting_input(
             "start_percent",
-            default=_DEFAULT.start_percent,
-            min=0.0,
-            max=1.0,
-            step=0.005,
-            round=0.001,
-            optional=True,
-            tooltip="When the edit begins, 0 to 1: the share of the sampling that is over by then. Later keeps more of "
+            _DEFAULT,
+            "When the edit begins, 0 to 1: the share of the sampling that is over by then. Later keeps more of "
             "the composition; to remove something, begin at 0, which is the start (off).",
-        ),
-        io.Float.Input(
-            "end_percent",
-            default=_DEFAULT.end_percent,
-            min=0.0,
-            max=1.0,
             step=0.005,
-            round=0.001,
-            optional=True,
-            tooltip="When the edit ends, 0 to 1, after start_percent. Earlier is weaker and faster. 1 is the end of "
+        ),
+        setting_input(
+            "end_percent",
+            _DEFAULT,
+            "When the edit ends, 0 to 1, after start_percent. Earlier is weaker and faster. 1 is the end of "
             "the sampling (off).",
+            step=0.005,
         ),
         io.Mask.Input(
             "mask",
@@ -81,29 +66,21 @@ def concept_inputs() -> list[io.Input]:
 def advanced_inputs() -> list[io.Input]:
     """Return the inputs that no good edit needs."""
     return [
-        io.Float.Input(
+        setting_input(
             "guidance_scale",
-            default=_DEFAULT.guidance_scale,
-            min=0.0,
-            max=100.0,
-            step=0.05,
-            round=0.001,
-            optional=True,
-            advanced=True,
-            tooltip="The paper's guidance scale, 0 to 100: a fixed number in place of cfg, multiplied by strength. "
+            _DEFAULT,
+            "The paper's guidance scale, 0 to 100: a fixed number in place of cfg, multiplied by strength. "
             "For published settings. 0 uses cfg (off).",
-        ),
-        io.Float.Input(
-            "weight",
-            default=_DEFAULT.weight,
-            min=0.0,
-            max=100.0,
             step=0.05,
-            round=0.001,
-            optional=True,
             advanced=True,
-            tooltip="The concept's share among several, 0 to 100. 0 is off. In the sampler's reference mode the "
+        ),
+        setting_input(
+            "weight",
+            _DEFAULT,
+            "The concept's share among several, 0 to 100. 0 is off. In the sampler's reference mode the "
             "weights are rescaled to a sum of 1 while some concepts have not begun.",
+            step=0.05,
+            advanced=True,
         ),
         io.Combo.Input(
             "threshold_over",
@@ -115,18 +92,14 @@ def advanced_inputs() -> list[io.Input]:
             "and a background many. channel: the places of each latent channel, as in the paper. space: the places of "
             "all channels together, as in LEDITS++.",
         ),
-        io.Float.Input(
+        setting_input(
             "attention_threshold",
-            default=_DEFAULT.attention_threshold,
-            min=0.0,
-            max=0.999,
-            step=0.005,
-            round=0.001,
-            optional=True,
-            advanced=True,
-            tooltip="Edits only where the model looks at the concept's words: the share of the image, 0 to 0.999, that "
+            _DEFAULT,
+            "Edits only where the model looks at the concept's words: the share of the image, 0 to 0.999, that "
             "is left alone because it looks there least. 0 is off. For UNets with text cross-attention: SD1.x, SD2.x, "
             "SDXL.",
+            step=0.005,
+            advanced=True,
         ),
         # A socket: the host's own input of this type would draw an editor with a curve of its own in the node.
         io.Custom("CURVE").Input(
@@ -167,7 +140,7 @@ def encoded_concept(
     name: str,
     *,
     mask: Tensor | None = None,
-    words: tuple[int, ...] | None = None,
+    token_positions: tuple[int, ...] | None = None,
     curve: Any = None,
     strengths: Sequence[float] | None = None,
 ) -> EncodedConcept:
@@ -178,12 +151,12 @@ def encoded_concept(
     """
     if mask is not None:
         _check_mask(node_id, mask)
-    if settings.attention_threshold > 0 and words == ():
+    if settings.attention_threshold > 0 and token_positions == ():
         raise ValueError(f"{node_id}: attention_threshold needs words in text, got {name!r}; set it to 0 (off)")
     if curve is not None and not hasattr(curve, "interp"):
         raise ValueError(f"{node_id}: curve must be a CURVE, got {type(curve).__name__}; connect a Curve Editor")
     return EncodedConcept(
-        settings, conditioning, instead_of, name, mask, words, curve, _checked_strengths(node_id, strengths)
+        settings, conditioning, instead_of, name, mask, token_positions, curve, _checked_strengths(node_id, strengths)
     )
 
 

@@ -11,6 +11,7 @@ from ..sega_core import MODES, GuidanceVectors, Mode, Settings
 from .sampling.encoded_concept import EncodedConcept
 from .sampling.patch import patch_model
 from .sampling.request import GuidanceRequest
+from .setting_input import setting_input
 from .types import SegaConcept, SegaConceptStack, SegaGuidance, as_stack
 
 # Without momentum a strength of 1 is exactly the changed prompt, and a concept costs nothing before it begins.
@@ -36,29 +37,22 @@ def guidance_inputs() -> list[io.Input]:
             "reference computes what the paper's implementation computes: concepts share one momentum and their "
             "weights are rescaled while some have not begun.",
         ),
-        io.Float.Input(
+        setting_input(
             "momentum_scale",
-            default=_DEFAULT.momentum_scale,
-            min=0.0,
-            max=10.0,
-            step=0.01,
-            round=0.001,
-            optional=True,
-            advanced=True,
-            tooltip="How much of the previous steps' guidance is added to each step's, 0 to 10. 0 is off and saves "
+            _DEFAULT,
+            "How much of the previous steps' guidance is added to each step's, 0 to 10. 0 is off and saves "
             "the passes before a concept begins. The paper's default is 0.1.",
-        ),
-        io.Float.Input(
-            "momentum_beta",
-            default=_DEFAULT.momentum_beta,
-            min=0.0,
-            max=0.999,
             step=0.01,
-            round=0.001,
-            optional=True,
+            most=10.0,
             advanced=True,
-            tooltip="How slowly the momentum changes, 0 to 0.999: the share kept from step to step. 0 keeps only the "
+        ),
+        setting_input(
+            "momentum_beta",
+            _DEFAULT,
+            "How slowly the momentum changes, 0 to 0.999: the share kept from step to step. 0 keeps only the "
             "last step's (off). The paper's default is 0.4.",
+            step=0.01,
+            advanced=True,
         ),
         SegaGuidance.Input(
             "guidance",
@@ -77,17 +71,13 @@ def guidance_inputs() -> list[io.Input]:
             tooltip="Approximate, saves time: reuses each concept's guidance for up to this many steps, fewer where it "
             "changes fast, 1 to 100. 1 is off.",
         ),
-        io.Float.Input(
+        setting_input(
             "warmup_tolerance",
-            default=_DEFAULT.warmup_tolerance,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            round=0.001,
-            optional=True,
-            advanced=True,
-            tooltip="Approximate, saves time: passes before a concept begins are left out where their share of the "
+            _DEFAULT,
+            "Approximate, saves time: passes before a concept begins are left out where their share of the "
             "momentum is this or less, 0 to 1. 0 is off.",
+            step=0.01,
+            advanced=True,
         ),
     ]
 

@@ -13,7 +13,16 @@ from comfy_extras.nodes_custom_sampler import BasicScheduler, SamplerCustom
 from torch import Tensor
 
 from ..sega_core import StandsStill, window
-from .checks import HIGHEST_SEED, MOST_STEPS, check_finite, check_integer, check_latent
+from .sampler_inputs import (
+    HIGHEST_SEED,
+    MOST_STEPS,
+    cfg_input,
+    check_finite,
+    check_integer,
+    check_latent,
+    seed_input,
+    steps_input,
+)
 from .sampling.inversion import NODE_ID as _NODE_ID
 from .sampling.inversion import STOCHASTIC, RepeatingSampler, Walk, WalkingSampler
 from .sampling.patch import is_patched
@@ -44,30 +53,14 @@ class SEGAInvert(io.ComfyNode):
                     "model",
                     tooltip="The model that will edit the picture, before SEGA Model Patch; it is not changed.",
                 ),
-                io.Int.Input(
+                seed_input(
                     "seed",
-                    default=0,
-                    min=0,
-                    max=HIGHEST_SEED,
-                    control_after_generate=True,
-                    tooltip="The random seed of the noise. Every seed comes back to the picture; edits differ.",
+                    "The random seed of the noise. Every seed comes back to the picture; edits differ.",
+                    control=False,
                 ),
-                io.Int.Input(
-                    "steps",
-                    default=20,
-                    min=1,
-                    max=MOST_STEPS,
-                    tooltip="Number of steps of the whole schedule, 1 to 10000; start_percent leaves out the first.",
-                ),
-                io.Float.Input(
-                    "cfg",
-                    default=8.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip="Classifier-free guidance scale, 0 to 100, the same as in the sampler that follows. "
-                    "1 is off.",
+                steps_input("Number of steps of the whole schedule, 1 to 10000; start_percent leaves out the first."),
+                cfg_input(
+                    "Classifier-free guidance scale, 0 to 100, the same as in the sampler that follows. 1 is off."
                 ),
                 io.Combo.Input(
                     "sampler_name",

@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..sega_core import GuidanceVectors
-from .drawing.heatmaps import heat_maps, heat_mask
+from .drawing.heatmaps import heat_maps, heat_mask, heat_of
 from .drawing.plot import effect_plot
 from .types import NOT_RECORDED, SegaGuidance
 
@@ -61,10 +61,10 @@ class SEGAPreview(io.ComfyNode):
         if guidance is None:
             raise ValueError(f"SEGAPreview: {NOT_RECORDED}")
         _check(guidance, image)
-        activity, pictures = guidance.activity[0], image[..., :3].float().cpu()
+        heat, pictures = heat_of(guidance.activity[0], len(image)), image[..., :3].float().cpu()
         # Without a concept the workflow runs as well: to compare.
-        maps = heat_maps(activity, pictures, guidance.concepts, guidance.texts) if guidance.concepts else pictures
-        plot = effect_plot(guidance.strength, guidance.concepts, guidance.texts)
+        maps = heat_maps(heat, pictures, guidance.concepts, guidance.texts) if guidance.concepts else pictures
+        plot = effect_plot(guidance.magnitudes, guidance.concepts, guidance.texts)
         shown = ui.PreviewImage(plot.unsqueeze(0), cls=cls)
         if guidance.concepts:
             # Pictures of another size need a call of their own.
@@ -75,7 +75,7 @@ class SEGAPreview(io.ComfyNode):
             for text, concept in zip(guidance.texts, guidance.concepts, strict=True)
         ]
         tabs.append({"count": 1})
-        mask = heat_mask(activity, len(image), (image.shape[1], image.shape[2]))
+        mask = heat_mask(heat, len(image), (image.shape[1], image.shape[2]))
         return io.NodeOutput(maps, plot.unsqueeze(0), mask, ui={**shown.as_dict(), "sega_tabs": tabs})
 
 
@@ -91,7 +91,7 @@ def _check(guidance: GuidanceVectors, image: Tensor) -> None:
             "SEGAPreview: guidance must be of images or videos, with two or three spatial axes, got "
             f"{activity.ndim - 2}; sound has no picture"
         )
-    if not activity.isfinite().all() or not guidance.strength.isfinite().all():
+    if not activity.isfinite().all() or not guidance.magnitudes.isfinite().all():
         raise ValueError("SEGAPreview: guidance must be finite, got NaN or infinity")
     latents, images = activity.shape[1], image.shape[0]
     if images == 0 or images % latents:

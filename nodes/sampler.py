@@ -9,8 +9,17 @@ import nodes as host_nodes
 from comfy_api.latest import io
 
 from ..sega_core import GuidanceVectors
-from .checks import HIGHEST_SEED, MOST_STEPS, check_finite, check_integer, check_latent
 from .guidance_inputs import GUIDANCE, guidance_inputs, guidance_output, guided_model
+from .sampler_inputs import (
+    HIGHEST_SEED,
+    MOST_STEPS,
+    cfg_input,
+    check_finite,
+    check_integer,
+    check_latent,
+    seed_input,
+    steps_input,
+)
 from .sampling.wiring import is_wired, is_wired_in_queue
 
 
@@ -34,26 +43,12 @@ class SEGASampler(io.ComfyNode):
             ],
             inputs=[
                 io.Model.Input("model", tooltip="The model used for denoising the latent; it is not changed."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=HIGHEST_SEED,
-                    control_after_generate=True,
-                    tooltip="The random seed of the noise. The same seed without concepts gives the unedited image.",
+                seed_input(
+                    "seed", "The random seed of the noise. The same seed without concepts gives the unedited image."
                 ),
-                io.Int.Input(
-                    "steps", default=20, min=1, max=MOST_STEPS, tooltip="Number of sampling steps, 1 to 10000."
-                ),
-                io.Float.Input(
-                    "cfg",
-                    default=8.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip="Classifier-free guidance scale, 0 to 100: how closely the image follows the prompts. "
-                    "1 is off.",
+                steps_input("Number of sampling steps, 1 to 10000."),
+                cfg_input(
+                    "Classifier-free guidance scale, 0 to 100: how closely the image follows the prompts. 1 is off."
                 ),
                 io.Combo.Input(
                     "sampler_name",

@@ -8,8 +8,8 @@ from comfy_api.latest import io
 from comfy_extras.nodes_custom_sampler import SamplerCustom
 
 from ..sega_core import GuidanceVectors
-from .checks import HIGHEST_SEED, check_finite, check_integer, check_latent
 from .guidance_inputs import GUIDANCE, guidance_inputs, guidance_output, guided_model
+from .sampler_inputs import HIGHEST_SEED, cfg_input, check_finite, check_integer, check_latent, seed_input
 from .sampling.wiring import is_wired, is_wired_in_queue
 
 
@@ -31,23 +31,13 @@ class SEGASamplerCustom(io.ComfyNode):
                     advanced=True,
                     tooltip="Whether noise is added to the latent image first. No effect with SEGA Invert's sampler.",
                 ),
-                io.Int.Input(
+                seed_input(
                     "noise_seed",
-                    default=0,
-                    min=0,
-                    max=HIGHEST_SEED,
-                    control_after_generate=True,
-                    tooltip="The random seed of the noise. No effect with SEGA Invert's sampler, which brings its own.",
+                    "The random seed of the noise. No effect with SEGA Invert's sampler, which brings its own.",
                 ),
-                io.Float.Input(
-                    "cfg",
-                    default=8.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip="Classifier-free guidance scale, 0 to 100: how closely the image follows the prompts; that "
-                    "of SEGA Invert, if its sampler is connected. 1 is off.",
+                cfg_input(
+                    "Classifier-free guidance scale, 0 to 100: how closely the image follows the prompts; that "
+                    "of SEGA Invert, if its sampler is connected. 1 is off."
                 ),
                 io.Conditioning.Input("positive", tooltip="What the image should show, or what your picture shows."),
                 io.Conditioning.Input(

@@ -7,8 +7,9 @@ from .guard import FREE_STRENGTH, Guard, guarded, room_of
 from .guidance import attention_mask, concept_guidance, keep_largest
 from .inversion import Evaluation, Level, StandsStill, dpmpp_2m_sde_noise, euler_ancestral_noise
 from .plan import passes_needed, progress_of, step_of_sigma, window
+from .ranges import RANGES, Range
 from .recorder import Recorder, recorded
-from .run import Run
+from .run import GuidanceRun
 from .texts import ComparedTexts, compared_texts
 from .vectors import GuidanceVectors, Space
 
@@ -16,6 +17,7 @@ __all__ = [
     "DIRECTIONS",
     "FREE_STRENGTH",
     "MODES",
+    "RANGES",
     "THRESHOLDS_OVER",
     "ComparedTexts",
     "Comparison",
@@ -24,11 +26,12 @@ __all__ = [
     "Direction",
     "Evaluation",
     "Guard",
+    "GuidanceRun",
     "GuidanceVectors",
     "Level",
     "Mode",
+    "Range",
     "Recorder",
-    "Run",
     "Settings",
     "Space",
     "StandsStill",

@@ -33,10 +33,10 @@ prompt's own guidance scale, the steps as progress.
 
 from __future__ import annotations
 
-import math
-import sys
 from dataclasses import dataclass
 from typing import Literal, get_args
+
+from .ranges import check_choice, check_count, check_numbers
 
 Direction = Literal["add", "remove"]
 Mode = Literal["reference", "independent"]
@@ -44,24 +44,6 @@ ThresholdOver = Literal["energy", "channel", "space"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 MODES: tuple[Mode, ...] = get_args(Mode)
 THRESHOLDS_OVER: tuple[ThresholdOver, ...] = get_args(ThresholdOver)
-
-
-def require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
-
-
-def require_number(name: str, value: float, low: float, below: float = math.inf, most: float | None = None) -> None:
-    """Accept a finite number in [low, below), or in [low, most]."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and value <= sys.float_info.max
-    if not number or not (low <= value < below if most is None else low <= value <= most):
-        ends = f"{below:g})" if most is None else f"{most:g}]"
-        raise ValueError(f"{name} must be in [{low:g}, {ends}, got {value!r}")
-
-
-def _require_count(name: str, value: int, least: int = 0) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be a whole number of steps, {least} or more, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -96,19 +78,16 @@ class Concept:
     attention_threshold: float = 0.0
 
     def __post_init__(self) -> None:
-        require_choice("direction", self.direction, DIRECTIONS)
-        require_number("guidance_scale", self.guidance_scale, 0)
-        require_number("threshold", self.threshold, 0, 1)
-        _require_count("warmup_steps", self.warmup_steps)
+        check_numbers(self)
+        check_choice("direction", self.direction, DIRECTIONS)
+        check_choice("threshold_over", self.threshold_over, THRESHOLDS_OVER)
+        check_count("warmup_steps", self.warmup_steps)
         if self.cooldown_steps is not None:
-            _require_count("cooldown_steps", self.cooldown_steps)
+            check_count("cooldown_steps", self.cooldown_steps)
             if self.cooldown_steps <= self.warmup_steps:
                 raise ValueError(
                     f"cooldown_steps must be after warmup_steps ({self.warmup_steps}), got {self.cooldown_steps}"
                 )
-        require_number("weight", self.weight, 0)
-        require_choice("threshold_over", self.threshold_over, THRESHOLDS_OVER)
-        require_number("attention_threshold", self.attention_threshold, 0, 1)
 
     @property
     def factor(self) -> float:
@@ -153,11 +132,9 @@ class Settings:
     warmup_tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        require_number("momentum_scale", self.momentum_scale, 0)
-        require_number("momentum_beta", self.momentum_beta, 0, 1)
-        require_choice("mode", self.mode, MODES)
-        _require_count("reuse_steps", self.reuse_steps, 1)
-        require_number("warmup_tolerance", self.warmup_tolerance, 0, most=1)
+        check_numbers(self)
+        check_choice("mode", self.mode, MODES)
+        check_count("reuse_steps", self.reuse_steps, 1)
 
     @property
     def momentum_kept(self) -> float:

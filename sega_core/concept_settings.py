@@ -9,8 +9,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .concept import Concept, Direction, ThresholdOver, require_number
+from .concept import Concept, Direction, ThresholdOver
 from .plan import Window, window
+from .ranges import check_numbers
 
 # Found by trying numbers of steps, cfgs and two models, as evaluation/search.py does. A strength above 1 makes good
 # what the threshold cuts off; what the prompt asks for is settled in the first steps. A share of the energy is the one
@@ -51,10 +52,7 @@ class ConceptSettings:
     guidance_scale: float = 0.0
 
     def __post_init__(self) -> None:
-        require_number("strength", self.strength, 0)
-        require_number("guidance_scale", self.guidance_scale, 0)
-        require_number("start_percent", self.start_percent, 0, most=1)
-        require_number("end_percent", self.end_percent, 0, most=1)
+        check_numbers(self)
         if self.end_percent <= self.start_percent:
             raise ValueError(
                 f"end_percent must be after start_percent ({self.start_percent:g}), got {self.end_percent!r}"

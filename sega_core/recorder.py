@@ -66,7 +66,7 @@ class Recorder:
                 out[c] += share / (len(self.sigmas) - 1)
         return out
 
-    def strength(self) -> Tensor:
+    def magnitudes(self) -> Tensor:
         """Return how strongly each concept acted, (steps, concepts)."""
         out = torch.zeros((len(self.sigmas) - 1, self.concepts))
         for step, kept in self._kept.items():
@@ -96,7 +96,7 @@ def recorded(
     return GuidanceVectors(
         guidance=tuple(recorder.guidance() for recorder in recorders),
         activity=tuple(recorder.activity() for recorder in recorders),
-        strength=torch.stack([recorder.strength() for recorder in recorders]).mean(0),
+        magnitudes=torch.stack([recorder.magnitudes() for recorder in recorders]).mean(0),
         sigmas=recorders[0].sigmas,
         space=space,
         concepts=tuple(concepts),

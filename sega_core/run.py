@@ -14,7 +14,7 @@ from .plan import passes_due, passes_needed
 from .recorder import Recorder, magnitude
 
 
-class Run:
+class GuidanceRun:
     """Turns the concepts' estimates into guidance, step by step, and owns the momentum.
 
     A step may be evaluated several times (second-order and SDE samplers), also after a later one (samplers that look

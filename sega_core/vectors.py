@@ -34,7 +34,7 @@ class GuidanceVectors:
             step, (steps, B, C, *spatial), fp32, on the CPU.
         activity: likewise, (concepts, B, *spatial): where each concept acted, as the mean magnitude of its share over
             steps and channels.
-        strength: (steps, concepts): how strongly each concept acted, as the mean magnitude of its share.
+        magnitudes: (steps, concepts): how strongly each concept acted, as the mean magnitude of its share.
         sigmas: the schedule, steps + 1 numbers.
         space: of the estimates that the guidance is added to.
         concepts: the run's concepts.
@@ -49,7 +49,7 @@ class GuidanceVectors:
 
     guidance: tuple[Tensor, ...]
     activity: tuple[Tensor, ...]
-    strength: Tensor
+    magnitudes: Tensor
     sigmas: tuple[float, ...]
     space: Space
     concepts: tuple[Concept, ...]
@@ -70,7 +70,7 @@ class GuidanceVectors:
             if guidance.ndim < 4 or guidance.shape[0] != steps or guidance.numel() == 0:
                 raise ValueError(f"guidance must be ({steps}, B, C, *spatial), got {tuple(guidance.shape)}")
             _require_shape("activity", activity, (concepts, guidance.shape[1], *guidance.shape[3:]))
-        _require_shape("strength", self.strength, (steps, concepts))
+        _require_shape("magnitudes", self.magnitudes, (steps, concepts))
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
@@ -101,7 +101,7 @@ def save(vectors: GuidanceVectors, path: Path) -> None:
         "concepts": json.dumps(concepts),
         "settings": json.dumps(asdict(vectors.settings)),
     }
-    tensor_file.write(path, KIND, tensors | {"strength": vectors.strength}, metadata)
+    tensor_file.write(path, KIND, tensors | {"magnitudes": vectors.magnitudes}, metadata)
 
 
 def load(path: Path) -> GuidanceVectors:
@@ -123,7 +123,7 @@ def load(path: Path) -> GuidanceVectors:
         return GuidanceVectors(
             guidance=tuple(tensors[f"guidance.{part}"].float() for part in parts),
             activity=tuple(tensors[f"activity.{part}"].float() for part in parts),
-            strength=tensors["strength"].float(),
+            magnitudes=tensors["magnitudes"].float(),
             sigmas=tuple(float(sigma) for sigma in _parsed(metadata, "sigmas")),
             space=metadata["space"],  # type: ignore[arg-type]
             concepts=tuple(concepts),

@@ -7,15 +7,11 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from sega_core import Run, Settings
-
-from .core import guided_estimate
-from .maths import CFG, CONCEPT, SIZES, STEPS, estimates_of
+from .maths import SIZES, STEPS, estimates_of, guide, new_run
 from .timing import in_turns
 from .twins import TOKENS, fill
 
 CONCEPTS = 4
-MOST_SHARE = 0.01
 SPAN = "the core"
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
 COPY = "Memcpy DtoH"
@@ -23,17 +19,11 @@ COPY = "Memcpy DtoH"
 
 def measure(device: torch.device, rounds: int) -> list[dict[str, Any]]:
     """Return a row for each of the two."""
-    share = share_of_a_step(device, rounds)
-    found = waits(device)
     what = f"{CONCEPTS} concepts at 1024x1024, fp16"
+    share = f"{share_of_a_step(device, rounds):.2%}"
     return [
-        {
-            "what": f"share of a step of an SDXL-shaped network, {what}",
-            "figure": f"{share:.2%}",
-            "target": f"< {MOST_SHARE:.0%}",
-            "met": share < MOST_SHARE,
-        },
-        {"what": f"copies to the host and waits in a run, {what}", "figure": found, "target": 0, "met": found == 0},
+        {"what": f"share of a step of an SDXL-shaped network, {what}", "figure": share},
+        {"what": f"copies to the CPU and waits in a run, {what}", "figure": waits(device)},
     ]
 
 
@@ -52,34 +42,28 @@ def share_of_a_step(device: torch.device, rounds: int) -> float:
 
     @torch.inference_mode()
     def core() -> None:
-        _guide(estimates, CONCEPTS)
+        guide(new_run(CONCEPTS), estimates)
 
     step()
     core()
-    return in_turns(core, step, rounds).spread()["ratio"] / STEPS
+    return in_turns(core, step, rounds)["ratio"] / STEPS
 
 
 def waits(device: torch.device) -> int:
     """Return how often the core copies to the host or waits for the GPU in a run, as the profiler sees it."""
     estimates = estimates_of(SIZES["SDXL"], CONCEPTS, torch.float16, device)
     with torch.inference_mode():
-        _guide(estimates, CONCEPTS)
+        guide(new_run(CONCEPTS), estimates)
         torch.cuda.synchronize()
         with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], acc_events=True) as profiler:
             with record_function(SPAN):
-                _guide(estimates, CONCEPTS)
+                guide(new_run(CONCEPTS), estimates)
             torch.cuda.synchronize()
     events = profiler.profiler.kineto_results.events()
     (span,) = (event for event in events if event.name() == SPAN and event.device_type().name == "CPU")
     end = span.start_ns() + span.duration_ns()
     copies = sum(event.name().startswith(COPY) for event in events)
     return copies + sum(event.name() in WAITS and span.start_ns() <= event.start_ns() < end for event in events)
-
-
-def _guide(estimates: torch.Tensor, count: int) -> None:
-    run = Run((CONCEPT,) * count, Settings(), STEPS)
-    for step in range(STEPS):
-        guided_estimate(run, step, estimates, CFG)
 
 
 def _sdxl(device: torch.device) -> Any:

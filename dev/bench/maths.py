@@ -6,7 +6,6 @@ is all that it does between the two: from the batch of estimates to the one that
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -14,17 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sega_core import Concept, Run, Settings, keep_largest
+from sega_core import Comparison, Concept, GuidanceRun, Settings, keep_largest
 
 from . import reference
-from .core import guided_estimate
-from .timing import Times
+from .timing import now, spread
 
 # A video's frames stand one below the other: the pipeline knows pictures alone. Every channel has the same elements.
 SIZES = {"SD1.5": (1, 4, 64, 64), "SDXL": (1, 4, 128, 128), "video": (1, 16, 21 * 60, 104)}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CONCEPTS = (1, 2, 4, 8, 16)
-LEAST_RATIO = {"cpu": 5.0, "cuda": 3.0}
 CFG, STEPS = 7.0, 3
 # Small tensors take turns more often: other work on the machine weighs more there.
 ROUNDS = {"SD1.5": 15, "SDXL": 9, "video": 2}
@@ -40,9 +37,8 @@ def measure(device: torch.device, quick: bool, say: Callable[[str], None]) -> li
         for count in CONCEPTS:
             for dtype in DTYPES:
                 estimates = estimates_of(SIZES[size], count, DTYPES[dtype], device)
-                row = {"size": size, "concepts": count, "dtype": dtype, **_compare(estimates, count, ROUNDS[size])}
-                target = LEAST_RATIO[device.type]
-                rows.append({**row, "target": target, "met": row["ratio"] >= target})
+                figures = _compare(estimates, count, ROUNDS[size])
+                rows.append({"size": size, "concepts": count, "dtype": dtype, **figures})
             say(f"{size}, {count} concepts: " + ", ".join(f"{row['ratio']:.1f}" for row in rows[-len(DTYPES) :]))
     return rows
 
@@ -61,7 +57,7 @@ def _compare(estimates: Tensor, count: int, rounds: int) -> dict[str, Any]:
         first.append(pipeline.run())
         seconds, prediction = _run_core(estimates, count)
         second.append(seconds)
-    times = Times(tuple(first[1:]), tuple(second[1:])).spread()
+    times = spread(first[1:], second[1:])
     theirs = pipeline.scheduler.prediction
     assert theirs is not None
     return {
@@ -74,11 +70,25 @@ def _compare(estimates: Tensor, count: int, rounds: int) -> dict[str, Any]:
 
 @torch.inference_mode()
 def _run_core(estimates: Tensor, count: int) -> tuple[float, Tensor]:
-    run = Run((CONCEPT,) * count, Settings(), STEPS)
-    start = _now(estimates.device)
+    run = new_run(count)
+    start = now()
+    prediction = guide(run, estimates)
+    return now() - start, prediction
+
+
+def new_run(count: int) -> GuidanceRun:
+    return GuidanceRun((CONCEPT,) * count, Settings(), STEPS)
+
+
+def guide(run: GuidanceRun, estimates: Tensor) -> Tensor:
+    """Return what the last step predicts; the estimates are the negative prompt's, the positive's and the concepts'."""
     for step in range(STEPS):
-        prediction = guided_estimate(run, step, estimates, CFG)
-    return _now(estimates.device) - start, prediction
+        negative, positive, *concepts = estimates.chunk(2 + len(run.concepts))
+        guidance = run.guidance(step, {c: Comparison(concepts[c] - negative) for c in run.needed(step)})
+        prediction = negative + CFG * (positive - negative)
+        if guidance is not None:
+            prediction = (prediction + guidance).to(prediction.dtype)
+    return prediction
 
 
 class Pipeline:
@@ -113,7 +123,7 @@ class _Network(nn.Module):
         return self.estimates.device
 
     def forward(self, latents: Tensor, t: Tensor, encoder_hidden_states: Tensor) -> SimpleNamespace:
-        self.answered = _now(self.device)
+        self.answered = now()
         return SimpleNamespace(sample=self.estimates)
 
 
@@ -135,15 +145,9 @@ class _Scheduler:
         return latents
 
     def step(self, prediction: Tensor, t: Tensor, latents: Tensor) -> SimpleNamespace:
-        self.seconds += _now(self.network.device) - self.network.answered
+        self.seconds += now() - self.network.answered
         self.prediction = prediction
         return SimpleNamespace(prev_sample=latents)
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def exactness(device: torch.device, quick: bool) -> list[dict[str, Any]]:
@@ -156,7 +160,7 @@ def exactness(device: torch.device, quick: bool) -> list[dict[str, Any]]:
             counts = [compare_thresholds(psi, threshold) for threshold in THRESHOLDS]
             differ, rounded = (sum(column) for column in zip(*counts, strict=True))
             row = {"size": size, "dtype": dtype, "elements": psi.numel() * len(THRESHOLDS)}
-            rows.append({**row, "differ": differ, "rounded": rounded, "met": differ == rounded})
+            rows.append({**row, "differ": differ, "rounded": rounded})
     return rows
 
 

@@ -1,4 +1,4 @@
-"""What SEGA holds in memory beyond the host's own passes, counted at every allocation.
+"""What SEGA holds in memory, alone and in the host beyond the same passes without it, counted at every allocation.
 
 The profiler sees every allocation and release of PyTorch's, inside its operations too, so the figures are exact and
 the same on every run.
@@ -9,16 +9,28 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, product
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from sega_core import Comparison, Concept, Run, Settings
+from sega_core import Comparison, Concept, GuidanceRun, Settings
+
+from .scenarios import Scenario
+
+if TYPE_CHECKING:
+    from .twins import Twin
 
 FLOAT_BYTES = 4
+MODES = ("reference", "independent")
+MOMENTA = (0.1, 0.0)
+CONCEPTS = (1, 4, 16)
+SHAPE = (1, 4, 64, 64)
+STEPS = 6
+CONCEPT = Concept(warmup_steps=2)
 
 
 @dataclass(frozen=True)
@@ -65,9 +77,40 @@ def core_memory(concepts: Sequence[Concept], settings: Settings, shape: Sequence
     given = [Comparison(difference) for difference in torch.randn((len(concepts), *shape), generator=generator)]
 
     def sample() -> None:
-        run = Run(concepts, settings, steps)
+        run = GuidanceRun(concepts, settings, steps)
         for step in range(steps):
             run.guidance(step, {c: given[c] for c in run.needed(step)})
 
     memory = allocated(sample)
     return memory.peak / (FLOAT_BYTES * prod(shape)), memory.kept
+
+
+def measure(twin: Twin, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Return a row for each mode, momentum and number of concepts, in latents."""
+    rows = []
+    for mode, momentum, count in product(MODES, MOMENTA, CONCEPTS):
+        scenario = Scenario("", (CONCEPT,) * count, Settings(momentum_scale=momentum, mode=mode), STEPS)
+        core, core_kept = core_memory(scenario.concepts, scenario.settings, SHAPE, STEPS)
+        host, host_kept = in_host(twin, scenario)
+        row = {"mode": mode, "momentum": momentum, "concepts": count, "core": core, "host": host}
+        rows.append({**row, "kept": max(core_kept, host_kept)})
+        say(f"{mode}, momentum {momentum}, {count} concepts: {core:.1f} latents, {host:.1f} in the host")
+    return rows
+
+
+def in_host(twin: Twin, scenario: Scenario) -> tuple[float, int]:
+    """Return how much higher the peak of a sampling is than that of its passes alone, in latents, and what stays."""
+    noise = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
+    estimates = torch.randn((2 + len(scenario.concepts), *SHAPE[1:]), generator=torch.Generator().manual_seed(1))
+
+    def answer(apply_model: Any, args: dict[str, Any]) -> Tensor:
+        return estimates[: len(args["input"])]
+
+    guided, unguided = twin.guided(scenario), twin.unguided(len(scenario.concepts))
+    for model in (guided, unguided):
+        model.set_model_unet_function_wrapper(answer)
+    with_concepts, without = (
+        allocated(lambda model=model: twin.sample_host(model, scenario.steps, noise)) for model in (guided, unguided)
+    )
+    latent = FLOAT_BYTES * noise.numel()
+    return (with_concepts.peak - without.peak) / latent, with_concepts.kept - without.kept

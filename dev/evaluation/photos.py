@@ -6,8 +6,9 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -16,21 +17,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..demo import faces
-from ..demo.measure import Edit
-from ..demo.run import EDITS
+from ..demo.measure import EDITS, Edit
 from ..demo.workflows import CFG, STEPS
 from . import statistics
 from .first_edit import REPLACEMENTS
 from .outcome import Outcome, compare
 from .recipe import name_of
-from .regions import REGIONS, background
+from .regions import REGIONS, region
 from .studio import Faces, Studio
 
 SEED = 20261128
 BATCH = 16
 STRENGTHS = (0.5, 1.0, 2.0)
 DENOISES = (0.4, 0.5, 0.6, 0.7, 0.8)
-# Samplers, schedulers, steps, cfg and the type that the model computes in.
+SETTING = ("sampler", "scheduler", "steps", "cfg", "dtype")
 RECONSTRUCTIONS = (
     ("euler_ancestral", "normal", 20, 3.5, "fp32"),
     ("euler_ancestral", "karras", 20, 8.0, "fp32"),
@@ -55,7 +55,6 @@ class Drawings:
         faces: what they show.
         images: (N, H, W, 3), of 255.
         latents: theirs.
-        before: the latents' pictures, judged.
     """
 
     edit: Edit
@@ -63,10 +62,16 @@ class Drawings:
     faces: Sequence[faces.Face]
     images: NDArray[np.uint8]
     latents: Tensor
-    before: Faces
 
-    def captions(self, is_described: bool) -> list[str]:
+    def captions(self, is_described: bool = True) -> list[str]:
         return [faces.description(face) if is_described else "" for face in self.faces]
+
+    def parts(self, size: int) -> list[Drawings]:
+        """Return them in parts of a size."""
+        rows = [slice(first, first + size) for first in range(0, len(self.faces), size)]
+        return [
+            replace(self, faces=self.faces[each], images=self.images[each], latents=self.latents[each]) for each in rows
+        ]
 
 
 def photos(studio: Studio) -> dict[str, Any]:
@@ -74,29 +79,22 @@ def photos(studio: Studio) -> dict[str, Any]:
     darkroom = Darkroom(studio)
     drawn = [darkroom.draw(edit) for edit in EDITS]
     replaced = [darkroom.draw(edit, instead_of) for edit, instead_of in REPLACEMENTS]
+    first = drawn[0].parts(BATCH)[0]
+    settings = [dict(zip(SETTING, each, strict=True)) for each in RECONSTRUCTIONS]
+    others = {"ODE inversion": darkroom.ode, "LEDITS++ of diffusers": darkroom.leditspp}
     return {
-        "reconstruction": [_reconstruction(darkroom, drawn[0], *each) for each in RECONSTRUCTIONS],
+        "reconstruction": [{**each, **_errors(darkroom.inverted(first, **each), first)} for each in settings],
         "other reconstructions": {
-            way: _errors(darkroom.kept(made, drawn[0], strength=0.0), drawn[0])
-            for way, made in {"ODE inversion": darkroom.ode, "LEDITS++ of diffusers": darkroom.leditspp}.items()
+            name: _errors(darkroom.kept(way, drawn[0], strength=0.0), drawn[0]) for name, way in others.items()
         },
         "edits": [row for drawings in [*drawn, *replaced] for row in _edits(darkroom, drawings)],
         "rest": [_rest(darkroom, drawings) for drawings in drawn],
     }
 
 
-def _reconstruction(
-    darkroom: Darkroom, drawings: Drawings, sampler: str, scheduler: str, steps: int, cfg: float, dtype: str
-) -> dict[str, Any]:
-    back = darkroom.inverted(drawings, sampler=sampler, scheduler=scheduler, steps=steps, cfg=cfg, dtype=dtype)
-    setting = {"sampler": sampler, "scheduler": scheduler, "steps": steps, "cfg": cfg, "dtype": dtype}
-    return {**setting, **_errors(back, drawings)}
-
-
 def _errors(back: Tensor, drawings: Drawings) -> dict[str, float]:
     """Return how far latents are from those of the drawings, against their norm."""
-    latents = drawings.latents[: len(back)]
-    errors = (back - latents).flatten(1).norm(dim=1) / latents.flatten(1).norm(dim=1)
+    errors = (back - drawings.latents).flatten(1).norm(dim=1) / drawings.latents.flatten(1).norm(dim=1)
     return {"median": errors.median().item(), "worst": errors.max().item()}
 
 
@@ -104,23 +102,27 @@ def _edits(darkroom: Darkroom, drawings: Drawings) -> Iterator[dict[str, Any]]:
     """Yield the figures of each way; for the others what ours keeps more, at its default strength, by face."""
     edit = drawings.edit
     name = f"{edit.text} instead of {drawings.instead_of}" if drawings.instead_of else name_of(edit)
+    before = darkroom.judged(drawings.latents)
+
+    def outcome_of(way: Callable[..., Tensor], **options: Any) -> Outcome:
+        return compare(edit, before, darkroom.judged(darkroom.kept(way, drawings, **options)))
+
     ours: dict[bool, Outcome] = {}
-    for is_described in (True, False):
-        for strength in (None, *STRENGTHS):
-            outcome = _outcome(darkroom, drawings, darkroom.ours, is_described=is_described, strength=strength)
-            ours.setdefault(is_described, outcome)
-            row = {"way": "ours", "is described": is_described, "strength": strength}
-            yield {"edit": name, **row, **outcome.figures()}
+    for is_described, strength in product((True, False), (None, *STRENGTHS)):
+        outcome = outcome_of(darkroom.ours, is_described=is_described, strength=strength)
+        ours.setdefault(is_described, outcome)
+        row = {"way": "ours", "is described": is_described, "strength": strength}
+        yield {"edit": name, **row, **outcome.figures()}
     # An image to image user tries until it looks right.
-    tries = {denoise: _outcome(darkroom, drawings, darkroom.image_to_image, denoise=denoise) for denoise in DENOISES}
+    tries = {denoise: outcome_of(darkroom.image_to_image, denoise=denoise) for denoise in DENOISES}
     best = max(tries, key=lambda denoise: float((tries[denoise].done * tries[denoise].isolation).mean()))
     others = {
-        "ODE inversion": (True, _outcome(darkroom, drawings, darkroom.ode)),
+        "ODE inversion": (True, outcome_of(darkroom.ode)),
         f"image to image, denoise {best}": (True, tries[best]),
-        "LEDITS++ of diffusers": (False, _outcome(darkroom, drawings, darkroom.leditspp)),
+        "LEDITS++ of diffusers": (False, outcome_of(darkroom.leditspp)),
     }
     if edit.attribute in REGIONS:
-        others["inpainting in a box"] = True, _outcome(darkroom, drawings, darkroom.inpainted)
+        others["inpainting in a box"] = True, outcome_of(darkroom.inpainted)
     for way, (is_described, outcome) in others.items():
         gains = {
             "success gain": asdict(statistics.mean(ours[is_described].done * 1.0 - outcome.done)),
@@ -129,35 +131,27 @@ def _edits(darkroom: Darkroom, drawings: Drawings) -> Iterator[dict[str, Any]]:
         yield {"edit": name, "way": way, "is described": is_described, **outcome.figures(), **gains}
 
 
-def _outcome(darkroom: Darkroom, drawings: Drawings, way: Callable[..., Tensor], **options: Any) -> Outcome:
-    after = darkroom.studio.judged(darkroom.studio.decoded(darkroom.kept(way, drawings, **options)))
-    return compare([drawings.edit], drawings.before, after)
-
-
 def _rest(darkroom: Darkroom, drawings: Drawings) -> dict[str, Any]:
     """Return how many pixels are to the bit those of the drawing: of the VAE alone, the edit and the composite."""
-    edited = darkroom.studio.decoded(darkroom.kept(darkroom.ours, drawings, is_described=True, strength=None))
+    studio, images = darkroom.studio, drawings.images
+    edited = studio.decoded(darkroom.kept(darkroom.ours, drawings, is_described=True, strength=None))
     mask = darkroom.kept(darkroom.mask, drawings).numpy()[..., None]
-    composite = (edited * mask + drawings.images * (1 - mask)).round().astype(np.uint8)
-    region = background([drawings.edit.attribute])
-    pictures = {"VAE alone": drawings.before.images, "edited": edited, "composite": composite}
-    outcome = compare([drawings.edit], darkroom.studio.judged(drawings.images), darkroom.studio.judged(composite))
+    composite = (edited * mask + images * (1 - mask)).round().astype(np.uint8)
+    pictures = {"VAE alone": studio.decoded(drawings.latents), "edited": edited, "composite": composite}
+    same = {way: (each == images).all(-1) for way, each in pictures.items()}
+    outside = ~region(drawings.edit.attribute)
     return {
         "edit": name_of(drawings.edit),
-        "composite": outcome.figures(),
+        "composite": compare(drawings.edit, studio.judged(images), studio.judged(composite)).figures(),
         "mask": asdict(statistics.mean((mask > 0).mean((1, 2, 3)))),
         "unchanged": {
             way: {
-                "background": asdict(statistics.mean(_same(images, drawings.images)[:, region].mean(1))),
-                "picture": asdict(statistics.mean(_same(images, drawings.images).mean((1, 2)))),
+                "background": asdict(statistics.mean(unchanged[:, outside].mean(1))),
+                "picture": asdict(statistics.mean(unchanged.mean((1, 2)))),
             }
-            for way, images in pictures.items()
+            for way, unchanged in same.items()
         },
     }
-
-
-def _same(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return (images == others).all(-1)
 
 
 class Darkroom:
@@ -165,7 +159,7 @@ class Darkroom:
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
-        self.count = 4 * studio.per_look
+        self.model, self.nodes = studio.model, studio.pack.nodes
 
     def draw(self, edit: Edit, instead_of: str = "") -> Drawings:
         """Return drawings that can show an edit, the same ones each time."""
@@ -173,87 +167,78 @@ class Darkroom:
         phrases = faces.PHRASES[edit.attribute]
         wanted = {edit.index} if edit.direction == "remove" else {*range(len(phrases))} - {edit.index}
         wanted = {phrases.index(instead_of)} if instead_of else wanted
-        found: list[faces.Face] = []
-        images: list[NDArray[np.uint8]] = []
-        while len(found) < self.count:
+        drawn: list[tuple[faces.Face, NDArray[np.uint8]]] = []
+        while len(drawn) < 4 * self.studio.per_look:
             face = faces.random_face(rng)
             image = np.array(faces.draw(face, rng))
             if getattr(face, edit.attribute) in wanted:
-                found.append(face)
-                images.append(image)
+                drawn.append((face, image))
+        found, images = zip(*drawn, strict=True)
         pictures = np.stack(images)
         with torch.inference_mode():
             latents = self.studio.vae.encode(torch.from_numpy(pictures).float() / 255)
-        before = self.studio.judged(self.studio.decoded(latents))
-        return Drawings(edit, instead_of, found, pictures, latents, before)
+        return Drawings(edit, instead_of, found, pictures, latents)
 
     def kept(self, way: Callable[..., Tensor], drawings: Drawings, **options: Any) -> Tensor:
         """Return what a way makes of drawings, made now or before."""
         given = [way.__name__, asdict(drawings.edit), drawings.instead_of, SEED, options]
         key = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
-        rows = [slice(first, first + BATCH) for first in range(0, self.count, BATCH)]
         kept = self.studio.kept(
-            key, lambda: {"made": torch.cat([way(drawings, each, **options) for each in rows]).numpy()}
+            key, lambda: {"made": torch.cat([way(part, **options) for part in drawings.parts(BATCH)]).numpy()}
         )
         return torch.from_numpy(kept["made"])
 
-    def inverted(self, drawings: Drawings, dtype: str = "fp32", **options: Any) -> Tensor:
-        """Return what comes back of the latents without a concept, of one batch."""
-        model = self.studio.model
-        rows = slice(0, BATCH)
+    def judged(self, latents: Tensor) -> Faces:
+        return self.studio.judged(self.studio.decoded(latents))
+
+    def inverted(self, drawings: Drawings, dtype: str, **options: Any) -> Tensor:
+        """Return what comes back of the latents without a concept."""
         with torch.inference_mode():
-            if dtype != "fp32":
-                model = _computing_in(model, dtype)
-            return self._repeated(drawings, rows, model, drawings.captions(True), **options)[0]
+            return self._repeated(drawings, drawings.captions(), model=self._computing_in(dtype), **options)[0]
 
-    def ours(self, drawings: Drawings, rows: slice, is_described: bool = True, strength: float | None = None) -> Tensor:
+    def ours(self, drawings: Drawings, is_described: bool = True, strength: float | None = None) -> Tensor:
         """Return latents edited with SEGAInvert and a concept with default values."""
-        concept = self._concept(drawings, rows, is_described, **_given(strength=strength))
         captions = drawings.captions(is_described)
-        return self._repeated(drawings, rows, self.studio.model, captions, concept=concept)[0]
+        return self._repeated(drawings, captions, self._concept(drawings, captions, strength))[0]
 
-    def mask(self, drawings: Drawings, rows: slice) -> Tensor:
+    def mask(self, drawings: Drawings) -> Tensor:
         """Return SEGAPreview's mask for each drawing."""
-        heat_mask, masks = self.studio.pack.nodes.drawing.heatmaps.heat_mask, []
-        for row in range(self.count)[rows]:
-            one = slice(row, row + 1)
-            concept = self._concept(drawings, one, True)
-            captions = drawings.captions(True)
-            guidance = self._repeated(drawings, one, self.studio.model, captions, concept=concept)[1]
-            masks.append(heat_mask(guidance.activity[0], 1, drawings.images.shape[1:3]))
+        heatmaps, masks = self.nodes.drawing.heatmaps, []
+        for one in drawings.parts(1):
+            captions = one.captions()
+            guidance = self._repeated(one, captions, self._concept(one, captions))[1]
+            heat = heatmaps.heat_of(guidance.activity[0], 1)
+            masks.append(heatmaps.heat_mask(heat, 1, one.images.shape[1:3]))
         return torch.cat(masks)
 
-    def ode(self, drawings: Drawings, rows: slice, strength: float | None = None) -> Tensor:
+    def ode(self, drawings: Drawings, strength: float | None = None) -> Tensor:
         """Return latents edited after an inversion by hand: Heun backwards at cfg 1, then forwards with the concept."""
         import comfy.samplers
         from comfy_extras import nodes_custom_sampler as custom
 
         # As strong as at the cfg of the others.
-        concept = self._concept(drawings, rows, True, guidance_scale=CFG, **_given(strength=strength))
-        positive, negative = self._prompts(drawings.captions(True)[rows])
+        concept = self._concept(drawings, drawings.captions(), strength, guidance_scale=CFG)
+        prompts = self._prompts(drawings.captions())
         heun = comfy.samplers.sampler_object("heun")
-        sigmas = custom.BasicScheduler.execute(self.studio.model, "karras", STEPS, 1.0)[0]
-        guided = self.studio.pack.nodes.SEGAModelPatch.execute(self.studio.model, concept)[0]
-        latent = {"samples": drawings.latents[rows]}
-        ways = ((self.studio.model, custom.FlipSigmas.execute(sigmas)[0]), (guided, sigmas))
-        for model, schedule in ways:
-            latent = custom.SamplerCustom.execute(model, False, 0, 1.0, positive, negative, heun, schedule, latent)[0]
+        sigmas = custom.BasicScheduler.execute(self.model, "karras", STEPS, 1.0)[0]
+        guided = self.nodes.SEGAModelPatch.execute(self.model, concept)[0]
+        latent = {"samples": drawings.latents}
+        for model, schedule in ((self.model, custom.FlipSigmas.execute(sigmas)[0]), (guided, sigmas)):
+            latent = custom.SamplerCustom.execute(model, False, 0, 1.0, *prompts, heun, schedule, latent)[0]
         return latent["samples"]
 
-    def image_to_image(self, drawings: Drawings, rows: slice, denoise: float) -> Tensor:
+    def image_to_image(self, drawings: Drawings, denoise: float) -> Tensor:
         """Return latents sampled anew from less noise with the prompt that says the edit."""
-        return self._redrawn(drawings, rows, {"samples": drawings.latents[rows]}, denoise)
+        return self._redrawn(drawings, {"samples": drawings.latents}, denoise)
 
-    def inpainted(self, drawings: Drawings, rows: slice) -> Tensor:
+    def inpainted(self, drawings: Drawings) -> Tensor:
         """Return latents whose box, where the attribute can be, is sampled anew with that prompt."""
-        left, top, right, bottom = REGIONS[drawings.edit.attribute]
-        mask = torch.zeros((1, 1, *drawings.images.shape[1:3]))
-        mask[..., top:bottom, left:right] = 1
-        return self._redrawn(drawings, rows, {"samples": drawings.latents[rows], "noise_mask": mask}, 1.0)
+        mask = torch.from_numpy(region(drawings.edit.attribute))[None, None].float()
+        return self._redrawn(drawings, {"samples": drawings.latents, "noise_mask": mask}, 1.0)
 
-    def leditspp(self, drawings: Drawings, rows: slice, strength: float = 1.0) -> Tensor:
+    def leditspp(self, drawings: Drawings, strength: float = 1.0) -> Tensor:
         """Return latents edited by diffusers' LEDITS++ with its default values, or a share of its default scale."""
-        return self._ledits.edit(drawings.latents[rows], drawings.edit, STEPS, SEED, strength)
+        return self._ledits.edit(drawings.latents, drawings.edit, STEPS, SEED, strength)
 
     @cached_property
     def _ledits(self) -> Any:
@@ -262,44 +247,44 @@ class Darkroom:
 
         return Ledits(self.studio)
 
-    def _redrawn(self, drawings: Drawings, rows: slice, latent: dict[str, Tensor], denoise: float) -> Tensor:
+    def _redrawn(self, drawings: Drawings, latent: dict[str, Tensor], denoise: float) -> Tensor:
         import nodes as host_nodes
 
-        texts = [self._compared(drawings, caption) for caption in drawings.captions(True)[rows]]
+        texts = [self._compared(drawings, caption) for caption in drawings.captions()]
         goals = [without if drawings.edit.direction == "remove" else with_it for with_it, without in texts]
-        positive, negative = self._prompts(goals)
-        arguments = (SEED, STEPS, CFG, "euler", "normal", positive, negative, latent)
-        return host_nodes.common_ksampler(self.studio.model, *arguments, denoise=denoise)[0]["samples"]
+        arguments = (SEED, STEPS, CFG, "euler", "normal", *self._prompts(goals), latent)
+        return host_nodes.common_ksampler(self.model, *arguments, denoise=denoise)[0]["samples"]
 
     def _repeated(
         self,
         drawings: Drawings,
-        rows: slice,
-        model: Any,
         captions: Sequence[str],
         concept: Any = None,
+        model: Any = None,
         sampler: str = "euler_ancestral",
         scheduler: str = "normal",
         steps: int = STEPS,
         cfg: float = CFG,
     ) -> tuple[Tensor, Any]:
         """Return the latents that come out of the inversion, and the guidance."""
-        nodes = self.studio.pack.nodes
-        positive, negative = self._prompts(captions[rows])
-        latent, repeating, sigmas = nodes.SEGAInvert.execute(
-            model, SEED, steps, cfg, sampler, scheduler, positive, negative, {"samples": drawings.latents[rows]}, 0.0
+        model, prompts = model or self.model, self._prompts(captions)
+        latent, repeating, sigmas = self.nodes.SEGAInvert.execute(
+            model, SEED, steps, cfg, sampler, scheduler, *prompts, {"samples": drawings.latents}, 0.0
         ).args
-        out, guidance = nodes.SEGASamplerCustom.execute(
-            model, True, 0, cfg, positive, negative, repeating, sigmas, latent, concepts=concept
+        out, guidance = self.nodes.SEGASamplerCustom.execute(
+            model, True, 0, cfg, *prompts, repeating, sigmas, latent, concepts=concept
         ).args
         return out["samples"], guidance
 
-    def _concept(self, drawings: Drawings, rows: slice, is_described: bool, **values: Any) -> Any:
+    def _concept(
+        self, drawings: Drawings, captions: Sequence[str], strength: float | None = None, **values: Any
+    ) -> Any:
         """Return a concept whose texts are each picture's caption with the text and without it, as in SEGAConcept."""
-        node = self.studio.pack.nodes.SEGAConceptFromConditioning
-        texts = [self._compared(drawings, caption) for caption in drawings.captions(is_described)[rows]]
-        with_it, without = (self._encoded(each) for each in zip(*texts, strict=True))
-        return node.execute(with_it, without, direction=drawings.edit.direction, **values)[0]
+        texts = [self._compared(drawings, caption) for caption in captions]
+        both = [self._encoded(each) for each in zip(*texts, strict=True)]
+        if strength is not None:
+            values["strength"] = strength
+        return self.nodes.SEGAConceptFromConditioning.execute(*both, direction=drawings.edit.direction, **values)[0]
 
     def _compared(self, drawings: Drawings, caption: str) -> tuple[str, str]:
         """Return a caption with the text and without it; what it says of the attribute makes room."""
@@ -317,13 +302,7 @@ class Darkroom:
         each = [self.studio.encode(text)[0] for text in texts]
         return [[torch.cat([embedding for embedding, _ in each]), dict(each[0][1])]]
 
+    def _computing_in(self, dtype: str) -> Any:
+        from comfy_extras import nodes_model_advanced
 
-def _given(**values: Any) -> dict[str, Any]:
-    """Return the values that are not left to the node."""
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _computing_in(model: Any, dtype: str) -> Any:
-    from comfy_extras import nodes_model_advanced
-
-    return nodes_model_advanced.ModelComputeDtype().patch(model, dtype)[0]
+        return self.model if dtype == "fp32" else nodes_model_advanced.ModelComputeDtype().patch(self.model, dtype)[0]

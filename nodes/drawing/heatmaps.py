@@ -27,12 +27,22 @@ MASK_FROM, MASK_TO, WIDER = 0.15, 0.3, 1
 SUPERSAMPLING = 3
 
 
-def heat_maps(activity: Tensor, images: Tensor, concepts: Sequence[Concept], texts: Sequence[str]) -> Tensor:
-    """Return a captioned picture for each concept and image, concept by concept.
+def heat_of(activity: Tensor, count: int) -> list[Tensor]:
+    """Return each concept's heat, (count, h, w), in [0, 1]; 1 is where the concept acted most.
 
     Args:
         activity: where each concept acted, (concepts, B, h, w) or (concepts, B, T, h, w), 0 or more.
-        images: the decoded pictures, (N, H, W, 3), in [0, 1]; N is a multiple of B, each B's pictures in a row.
+        count: how many images; a multiple of B, each B's images in a row.
+    """
+    return [normalised(of_concept) for of_concept in maps_of_images(activity, count)]
+
+
+def heat_maps(heat: Sequence[Tensor], images: Tensor, concepts: Sequence[Concept], texts: Sequence[str]) -> Tensor:
+    """Return a captioned picture for each concept and image, concept by concept.
+
+    Args:
+        heat: of each concept, (N, h, w), in [0, 1].
+        images: the decoded pictures, (N, H, W, 3), in [0, 1].
         concepts: the concepts.
         texts: theirs.
 
@@ -43,30 +53,29 @@ def heat_maps(activity: Tensor, images: Tensor, concepts: Sequence[Concept], tex
     scale = max(1.0, SHORT_SIDE / min(height, width))
     size = (round(height * scale), round(width * scale))
     unit = (min(size) / SHORT_SIDE) ** 0.75
-    maps = [normalised(of_concept) for of_concept in maps_of_images(activity, count)]
     out = torch.empty((len(concepts) * count, size[0] + caption_height(unit), size[1], 3))
     for n in range(count):
         dimmed = dim(images[n], size)
         for c, (concept, text) in enumerate(zip(concepts, texts, strict=True)):
             picture = out[c * count + n]
-            picture[: size[0]] = overlaid(dimmed, resized(maps[c][n], size))
+            picture[: size[0]] = overlaid(dimmed, resized(heat[c][n], size))
             picture[size[0] :] = caption(concept, text, c + 1, size[1], unit, (n, count))
     return out
 
 
-def heat_mask(activity: Tensor, count: int, size: tuple[int, int]) -> Tensor:
+def heat_mask(heat: Sequence[Tensor], count: int, size: tuple[int, int]) -> Tensor:
     """Return where any concept acted, (count, *size), in [0, 1], with soft edges.
 
     Args:
-        activity: where each concept acted, (concepts, B, h, w) or (concepts, B, T, h, w), 0 or more.
-        count: how many images; a multiple of B.
+        heat: of each concept, (count, h, w), in [0, 1].
+        count: how many images.
         size: theirs, height and width.
     """
-    heat = torch.zeros((count, *size))
-    for of_concept in maps_of_images(activity, count):
-        wider = F.max_pool2d(normalised(of_concept).unsqueeze(1), 2 * WIDER + 1, 1, WIDER).squeeze(1)
-        heat = torch.maximum(heat, torch.stack([resized(plane, size) for plane in wider]))
-    return ((heat - MASK_FROM) / (MASK_TO - MASK_FROM)).clamp(0, 1)
+    most = torch.zeros((count, *size))
+    for of_concept in heat:
+        wider = F.max_pool2d(of_concept.unsqueeze(1), 2 * WIDER + 1, 1, WIDER).squeeze(1)
+        most = torch.maximum(most, torch.stack([resized(plane, size) for plane in wider]))
+    return ((most - MASK_FROM) / (MASK_TO - MASK_FROM)).clamp(0, 1)
 
 
 def maps_of_images(activity: Tensor, count: int) -> Tensor:

@@ -21,30 +21,30 @@ GRID, BASE = (44, 48, 56), (92, 97, 107)
 ZONE, HATCH = (31, 34, 40), (43, 47, 55)
 
 
-def effect_plot(strength: Tensor, concepts: Sequence[Concept], texts: Sequence[str]) -> Tensor:
+def effect_plot(magnitudes: Tensor, concepts: Sequence[Concept], texts: Sequence[str]) -> Tensor:
     """Return the plot, a row for each concept, all on the same scales; without a concept its axis alone.
 
     Args:
-        strength: how strongly each concept acted, (steps, concepts), 0 or more.
+        magnitudes: how strongly each concept acted, (steps, concepts), 0 or more.
         concepts: the concepts.
         texts: theirs.
 
     Returns:
         (height, 1024, 3), fp32, in [0, 1].
     """
-    steps, rows = strength.shape
+    steps, rows = magnitudes.shape
     pitch = row_height(rows)
     gap = max(8, pitch // 8)
     names = [lettered(text, c + 1, 17 * SUPERSAMPLING, LONGEST_NAME * SUPERSAMPLING) for c, text in enumerate(texts)]
     longest = max((font.getlength(name) for name, font in names), default=0) / SUPERSAMPLING
     plot = Plot(steps, HEADER + rows * pitch - gap + FOOTER, MARGIN + BADGE + longest + SCALE)
     plot.header()
-    most = float(strength.max()) if rows else 0.0
+    most = float(magnitudes.max()) if rows else 0.0
     for c, concept in enumerate(concepts):
         top = HEADER + c * pitch
         bottom = top + pitch - gap
         plot.name((top + bottom) / 2, concept.direction, *names[c])
-        plot.row(top, bottom, concept, strength[:, c].tolist(), most)
+        plot.row(top, bottom, concept, magnitudes[:, c].tolist(), most)
     plot.scale(HEADER, HEADER + pitch - gap, most)
     plot.ticks(HEADER + rows * pitch - gap)
     return plot.as_tensor()

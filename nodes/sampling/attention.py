@@ -33,32 +33,32 @@ class ConceptAttention:
 
     Args:
         network: the host's diffusion model.
-        words: per concept whose attention counts, the places of its words in its embedding; None is all but the first,
-            which marks the start.
+        token_positions: per concept whose attention counts, where its words stand in its embedding; None is all but the
+            first, which marks the start.
         names: per concept, what it is called in errors.
     """
 
-    def __init__(self, network: Any, words: Mapping[int, Sequence[int] | None], names: Sequence[str]) -> None:
-        self.blocks = tuple(_coarse_blocks(network)) if words else ()
-        self.words = words
+    def __init__(self, network: Any, token_positions: Mapping[int, Sequence[int] | None], names: Sequence[str]) -> None:
+        self.blocks = tuple(_coarse_blocks(network)) if token_positions else ()
+        self.token_positions = token_positions
         self.names = names
         # Caches leave out the network now and then: what was seen before holds.
         self._seen: dict[int, Tensor] = {}
         # Made once: each copy from the CPU makes a GPU wait.
-        self._places: dict[tuple[int, torch.device], Tensor] = {}
+        self._positions: dict[tuple[int, torch.device], Tensor] = {}
 
     def of(self, c: int) -> Tensor | None:
         """Return a concept's map, (B, h, w), fp32; None where its attention does not count."""
         return self._seen.get(c)
 
-    def places(self, c: int, device: torch.device) -> Tensor | None:
+    def positions(self, c: int, device: torch.device) -> Tensor | None:
         """Return the places of a concept's words in its embedding; None is all but the first."""
-        words = self.words[c]
-        if words is None:
+        positions = self.token_positions[c]
+        if positions is None:
             return None
-        if (c, device) not in self._places:
-            self._places[c, device] = torch.tensor(words, device=device)
-        return self._places[c, device]
+        if (c, device) not in self._positions:
+            self._positions[c, device] = torch.tensor(positions, device=device)
+        return self._positions[c, device]
 
     def watched(
         self, passes: Mapping[int, tuple[Sequence[int], int]], batch: int, options: Options
@@ -168,12 +168,12 @@ class AttentionMaps:
             concepts, own_length = self.passes.get(place, ((), 0))
             rows = slice(row * self.batch, (row + 1) * self.batch)
             for c in concepts:
-                words = self.attention.places(c, q.device)
-                looked = _attention_to(q[rows], k[rows], heads, length, words, own_length)
+                positions = self.attention.positions(c, q.device)
+                looked = _attention_to(q[rows], k[rows], heads, length, positions, own_length)
                 self._layers[c].append((looked.view(-1, height, width), heads))
 
 
-def _attention_to(q: Tensor, k: Tensor, heads: int, text: int, words: Tensor | None, length: int) -> Tensor:
+def _attention_to(q: Tensor, k: Tensor, heads: int, text: int, positions: Tensor | None, length: int) -> Tensor:
     """Return how much each place looks at the words, summed over words and heads, (B, places).
 
     The first `text` keys are the embedding's, of `length`; what another patch adds stands behind them.
@@ -182,7 +182,7 @@ def _attention_to(q: Tensor, k: Tensor, heads: int, text: int, words: Tensor | N
     looked = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)
     # The host repeats an embedding to the length of the longest one in the batch.
     looked = looked[..., :text].unflatten(-1, (-1, length)).sum(-2)
-    chosen = looked[..., 1:] if words is None else looked.index_select(-1, words)
+    chosen = looked[..., 1:] if positions is None else looked.index_select(-1, positions)
     return chosen.sum(-1).sum(1)
 
 

@@ -23,7 +23,7 @@ class EncodedConcept:
         instead_of: the text without it; None is the negative prompt.
         name: what the concept is called.
         mask: the host's MASK, (N, H, W) or (H, W), in [0, 1]: where the concept may act; None is everywhere.
-        words: the places of the concept's words in `conditioning`; None where they are not known.
+        token_positions: where the concept's words stand in `conditioning`; None where they are not known.
         curve: the host's CURVE: a factor of the strength from the start of the concept to its end; None is 1.
         strengths: a factor of the strength for each image of a batch, in turn; none is 1.
     """
@@ -33,7 +33,7 @@ class EncodedConcept:
     instead_of: list[Any] | None
     name: str
     mask: Tensor | None = None
-    words: tuple[int, ...] | None = None
+    token_positions: tuple[int, ...] | None = None
     curve: Any = None
     strengths: tuple[float, ...] = ()
 

@@ -178,7 +178,9 @@ class Evaluation:
         for c in needed:
             self.differences[c] = self._difference(c, estimates)
         if maps is not None and labels.evaluated:
-            for c in self.parts.attention.words.keys() & {c for c in needed if self.differences[c] is not None}:
+            for c in self.parts.attention.token_positions.keys() & {
+                c for c in needed if self.differences[c] is not None
+            }:
                 self.parts.attention.keep(c, maps.of(c, self.x.device))
         return [estimate for place, estimate in zip(call, out, strict=True) if place.is_own]
 
@@ -193,7 +195,7 @@ class Evaluation:
     def _watched(self, call: Sequence[Place], needed: Sequence[int]) -> dict[int, tuple[list[int], int]]:
         """Return for each place where the words of concepts stand, whose they are, and how long the embedding is."""
         watched: dict[int, tuple[list[int], int]] = {}
-        attentive = [c for c in needed if c in self.parts.attention.words]
+        attentive = [c for c in needed if c in self.parts.attention.token_positions]
         for number, place in enumerate(call):
             watching = [c for c in attentive if _is_of(place, self.passes.sides[c].text)]
             if watching and place.conds:

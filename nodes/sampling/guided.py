@@ -11,7 +11,7 @@ import comfy.patcher_extension
 import comfy.sampler_helpers
 from comfy.patcher_extension import WrappersMP
 
-from ...sega_core import Recorder, Run, passes_needed
+from ...sega_core import GuidanceRun, Recorder, passes_needed
 from .attention import ConceptAttention, check_attention
 from .masks import ConceptMasks
 from .parts import GuidedParts
@@ -117,9 +117,11 @@ class GuidedSampling:
         request, names = self.request, self.request.names
         passes.check(names)
         recorders: Sequence[Recorder | None] = self.recorders or [None] * len(self.shapes)
-        runs = [Run(self.concepts, request.settings, len(self.schedule) - 1, recorder) for recorder in recorders]
-        words = {c: e.words for c, e in enumerate(request.concepts) if e.settings.attention_threshold > 0}
-        attention = ConceptAttention(self.guider.inner_model.diffusion_model, words, names)
+        runs = [
+            GuidanceRun(self.concepts, request.settings, len(self.schedule) - 1, recorder) for recorder in recorders
+        ]
+        positions = {c: e.token_positions for c, e in enumerate(request.concepts) if e.settings.attention_threshold > 0}
+        attention = ConceptAttention(self.guider.inner_model.diffusion_model, positions, names)
         masks = ConceptMasks(request.concepts, names)
         scales = ConceptScales(request.concepts, self.schedule, self.percent_to_sigma)
         parts = GuidedParts(runs, self.shapes, masks, scales, attention, request.node_id)

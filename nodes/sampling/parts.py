@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ...sega_core import Run
+    from ...sega_core import GuidanceRun
     from .attention import ConceptAttention
     from .masks import ConceptMasks
     from .scales import ConceptScales
@@ -36,7 +36,7 @@ class GuidedParts:
 
     def __init__(
         self,
-        runs: Sequence[Run],
+        runs: Sequence[GuidanceRun],
         shapes: Sequence[tuple[int, ...]],
         masks: ConceptMasks,
         scales: ConceptScales,

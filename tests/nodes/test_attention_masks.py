@@ -30,7 +30,7 @@ POSITIVE, NEGATIVE, CONCEPT = 1, 2, 10
 
 def attentive(host: Host, seed: int = CONCEPT, words: tuple[int, ...] | None = WORDS, **changes: Any) -> Any:
     """Return a SEGA_CONCEPT that edits the half of the places that look most at its words."""
-    return replace(host.concept(seed, **{"threshold": 0.0, "attention_threshold": 0.5, **changes}), words=words)
+    return replace(host.concept(seed, **{"threshold": 0.0, "attention_threshold": 0.5, **changes}), token_positions=words)
 
 
 def block(unet: Any, name: str, number: int) -> Any:
@@ -315,7 +315,7 @@ def test_two_concepts_look_at_their_own_words_of_one_prompt(host: Host, evaluati
     looked = Looked(host.eps)
     host.sample(looked.model, steps=1)
     for c, concept in enumerate(concepts):
-        torch.testing.assert_close(evaluations[0].attention[c], looked.at(0, concept.words), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(evaluations[0].attention[c], looked.at(0, concept.token_positions), rtol=1e-4, atol=1e-6)
 
 
 @every_patch
@@ -641,7 +641,7 @@ def test_texts_of_different_lengths(host: Host, evaluations: list[Seen], lengths
     settings |= {"strength": 1.0, "start_percent": 0.0}
     made = host.pack.nodes.SEGAConceptFromConditioning.execute(concept, **settings)[0]
     words = (1, lengths[2] - 1)
-    edit(host, replace(made, words=words), positive=prompts[0], negative=prompts[1])
+    edit(host, replace(made, token_positions=words), positive=prompts[0], negative=prompts[1])
     by_hand = as_negative(host, host.eps, concept, positive=concept).at(1, words)
     torch.testing.assert_close(evaluations[0].attention[0], by_hand, rtol=1e-4, atol=1e-6)
 
@@ -876,7 +876,7 @@ def test_the_places_are_those_of_the_texts_words(host: Host, clip: Any, text: st
     by_token = [place for place, token in enumerate(tokens) if not isinstance(token, int) or token > 1]
     concept = host.pack.nodes.SEGAConcept.execute(clip, text, attention_threshold=0.5)[0]
     assert concept.conditioning[0][0].shape[1] == len(tokens)
-    assert list(concept.words) == by_token
+    assert list(concept.token_positions) == by_token
     if "and" not in text:
         assert by_token == places
 
@@ -907,15 +907,15 @@ def test_the_places_are_those_of_the_texts_words_within_the_prompt(
     concept = host.pack.nodes.SEGAConcept.execute(clip, text, prompt, attention_threshold=0.5)[0]
     expected = clip.encode_from_tokens_scheduled(clip.tokenize(compared or prompt))
     assert torch.equal(concept.conditioning[0][0], expected[0][0])
-    assert list(concept.words) == places
+    assert list(concept.token_positions) == places
 
 
 def test_words_in_the_place_of_others_are_looked_at_there(host: Host, clip: Any) -> None:
     node = host.pack.nodes.SEGAConcept
     concept = node.execute(clip, "purple hat", "a beard, face", instead_of="beard", attention_threshold=0.5)[0]
-    assert concept.words == (2, 3)
+    assert concept.token_positions == (2, 3)
     removed = node.execute(clip, "hat", "a hat, face", instead_of="beard", attention_threshold=0.5)[0]
-    assert removed.words == (2,)
+    assert removed.token_positions == (2,)
 
 
 class Tokenizing:
@@ -961,7 +961,7 @@ def test_the_places_in_a_prompt_are_those_of_the_real_tokenizers_words(
 
     words = range(count(before), count(before) + count(text))
     concept = host.pack.nodes.SEGAConcept.execute(Tokenizing(kind), text, prompt, attention_threshold=0.5)[0]
-    assert list(concept.words) == [77 * (word // 75) + 1 + word % 75 for word in words]
+    assert list(concept.token_positions) == [77 * (word // 75) + 1 + word % 75 for word in words]
 
 
 @pytest.mark.parametrize("text", ["red hat", "glasses, (sunglasses:1.3)", "ünïcode 😀", "word " * 80])
@@ -976,7 +976,7 @@ def test_the_places_are_those_of_the_real_tokenizers_words(host: Host, kind: str
     chunks = [range(start, min(start + 75, count)) for start in range(0, count, 75)]
     expected = [77 * number + 1 + i for number, chunk in enumerate(chunks) for i in range(len(chunk))]
     concept = host.pack.nodes.SEGAConcept.execute(Tokenizing(kind), text, attention_threshold=0.5)[0]
-    assert list(concept.words) == expected
+    assert list(concept.token_positions) == expected
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\n"])

@@ -308,7 +308,7 @@ def test_the_pipelines_own_sem_guidance_acts_as_in_the_pipeline(
     vectors = core.GuidanceVectors(
         guidance=(recorded,),
         activity=(torch.zeros((0, *recorded.shape[1:2], *recorded.shape[3:])),),
-        strength=torch.zeros((steps, 0)),
+        magnitudes=torch.zeros((steps, 0)),
         sigmas=(*sigmas.tolist(), 0.0),
         space="noise",
         concepts=(),

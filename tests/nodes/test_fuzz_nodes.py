@@ -126,7 +126,7 @@ def test_a_concept_from_text_takes_what_it_can_mean_and_names_the_rest(host: Hos
         refused(error, "SEGAConcept:", given)
         return
     assert isinstance(made.name, str)
-    assert all(0 <= place < 77 for place in made.words or ())
+    assert all(0 <= place < 77 for place in made.token_positions or ())
 
 
 @FUZZ

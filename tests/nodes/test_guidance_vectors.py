@@ -192,8 +192,8 @@ def test_the_samplers_output_goes_into_its_own_input_and_that_of_the_model_patch
     assert kept.settings == host.pack.sega_core.Settings(0.3, 0.4, mode)
     assert kept.shapes == [(1, 4, 8, 8)]
     assert list(kept.sigmas) == schedule
-    assert kept.strength[:2, 0].tolist() == [0.0, 0.0]
-    assert (kept.strength[2:, 0] > 0).all()
+    assert kept.magnitudes[:2, 0].tolist() == [0.0, 0.0]
+    assert (kept.magnitudes[2:, 0] > 0).all()
     assert all((activity > 0).any() for activity in kept.activity[0])
 
 

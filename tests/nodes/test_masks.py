@@ -340,7 +340,7 @@ def test_a_mask_holds_together_with_an_attention_mask(host: Host, guidance_log: 
     settings = {"threshold": 0.4, "threshold_over": "space"}
     concepts = [
         host.concept(**settings, mask=left()),
-        replace(host.concept(**settings, mask=left(), attention_threshold=0.6), words=(1, 2)),
+        replace(host.concept(**settings, mask=left(), attention_threshold=0.6), token_positions=(1, 2)),
     ]
     (masked,), (both,) = (guided(guidance_log, host, concept, steps=1) for concept in concepts)
     assert not both[..., 4:].any()

@@ -243,7 +243,7 @@ def fed(host: Host, record: Record, kind: Kind, step: int) -> Tensor:
     """Return our guidance from LEDITS++'s estimates and attention."""
     core = host.pack.sega_core
     concepts = [core.Concept(**settings) for settings in ours(kind)]
-    run = core.Run(concepts, core.Settings(momentum_scale=0.0, mode="independent"), len(record.timesteps))
+    run = core.GuidanceRun(concepts, core.Settings(momentum_scale=0.0, mode="independent"), len(record.timesteps))
     mask = ramp().view(1, 1, SIZE, SIZE) if kind.mask else None
     baseline, *estimates = record.estimates[step]
     attention = record.attention[step]
@@ -279,7 +279,7 @@ def patched(host: Host, ledits: Ledits, model: Any, kind: Kind) -> Any:
         settings |= {"start_percent": warmup / (STEPS + SKIPPED), "end_percent": cooldown / (STEPS + SKIPPED)}
         mask = ramp() if kind.mask else None
         concept = node.execute([[ledits.embedding(text), {}]], strength=1.0, mask=mask, **settings)[0]
-        chosen.append(replace(concept, words=ledits.words(text)))
+        chosen.append(replace(concept, token_positions=ledits.words(text)))
     return host.patched(*chosen, model=model, momentum_scale=0.0, mode="independent")
 
 

@@ -44,7 +44,7 @@ class Preview:
         return GuidanceVectors(
             guidance=(torch.zeros(1).expand(len(strength), batch, 4, *activity.shape[2:]),),
             activity=(activity,),
-            strength=strength,
+            magnitudes=strength,
             sigmas=tuple(float(sigma) for sigma in range(len(strength), -1, -1)),
             space="noise",
             concepts=tuple(concepts or [self.concept()] * count),

@@ -81,7 +81,7 @@ def test_the_custom_sampler_does_what_the_hosts_does_and_records(host: Host) -> 
     assert torch.equal(edited["samples"], custom(host, theirs, host.patched(concept))[0]["samples"])
     assert torch.equal(edited["samples"], host.sega(concept))
     assert guidance.guidance[0].shape == (STEPS, 1, 4, 8, 8)
-    assert (guidance.strength > 0).all()
+    assert (guidance.magnitudes > 0).all()
 
 
 @pytest.mark.parametrize("sampler", ["euler", "dpmpp_sde"])

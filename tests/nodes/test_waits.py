@@ -39,7 +39,7 @@ class CopiesOfOurs(TorchFunctionMode):
 def test_a_run_copies_its_constants_once_however_many_steps_it_has(host: Host) -> None:
     """The places of each concept's words, and its strengths."""
     settings = {"attention_threshold": 0.5, "guidance_scale": 0.0, "strengths": [0.5, 2.0]}
-    concepts = [replace(host.concept(10 + c, **settings), words=(1, 2 + c)) for c in range(2)]
+    concepts = [replace(host.concept(10 + c, **settings), token_positions=(1, 2 + c)) for c in range(2)]
     made = []
     for steps in (1, 4):
         with CopiesOfOurs() as copies:

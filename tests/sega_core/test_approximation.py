@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sega_core import Concept, Run, Settings, passes_needed
+from sega_core import Concept, GuidanceRun, Settings, passes_needed
 from support.core import compared, feed, noise
 from support.devices import ELSEWHERE, NoCopies
 
@@ -15,7 +15,7 @@ STEPS = 12
 
 def passes(concepts: list[Concept], settings: Settings) -> list[tuple[int, ...]]:
     """Run all steps; return which estimates each of them asked for."""
-    run, asked = Run(concepts, settings, STEPS), []
+    run, asked = GuidanceRun(concepts, settings, STEPS), []
     for step in range(STEPS):
         asked.append(run.needed(step))
         run.guidance(step, {c: compared(noise(1, 2, 4, 4, seed=step)) for c in asked[-1]})
@@ -67,7 +67,7 @@ def test_the_steps_between_use_the_guidance_of_the_evaluation_before() -> None:
 
 
 def test_guidance_is_not_used_again_in_another_size() -> None:
-    run = Run([Concept(warmup_steps=0)], Settings(momentum_scale=0, reuse_steps=4), STEPS)
+    run = GuidanceRun([Concept(warmup_steps=0)], Settings(momentum_scale=0, reuse_steps=4), STEPS)
     for step in range(3):
         run.guidance(step, {0: compared(noise(1, 2, 4, 4))})
     assert run.needed(3) == ()
@@ -77,7 +77,7 @@ def test_guidance_is_not_used_again_in_another_size() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_step_taken_again_is_evaluated_again_where_it_is_due(mode: str) -> None:
-    run = Run([Concept(warmup_steps=0)], Settings(mode=mode, reuse_steps=2), STEPS)
+    run = GuidanceRun([Concept(warmup_steps=0)], Settings(mode=mode, reuse_steps=2), STEPS)
     for step, due in [(0, (0,)), (0, (0,)), (1, (0,)), (2, (0,)), (3, ()), (4, (0,)), (3, ()), (4, (0,))]:
         assert run.needed(step) == due
         assert run.guidance(step, {c: compared(noise(1, 2, 4, 4)) for c in due}) is not None
@@ -143,7 +143,7 @@ def test_a_run_never_waits_for_its_device(settings: Settings) -> None:
     latents = torch.empty(2, 4, 8, 8, device=ELSEWHERE)
     mask, attention = latents[:1, :1], torch.empty(2, 4, 4, device=ELSEWHERE)
     made_of = [compared(latents), compared(latents, mask, attention), compared(latents, attention=attention)]
-    run = Run(concepts, settings, STEPS)
+    run = GuidanceRun(concepts, settings, STEPS)
     with NoCopies():
         for step in range(STEPS):
             guidance = run.guidance(step, {c: made_of[c] for c in run.needed(step)})

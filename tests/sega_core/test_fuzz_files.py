@@ -20,7 +20,7 @@ from sega_core import Concept, GuidanceVectors, Settings, tensor_file, vectors
 FUZZ = settings(max_examples=300)
 DTYPES = ["F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "I64", "I32", "I16", "I8", "U8", "U64", "BOOL", "C64", "X"]
 TYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
-TENSORS = ["guidance.0", "activity.0", "strength"]
+TENSORS = ["guidance.0", "activity.0", "magnitudes"]
 FIELDS = ["kind", "version", "space", "sigmas", "concepts", "settings"]
 
 numbers = st.one_of(
@@ -72,7 +72,7 @@ def assert_refused_or_finite(file: Path) -> None:
     except ValueError as error:
         assert file.name in str(error)
         return
-    for tensor in (*loaded.guidance, *loaded.activity, loaded.strength):
+    for tensor in (*loaded.guidance, *loaded.activity, loaded.magnitudes):
         assert tensor.dtype == torch.float32
         assert tensor.isfinite().all()
     again = file.with_name("again")

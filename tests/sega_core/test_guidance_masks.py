@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sega_core import Concept, Run, Settings, concept_guidance, keep_largest
+from sega_core import Concept, GuidanceRun, Settings, concept_guidance, keep_largest
 from sega_core.concept import THRESHOLDS_OVER
 from sega_core.guidance import attention_mask
 from support.core import compared, noise
@@ -226,7 +226,7 @@ def test_one_mask_serves_all_images_and_several_serve_one_each() -> None:
 @pytest.mark.parametrize("mode", ["reference", "independent"])
 def test_the_momentum_stays_inside_the_masks(mode: str) -> None:
     concepts = [Concept(threshold=0.5, warmup_steps=1), Concept("remove", threshold=0.0, warmup_steps=2)]
-    run = Run(concepts, Settings(momentum_scale=0.7, mode=mode), 6)
+    run = GuidanceRun(concepts, Settings(momentum_scale=0.7, mode=mode), 6)
     masks = {0: torch.zeros(1, 1, 8, 8), 1: torch.zeros(1, 1, 8, 8)}
     masks[0][..., :3] = 1
     masks[1][..., 6:] = 1
@@ -248,7 +248,7 @@ def test_each_concept_acts_in_its_own_mask() -> None:
     masked = [compared(differences[c], masks[c]) for c in range(2)]
     one = [masked[0], compared(differences[1])]
     for made_of in (masked, one):
-        run = Run(concepts, Settings(momentum_scale=0, mode="independent"), 1)
+        run = GuidanceRun(concepts, Settings(momentum_scale=0, mode="independent"), 1)
         expected = sum(concept_guidance(made_of[c], concepts[c]) for c in range(2))
         assert torch.equal(run.guidance(0, dict(enumerate(made_of))), expected)
 

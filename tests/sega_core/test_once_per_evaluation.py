@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from sega_core import Concept, Recorder, Run, Settings
+from sega_core import Concept, GuidanceRun, Recorder, Settings
 from support.core import compared, noise
 
 
@@ -29,7 +29,7 @@ class Calls(TorchFunctionMode):
 @pytest.mark.parametrize("mode", ["reference", "independent"])
 def test_each_concept_is_compared_with_its_threshold_once(mode: str) -> None:
     concepts = [Concept(warmup_steps=0), Concept(warmup_steps=0), Concept(warmup_steps=0, threshold_over="space")]
-    run = Run(concepts, Settings(momentum_scale=0, mode=mode), 2)
+    run = GuidanceRun(concepts, Settings(momentum_scale=0, mode=mode), 2)
     made_of = {c: compared(noise(1, 2, 4, 4, seed=c)) for c in range(3)}
     with Calls() as calls:
         run.guidance(0, made_of)
@@ -39,12 +39,12 @@ def test_each_concept_is_compared_with_its_threshold_once(mode: str) -> None:
 @pytest.mark.parametrize("concepts", [1, 5])
 def test_recording_moves_an_evaluation_to_the_cpu_in_two_copies(concepts: int) -> None:
     recorder = Recorder((1, 4, 8, 8), (2.0, 1.0, 0.0), concepts)
-    run = Run([Concept(warmup_steps=0)] * concepts, Settings(), 2, recorder)
+    run = GuidanceRun([Concept(warmup_steps=0)] * concepts, Settings(), 2, recorder)
     made_of = {c: compared(noise(1, 4, 8, 8, seed=c)) for c in range(concepts)}
     with Calls() as calls:
         run.guidance(0, made_of, sigma=2.0)
     assert calls.count["cpu"] == 2
-    assert (recorder.strength()[0] > 0).all()
+    assert (recorder.magnitudes()[0] > 0).all()
 
 
 class Elsewhere(Tensor):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from sega_core import Comparison, Concept, Run, Settings
+from sega_core import Comparison, Concept, GuidanceRun, Settings
 from support.pipeline import pipeline_arguments, random_edit
 
 STEPS = 8
@@ -45,7 +45,7 @@ def record_pipeline(pipe: Any, arguments: dict[str, Any], batch: int, seed: int)
 def test_the_guidance_is_the_pipelines(seed: int, pipeline: Any) -> None:
     edit = random_edit(seed, STEPS)
     recorded = record_pipeline(pipeline, pipeline_arguments(edit), edit["batch"], seed)
-    run = Run([Concept(**concept) for concept in edit["concepts"]], Settings(**edit["settings"]), STEPS)
+    run = GuidanceRun([Concept(**concept) for concept in edit["concepts"]], Settings(**edit["settings"]), STEPS)
     edited = 0
     for step, (negative, _, *concepts) in enumerate(recorded):
         guidance = run.guidance(step, {c: Comparison(concepts[c] - negative) for c in run.needed(step)})

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from sega_core import Concept, Run, Settings, passes_needed
+from sega_core import Concept, GuidanceRun, Settings, passes_needed
 from support.core import compared, feed, noise, plain_guidance, random_run
 
 MODES = ["reference", "independent"]
@@ -40,7 +40,7 @@ def test_passes_left_out_would_not_have_changed_a_bit(seed: int, mode: str) -> N
 
 def test_the_random_runs_elide_and_edit() -> None:
     runs = [random_run(seed, mode) for seed in SEEDS for mode in MODES]
-    passes = sum(len(Run(c, s, len(d)).needed(i)) for c, s, d in runs for i in range(len(d)))
+    passes = sum(len(GuidanceRun(c, s, len(d)).needed(i)) for c, s, d in runs for i in range(len(d)))
     assert 0 < passes < sum(len(c) * len(d) for c, _, d in runs)
     edited = sum(any(g is not None and g.any() for g in feed(*run)) for run in runs)
     assert edited > len(runs) / 2
@@ -98,7 +98,7 @@ def test_the_references_weights_are_shares_while_some_concepts_warm_up() -> None
 @pytest.mark.parametrize("mode", MODES)
 def test_momentum_advances_once_however_often_a_step_is_evaluated(mode: str) -> None:
     concepts, settings = [Concept(warmup_steps=1), Concept(warmup_steps=0)], Settings(momentum_scale=0.5, mode=mode)
-    once, thrice = Run(concepts, settings, 4), Run(concepts, settings, 4)
+    once, thrice = GuidanceRun(concepts, settings, 4), GuidanceRun(concepts, settings, 4)
     for step in range(4):
         final = {c: compared(noise(1, 2, 4, 4, seed=10 * step + c)) for c in range(2)}
         for trial in range(2):
@@ -110,7 +110,7 @@ def test_momentum_advances_once_however_often_a_step_is_evaluated(mode: str) -> 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_step_that_is_not_evaluated_counts_as_one_without_estimates(mode: str) -> None:
     concepts, settings = [Concept(warmup_steps=0, guidance_scale=2)], Settings(momentum_scale=0.5, mode=mode)
-    skipping, zero = Run(concepts, settings, 5), Run(concepts, settings, 5)
+    skipping, zero = GuidanceRun(concepts, settings, 5), GuidanceRun(concepts, settings, 5)
     for step in range(5):
         difference = noise(1, 2, 4, 4, seed=step) if step not in (2, 3) else torch.zeros(1, 2, 4, 4)
         want = zero.guidance(step, {0: compared(difference)})
@@ -122,7 +122,7 @@ def test_a_step_that_is_not_evaluated_counts_as_one_without_estimates(mode: str)
 @pytest.mark.parametrize("order", [[0, 1, 2, 1, 2, 3, 2, 3], [0, 1, 0, 1, 2, 3], [0, 0, 2, 1, 2, 3]], ids=str)
 def test_a_step_that_is_taken_again_starts_from_its_own_momentum(mode: str, order: list[int]) -> None:
     concepts, settings = [Concept(warmup_steps=0), Concept(warmup_steps=1)], Settings(momentum_scale=0.5, mode=mode)
-    back, straight = Run(concepts, settings, 4), Run(concepts, settings, 4)
+    back, straight = GuidanceRun(concepts, settings, 4), GuidanceRun(concepts, settings, 4)
     last = {step: place for place, step in enumerate(order)}
     found = {}
     for place, step in enumerate(order):
@@ -135,7 +135,7 @@ def test_a_step_that_is_taken_again_starts_from_its_own_momentum(mode: str, orde
 @pytest.mark.parametrize("mode", MODES)
 def test_latents_of_another_size_start_without_momentum(mode: str) -> None:
     concepts, settings = [Concept(warmup_steps=0)], Settings(momentum_scale=0.5, mode=mode)
-    grown, fresh = Run(concepts, settings, 4), Run(concepts, settings, 4)
+    grown, fresh = GuidanceRun(concepts, settings, 4), GuidanceRun(concepts, settings, 4)
     grown.guidance(0, {0: compared(noise(1, 2, 4, 4))})
     grown.forget()
     larger = noise(1, 2, 8, 8)
@@ -207,6 +207,8 @@ def test_momentum_outlives_a_warm_up_whose_last_passes_are_left_out(mode: str) -
 def test_a_concept_whose_text_does_not_act_has_no_share_of_the_weight() -> None:
     difference = noise(1, 2, 4, 4)
     acting, absent, later = Concept(warmup_steps=0), Concept(warmup_steps=0, weight=3.0), Concept(warmup_steps=3)
-    alone = Run([acting, later], Settings(momentum_scale=0), 4).guidance(0, {0: compared(difference)})
-    beside = Run([acting, absent, later], Settings(momentum_scale=0), 4).guidance(0, {0: compared(difference), 1: None})
+    alone = GuidanceRun([acting, later], Settings(momentum_scale=0), 4).guidance(0, {0: compared(difference)})
+    beside = GuidanceRun([acting, absent, later], Settings(momentum_scale=0), 4).guidance(
+        0, {0: compared(difference), 1: None}
+    )
     assert torch.equal(alone, beside)

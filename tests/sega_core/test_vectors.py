@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from sega_core import Concept, GuidanceVectors, Recorder, Run, Settings, recorded, tensor_file, vectors
+from sega_core import Concept, GuidanceRun, GuidanceVectors, Recorder, Settings, recorded, tensor_file, vectors
 from support.core import compared, noise, random_run
 
 STEPS = 5
@@ -29,7 +29,7 @@ def make(shapes: list[tuple[int, ...]] = SHAPES, count: int = 3, **changes: Any)
     values = {
         "guidance": tuple(noise(STEPS, *shape, seed=i) for i, shape in enumerate(shapes)),
         "activity": tuple(noise(count, shape[0], *shape[2:], seed=9 + i).abs() for i, shape in enumerate(shapes)),
-        "strength": noise(STEPS, count, seed=5).abs(),
+        "magnitudes": noise(STEPS, count, seed=5).abs(),
         "sigmas": SIGMAS,
         "space": "noise",
         "concepts": CONCEPTS[:count],
@@ -42,8 +42,8 @@ def make(shapes: list[tuple[int, ...]] = SHAPES, count: int = 3, **changes: Any)
 def assert_equal(got: GuidanceVectors, want: GuidanceVectors) -> None:
     for field in dataclasses.fields(GuidanceVectors):
         first, second = getattr(got, field.name), getattr(want, field.name)
-        if field.name in ("guidance", "activity", "strength"):
-            pairs = [(first, second)] if field.name == "strength" else list(zip(first, second, strict=True))
+        if field.name in ("guidance", "activity", "magnitudes"):
+            pairs = [(first, second)] if field.name == "magnitudes" else list(zip(first, second, strict=True))
             assert all(a.dtype == torch.float32 and torch.equal(a, b) for a, b in pairs), field.name
         else:
             assert first == second, field.name
@@ -89,7 +89,7 @@ def test_guidance_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
         ({"activity": (noise(3, 2, 6, 5),)}, "activity must have a tensor for each of guidance's 2"),
         ({"guidance": (noise(STEPS, 2, 4), noise(STEPS, 2, 4))}, "guidance must be"),
         ({"guidance": (noise(STEPS, 2, 0, 6, 5), noise(STEPS, 2, 3, 7))}, r"guidance must be .* got \(5, 2, 0, 6, 5\)"),
-        ({"strength": noise(3, STEPS)}, r"strength must be \(5, 3\), got \(3, 5\)"),
+        ({"magnitudes": noise(3, STEPS)}, r"magnitudes must be \(5, 3\), got \(3, 5\)"),
     ],
 )
 def test_what_does_not_fit_together_is_named(changes: dict[str, Any], reason: str) -> None:
@@ -125,7 +125,7 @@ FORGERIES = {
     "no space": ({}, {"space": None}, "space is missing"),
     "no concepts": ({}, {"concepts": None}, "concepts is missing"),
     "no settings": ({}, {"settings": None}, "settings is missing"),
-    "no strength": ({"strength": None}, {}, "strength is missing"),
+    "no magnitudes": ({"magnitudes": None}, {}, "magnitudes is missing"),
     "a part is missing": ({"guidance.0": None}, {}, "guidance.0 is missing"),
     "activity is missing": ({"activity.1": None}, {}, "activity.1 is missing"),
     "no guidance": ({"guidance.0": None, "guidance.1": None}, {}, "guidance"),
@@ -175,7 +175,7 @@ def test_numbers_of_another_size_are_read_as_fp32(tmp_path: Path) -> None:
 def record(concepts: Any, settings: Settings, differences: Any, sigmas: tuple[float, ...]) -> Any:
     """Run all steps at their own noise level; return each step's guidance and what was recorded."""
     recorder = Recorder(differences[0][0].shape, sigmas, len(concepts))
-    run = Run(concepts, settings, len(differences), recorder)
+    run = GuidanceRun(concepts, settings, len(differences), recorder)
     out = [
         run.guidance(step, {c: compared(estimates[c]) for c in run.needed(step)}, sigma=sigmas[step])
         for step, estimates in enumerate(differences)
@@ -217,7 +217,7 @@ def test_strength_and_activity_are_the_mean_magnitude_of_a_concepts_own_share(mo
             weights[c][step] * concept.guidance_scale * differences[step][c].abs() if step in weights[c] else zero
             for step in range(steps)
         ]
-        assert torch.allclose(kept.strength[:, c], torch.stack([share.mean() for share in shares]), rtol=1e-5)
+        assert torch.allclose(kept.magnitudes[:, c], torch.stack([share.mean() for share in shares]), rtol=1e-5)
         assert torch.allclose(kept.activity[0][c], torch.stack(shares).mean((0, 2)), rtol=1e-5)
 
 
@@ -228,7 +228,7 @@ def test_of_several_evaluations_the_last_one_nearest_to_the_steps_own_noise_leve
         tensor = torch.full((1, 1, 2), value)
         recorder.keep(step, sigma, tensor, {0: tensor[:, 0]})
     assert recorder.guidance().flatten(1).tolist() == [[1.0, 1.0], [5.0, 5.0]]
-    assert recorder.strength().tolist() == [[1.0], [5.0]]
+    assert recorder.magnitudes().tolist() == [[1.0], [5.0]]
     assert recorder.activity().tolist() == [[[3.0, 3.0]]]
 
 
@@ -238,7 +238,7 @@ def test_parts_share_their_strength_and_keep_their_own_activity() -> None:
         tensor = torch.full(recorder.shape, value)
         recorder.keep(0, 2.0, tensor, {0: tensor[:, 0]})
     kept = recorded(recorders, "velocity", [Concept()], ["hat"], Settings())
-    assert kept.strength.tolist() == [[2.0]]
+    assert kept.magnitudes.tolist() == [[2.0]]
     assert [activity.unique().tolist() for activity in kept.activity] == [[1.0], [3.0]]
     assert kept.shapes == SHAPES
 

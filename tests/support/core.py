@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sega_core import Comparison, Concept, Run, Settings
+from sega_core import Comparison, Concept, GuidanceRun, Settings
 
 # Per step, each concept's estimate minus that of what it is compared with.
 Differences = list[list[Tensor]]
@@ -91,7 +91,7 @@ def feed(
     concepts: Sequence[Concept], settings: Settings, differences: Differences, everything: bool = False
 ) -> list[Tensor | None]:
     """Run all steps on the passes that each step needs, or on all of them."""
-    run = Run(concepts, settings, len(differences))
+    run = GuidanceRun(concepts, settings, len(differences))
     out = []
     for step, estimates in enumerate(differences):
         indices = range(len(concepts)) if everything else run.needed(step)

@@ -1,11 +1,26 @@
-"""What the samplers' inputs must be."""
+"""The inputs that samplers have in common, and what their values must be."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+from comfy_api.latest import io
+
 HIGHEST_SEED, MOST_STEPS = 0xFFFFFFFFFFFFFFFF, 10000
+
+
+def seed_input(name: str, tooltip: str, control: bool = True) -> io.Input:
+    """Return a seed; `control` lets the editor change it after each run, as it does with any input of this name."""
+    return io.Int.Input(name, default=0, min=0, max=HIGHEST_SEED, control_after_generate=control, tooltip=tooltip)
+
+
+def steps_input(tooltip: str) -> io.Input:
+    return io.Int.Input("steps", default=20, min=1, max=MOST_STEPS, tooltip=tooltip)
+
+
+def cfg_input(tooltip: str) -> io.Input:
+    return io.Float.Input("cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip=tooltip)
 
 
 def check_integer(node_id: str, name: str, value: int, low: int, high: int) -> None:
