@@ -44,6 +44,8 @@ GIGABYTES = 12
 # The tiers that need no host, and those that a host may change.
 HOSTLESS_TIERS = ["tests/sega_core", "tests/scripts", "tests/dev"]
 HOST_TIERS = ["tests/nodes", "tests/server", "tests/browser"]
+# `nox -s tests` runs the editor in the newest ComfyUI alone.
+OLDEST_TIERS = ["tests/nodes", "tests/server"]
 SIDE_BY_SIDE = ["--numprocesses=2", "--dist=loadfile"]
 NOT_SLOW = ["-m", "not slow"]
 RESULTS = STATE / "compatibility"
@@ -89,28 +91,31 @@ def pictures(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests with the newest and, but for slow ones, the oldest ComfyUI; arguments after -- go to pytest."""
+    """Run all but the slow tests with the newest and the oldest ComfyUI; arguments after -- go to pytest instead."""
     if session.posargs:
         _run_module(session, "pytest", *session.posargs)
         return
-    _run_module(session, "pytest", *HOSTLESS_TIERS)
-    versions = [NEWEST] if "COMFYUI_PATH" in os.environ else [NEWEST, OLDEST]
-    results = [_run_host_tiers(session, version, *([] if version == NEWEST else NOT_SLOW)) for version in versions]
+    _run_module(session, "pytest", *HOSTLESS_TIERS, *SIDE_BY_SIDE)
+    results = [_run_host_tiers(session, NEWEST, HOST_TIERS, *NOT_SLOW)]
     if "COMFYUI_PATH" not in os.environ:
-        _compare_with_readme(session, "check", results)
+        results.append(_run_host_tiers(session, OLDEST, OLDEST_TIERS, *NOT_SLOW))
+        _compare_with_table(session, "check", results)
 
 
 @nox.session
 def compatibility(session: nox.Session) -> None:
-    """Run the host tiers with every ComfyUI and write README's table; `-- VERSION ...` runs some and writes nothing."""
+    """Run every test that needs a host with every ComfyUI and write docs/compatibility.md's table.
+
+    `-- VERSION ...` runs some and writes nothing.
+    """
     versions = session.posargs or list(HOSTS)
     if unknown := [version for version in versions if version not in HOSTS]:
         session.error(f"the version must be one of {', '.join(HOSTS)}, got {', '.join(unknown)}")
     if "COMFYUI_PATH" in os.environ:
         session.error("compatibility runs ComfyUIs of its own: COMFYUI_PATH must not be set")
-    results = [_run_host_tiers(session, version) for version in versions]
+    results = [_run_host_tiers(session, version, HOST_TIERS) for version in versions]
     if not session.posargs:
-        _compare_with_readme(session, "write", results)
+        _compare_with_table(session, "write", results)
 
 
 @nox.session
@@ -131,18 +136,17 @@ def lint(session: nox.Session) -> None:
     _run_module(session, "mypy", "-p", f"{PACKAGE}.sega_core", "-p", f"{PACKAGE}.nodes")
 
 
-def _run_host_tiers(session: nox.Session, version: str, *options: str) -> str:
-    """Run the tiers that a host may change; return the folder that says what each row of README's table gave."""
+def _run_host_tiers(session: nox.Session, version: str, tiers: list[str], *options: str) -> str:
+    """Run tiers with one ComfyUI; return the folder that says what each row of the compatibility table gave."""
     folder = RESULTS / version
-    for tier in HOST_TIERS:
+    shutil.rmtree(folder, ignore_errors=True)
+    for tier in tiers:
         file = folder / f"{Path(tier).name}.json"
-        file.unlink(missing_ok=True)
-        arguments = [tier, *SIDE_BY_SIDE, *options, "--compatibility", str(file)]
-        _run_module(session, "pytest", *arguments, version=version)
+        _run_module(session, "pytest", tier, *SIDE_BY_SIDE, *options, "--compatibility", str(file), version=version)
     return str(folder)
 
 
-def _compare_with_readme(session: nox.Session, command: str, results: list[str]) -> None:
+def _compare_with_table(session: nox.Session, command: str, results: list[str]) -> None:
     session.run(sys.executable, str(ROOT / "tests" / "compatibility.py"), command, *results, external=True)
 
 

@@ -1,20 +1,14 @@
-"""scripts/sweep.py without a ComfyUI: what it reads and refuses, and what it does when servers fail."""
+"""scripts/sweep.py on servers that answer like ComfyUI: what it reads and refuses, and what it does when they fail."""
 
 from __future__ import annotations
 
 import json
 import logging
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -30,22 +24,16 @@ WORKFLOW = {
     "v1.5 save": {"class_type": "Save", "_meta": {"title": "Negative"}, "inputs": {"images": ["4", 0], "name": "x"}},
 }
 
-
-@pytest.fixture(scope="module")
-def sweep() -> ModuleType:
-    """The module scripts/sweep.py."""
-    return load_file("sweep", REPO / "scripts" / "sweep.py")
-
-
-# What a KSampler may have besides, each as ComfyUI describes one.
-OPTIONAL = {
-    "strength": ["FLOAT", {"default": 1.0}],
-    "steps": ["INT", {}],
-    "text": ["STRING", {"forceInput": True}],
-    "on": ["BOOLEAN"],
-    "mode": ["COMBO", {"options": ["a", "b"]}],
-    "name": [["a", "b"], {}],
-    "mask": ["MASK", {}],
+# What the server says of a KSampler; the workflow leaves the optional inputs out.
+KSAMPLER = {
+    "required": {"model": ["MODEL"], "cfg": ["FLOAT", {}]},
+    "optional": {
+        "strength": ["FLOAT", {"default": 1.0}],
+        "text": ["STRING", {"forceInput": True}],
+        "on": ["BOOLEAN"],
+        "mode": ["COMBO", {"options": ["a", "b"]}],
+        "mask": ["MASK", {}],
+    },
 }
 
 
@@ -54,7 +42,7 @@ class FakeServer(ThreadingHTTPServer):
 
     Args:
         answer: called with the sampler's inputs of each run; returns node_errors to refuse it, a text for it to fail
-            with that message ("never ends" for it to run on), and raises ConnectionError for the server to go away.
+            with that message, and raises ConnectionError for the server to go away.
     """
 
     daemon_threads = True
@@ -65,7 +53,6 @@ class FakeServer(ThreadingHTTPServer):
         self.address = f"127.0.0.1:{self.server_address[1]}"
         self.history: dict[str, Any] = {}
         self.queued: list[dict[str, Any]] = []
-        self.taken_back: list[tuple[str, Any]] = []
         self.gone, self.cut = False, 0
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -85,29 +72,25 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self) -> None:
+        name = self.path.rpartition("/")[2]
         if self.server.gone:
             return
         if self.path == "/queue":
-            return self.reply({"queue_running": [[0, key] for key in self.server.history], "queue_pending": []})
-        if self.path.startswith("/history/"):
-            key = self.path.rpartition("/")[2]
-            entry = self.server.history[key]
-            return self.reply({key: entry} if entry else {})
-        if self.path.startswith("/object_info/"):
-            node = {"required": {"model": ["MODEL"], "cfg": ["FLOAT", {}]}, "optional": OPTIONAL}
-            return self.reply({"KSampler": {"input": node}} if self.path.endswith("/KSampler") else {})
-        red, green = self.path.partition("filename=")[2].partition(".png")[0].split("_")
-        picture = BytesIO()
-        Image.new("RGB", (64, 48), (int(red), int(float(green)), 0)).save(picture, "PNG")
-        self.reply(picture.getvalue(), cut=self.server.cut)
+            self.reply({"queue_running": [[0, key] for key in self.server.history], "queue_pending": []})
+        elif self.path.startswith("/history/"):
+            self.reply({name: self.server.history[name]})
+        elif self.path.startswith("/object_info/"):
+            self.reply({"KSampler": {"input": KSAMPLER}} if name == "KSampler" else {})
+        else:
+            red, green = self.path.partition("filename=")[2].partition(".png")[0].split("_")
+            picture = BytesIO()
+            Image.new("RGB", (64, 48), (int(red), int(float(green)), 0)).save(picture, "PNG")
+            self.reply(picture.getvalue(), cut=self.server.cut)
 
     def do_POST(self) -> None:
         content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.server.gone:
             return
-        if self.path != "/prompt":
-            self.server.taken_back.append((self.path, content))
-            return self.reply(b"")
         inputs = content["prompt"]["4"]["inputs"]
         try:
             answer = self.server.answer(inputs)
@@ -123,13 +106,12 @@ class Handler(BaseHTTPRequestHandler):
         if answer:
             failure = {"node_type": "KSampler", "node_id": "4", "exception_message": answer}
             status = {"status_str": "error", "messages": [["execution_error", failure]]}
-        outputs = {"v1.5 save": {"images": [image]}}
-        self.server.history[key] = None if answer == "never ends" else {"status": status, "outputs": outputs}
+        self.server.history[key] = {"status": status, "outputs": {"v1.5 save": {"images": [image]}}}
         self.reply({"prompt_id": key, "node_errors": {}})
 
 
 @pytest.fixture
-def serve() -> Iterator[Any]:
+def serve() -> Iterator[Callable[..., FakeServer]]:
     servers: list[FakeServer] = []
 
     def start(*arguments: Any) -> FakeServer:
@@ -144,9 +126,10 @@ def serve() -> Iterator[Any]:
 
 @pytest.fixture
 def call(
-    sweep: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> Callable[..., tuple[int, str]]:
-    """Call the script's main; return its exit status and what it logs. The output folder is tmp_path / "out"."""
+    """Call the script, without a server for a dry run; return its exit status and what it logs."""
+    sweep = load_file("sweep", REPO / "scripts" / "sweep.py")
     monkeypatch.setattr(sweep, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(sweep, "PAUSE_SECONDS", 0.01)
     caplog.set_level(logging.INFO)
@@ -165,6 +148,7 @@ def call(
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
+    """The output folder."""
     return tmp_path / "out"
 
 
@@ -177,64 +161,67 @@ def values(folder: Path) -> list[list[Any]]:
 
 
 @pytest.mark.parametrize(
-    ("argument", "node", "expected"),
+    ("sets", "runs"),
     [
-        ("KSampler.seed=1:4", "4", [1, 2, 3, 4]),
-        ("k sampler.seed=3:1", "4", [3, 2, 1]),
-        ("4.seed=5, 7:9:2", "4", [5, 7, 9]),
-        ("4.cfg=0:1:0.25", "4", [0.0, 0.25, 0.5, 0.75, 1.0]),
-        ("4.cfg=0:0.5:0.1", "4", [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]),
-        ("4.cfg=-1:1", "4", [-1, 0, 1]),
-        ("4.cfg=1:10:4", "4", [1, 5, 9]),
-        ("4.tiled=true,false", "4", [True, False]),
-        ("Prompt.text=a cat, 5, 1:2", "2", ["a cat", "5", "1:2"]),
-        ('Prompt.text=["a hat, red", "x=y"]', "2", ["a hat, red", "x=y"]),
-        ("3.text=a=b", "3", ["a=b"]),
-        ("v1.5 save.name=x", "v1.5 save", ["x"]),
+        (["KSampler.seed=1:3"], ["KSampler.seed=1", "KSampler.seed=2", "KSampler.seed=3"]),
+        (["k sampler.seed=2:1"], ["KSampler.seed=2", "KSampler.seed=1"]),
+        (["4.seed=5, 7:9:2"], ["KSampler.seed=5", "KSampler.seed=7", "KSampler.seed=9"]),
+        (["4.cfg=0:0.3:0.1"], [f"KSampler.cfg={cfg}" for cfg in (0.0, 0.1, 0.2, 0.3)]),
+        (["Prompt.text=a cat, 1:2"], ["Prompt.text=a cat", "Prompt.text=1:2"]),
+        (['Prompt.text=["a hat, red", "x=y"]'], ["Prompt.text=a hat, red", "Prompt.text=x=y"]),
+        (["v1.5 save.name=x"], ["v1.5 save.name=x"]),
+        (
+            ["4.seed=1:2", "2.text=hat,beard"],
+            [f"KSampler.seed={seed}, Prompt.text={text}" for seed in (1, 2) for text in ("hat", "beard")],
+        ),
     ],
+    ids=str,
 )
-def test_a_node_and_its_values_are_read(sweep: ModuleType, argument: str, node: str, expected: list[Any]) -> None:
-    axis = sweep.parse_axis(argument, WORKFLOW, lambda class_type, name: None)
-    assert (axis.node, list(axis.values)) == (node, expected)
-    assert [type(value) for value in axis.values] == [type(value) for value in expected]
+def test_a_dry_run_lists_the_runs_and_does_nothing(
+    call: Any, out: Path, capsys: pytest.CaptureFixture[str], sets: list[str], runs: list[str]
+) -> None:
+    assert call(*sets)[0] == 0
+    assert capsys.readouterr().out.splitlines() == [f"{place}: {run}" for place, run in enumerate(runs, 1)]
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(
-    ("argument", "named"),
+    ("sets", "named"),
     [
-        ("Nobody.seed=1", ["'Nobody'", "4: KSampler (KSampler)", "2: Prompt (Encode)"]),
-        ("Encode.text=a", ["2 nodes", "2: Prompt (Encode)", "3: Negative (Encode)", "use an id"]),
-        ("Negative.text=a", ["2 nodes", "3: Negative (Encode)", "v1.5 save: Negative (Save)"]),
-        ("4.model=1", ["4.model", "connected to node 1", "seed, cfg, tiled"]),
-        ("4.seed=one", ["4.seed", "'one'"]),
-        ("4.seed=", ["NODE.INPUT=VALUES"]),
-        ("seed=1", ["NODE.INPUT=VALUES", "'seed=1'"]),
-        ("4.cfg=0:1:0", ["4.cfg", "0:1:0"]),
-        ("4.cfg=0:1:-1", ["4.cfg", "0:1:-1"]),
-        ("4.cfg=NaN", ["4.cfg must be a number", "nan"]),
-        ("4.cfg=true", ["4.cfg must be a number", "True"]),
-        ("4.tiled=1", ["4.tiled must be true or false", "got 1"]),
-        ('Prompt.text=["a", 5]', ["Prompt.text must be a text", "got 5"]),
-        ("4.seed=1:1000000000", ["at most 10000"]),
+        (["Nobody.seed=1"], ["'Nobody'", "4: KSampler (KSampler)", "2: Prompt (Encode)"]),
+        (["Encode.text=a"], ["2 nodes", "2: Prompt (Encode)", "3: Negative (Encode)", "use an id"]),
+        (["4.model=1"], ["4.model", "connected to node 1", "seed, cfg, tiled"]),
+        (["4.seed=one"], ["4.seed", "'one'"]),
+        (["seed=1"], ["NODE.INPUT=VALUES", "'seed=1'"]),
+        (["4.cfg=0:1:0"], ["4.cfg", "0:1:0"]),
+        (["4.cfg=NaN"], ["4.cfg must be a number", "nan"]),
+        (["4.tiled=1"], ["4.tiled must be true or false", "got 1"]),
+        (["4.seed=1:1000000000"], ["at most 10000"]),
+        (["4.seed=1", "KSampler.seed=2"], ["KSampler.seed is set twice"]),
+        (["4.seed=1", "4.cfg=2", "2.text=a"], ["one or two"]),
     ],
+    ids=str,
 )
-def test_what_cannot_be_read_is_named_with_what_there_is(call: Any, out: Path, argument: str, named: list[str]) -> None:
-    status, said = call(argument)
-    assert status == 2
-    for part in named:
-        assert part in said
-    assert not out.exists()
+def test_what_cannot_be_read_is_named_with_what_there_is(
+    call: Any, out: Path, sets: list[str], named: list[str]
+) -> None:
+    status, said = call(*sets)
+    assert status == 2 and not out.exists()
+    assert [part for part in named if part not in said] == []
+
+
+def test_a_workflow_of_the_editor_is_refused_with_the_way_out(call: Any) -> None:
+    status, said = call("4.seed=1", workflow={"nodes": [], "links": []})
+    assert status == 2 and "Export (API)" in said
 
 
 @pytest.mark.parametrize(
     ("argument", "expected"),
     [
         ("4.strength=0:1:0.5", [0.0, 0.5, 1.0]),
-        ("4.steps=8,20", [8, 20]),
         ("4.text=hat,20", ["hat", "20"]),
         ("4.on=true", [True]),
         ("4.mode=a,b", ["a", "b"]),
-        ("4.name=a", ["a"]),
     ],
 )
 def test_an_input_that_the_workflow_leaves_out_is_swept(
@@ -248,62 +235,34 @@ def test_an_input_that_the_workflow_leaves_out_is_swept(
 
 
 @pytest.mark.parametrize(
-    ("argument", "named"),
+    ("argument", "gone", "named"),
     [
-        ("4.sed=1", ["4.sed is not an input of KSampler", "seed, cfg, tiled"]),
-        ("4.mask=1", ["4.mask is not an input of KSampler"]),
-        ("4.steps=few", ["4.steps", "'few'"]),
-        ("2.weight=1", ["2.weight is not an input of Encode"]),
+        ("4.sed=1", False, "4.sed is not an input of KSampler"),
+        ("4.mask=1", False, "4.mask is not an input of KSampler"),
+        (
+            "4.strength=1",
+            True,
+            "4.strength is not in the workflow, which has seed, cfg, tiled, and the server",
+        ),
     ],
 )
 def test_what_the_server_does_not_know_is_named(
-    call: Any, serve: Any, out: Path, argument: str, named: list[str]
+    call: Any, serve: Any, out: Path, argument: str, gone: bool, named: str
 ) -> None:
     server = serve()
+    server.gone = gone
     status, said = call(argument, servers=(server,))
-    assert status == 2 and not server.queued and not out.exists()
-    for part in named:
-        assert part in said
-
-
-def test_without_the_server_an_input_that_is_left_out_is_named(call: Any, serve: Any, out: Path) -> None:
-    server = serve()
-    server.gone = True
-    status, said = call("4.strength=1", servers=(server,))
-    assert status == 2 and not out.exists()
-    assert "4.strength is not in the workflow, which has seed, cfg, tiled, and the server does not answer" in said
-
-
-def test_one_or_two_different_inputs_are_swept(call: Any) -> None:
-    assert "KSampler.seed is set twice" in call("4.seed=1", "KSampler.seed=2")[1]
-    assert "one or two" in call("4.seed=1", "4.cfg=2", "2.text=a")[1]
-
-
-def test_a_workflow_of_the_editor_is_refused_with_the_way_out(call: Any) -> None:
-    status, said = call("4.seed=1", workflow={"nodes": [], "links": []})
-    assert status == 2 and "Export (API)" in said
-
-
-def test_a_dry_run_lists_the_runs_and_does_nothing(call: Any, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("4.seed=1:2", "2.text=hat,beard")[0] == 0
-    assert capsys.readouterr().out.splitlines() == [
-        "1: KSampler.seed=1, Prompt.text=hat",
-        "2: KSampler.seed=1, Prompt.text=beard",
-        "3: KSampler.seed=2, Prompt.text=hat",
-        "4: KSampler.seed=2, Prompt.text=beard",
-    ]
-    assert not out.exists()
+    assert status == 2 and named in said
+    assert not server.queued and not out.exists()
 
 
 def test_servers_share_the_runs_and_each_picture_is_in_its_place(call: Any, serve: Any, out: Path) -> None:
     both_have_one = threading.Barrier(2, timeout=30)
     first_of_each = [lambda inputs: both_have_one.wait() and None if inputs["seed"] == 10 else None] * 2
     servers = [serve(answer) for answer in first_of_each]
-    status, _ = call("4.seed=10:250:120", "4.cfg=0,200", servers=tuple(servers))
-    assert status == 0
+    assert call("4.seed=10:250:120", "4.cfg=0,200", servers=tuple(servers))[0] == 0
     assert values(out) == [[10, 0], [10, 200], [130, 0], [130, 200], [250, 0], [250, 200]]
     assert {line["server"] for line in results(out)} == {server.address for server in servers}
-    assert sum(len(server.queued) for server in servers) == 6
     for line in results(out):
         with Image.open(out / line["files"][0]) as picture:
             assert picture.getpixel((0, 0)) == (*line["values"].values(), 0)
@@ -319,12 +278,9 @@ def test_a_second_call_does_only_what_is_missing(call: Any, serve: Any, out: Pat
     assert call("4.seed=1:4", servers=(server,))[0] == 0
     (out / results(out)[2]["files"][0]).unlink()
     server.queued.clear()
-    assert call("4.seed=1:4", servers=(server,))[0] == 0
+    assert call("KSampler.seed=1,2,3,4", servers=(server,))[0] == 0
     assert [inputs["seed"] for inputs in server.queued] == [3]
     assert values(out) == [[1], [2], [3], [4]]
-    server.queued.clear()
-    assert call("KSampler.seed=1,2,3,4", servers=(server,))[0] == 0
-    assert server.queued == []
 
 
 def test_another_sweep_in_the_same_folder_is_refused(call: Any, serve: Any, out: Path) -> None:
@@ -338,18 +294,23 @@ def test_another_sweep_in_the_same_folder_is_refused(call: Any, serve: Any, out:
     assert {file.name: file.read_bytes() for file in out.iterdir()} == before
 
 
-def test_a_server_that_goes_away_gives_its_run_to_the_others(call: Any, serve: Any, out: Path) -> None:
-    lost = threading.Event()
+@pytest.mark.parametrize("fate", ["gone", "without a file"])
+def test_a_server_that_fails_gives_its_run_to_the_others(call: Any, serve: Any, out: Path, fate: str) -> None:
+    failed = threading.Event()
+    problem = {"message": "Value not in list", "details": "file: 'a.safetensors' not in []"}
 
-    def go_away(inputs: dict[str, Any]) -> None:
-        lost.set()
-        raise ConnectionError
+    def fail(inputs: dict[str, Any]) -> Any:
+        failed.set()
+        if fate == "gone":
+            raise ConnectionError
+        return {"1": {"class_type": "Loader", "errors": [problem]}}
 
-    # The other waits, so that the one that goes away has had a run.
-    servers = serve(go_away), serve(lambda inputs: lost.wait(30) and None)
+    # The other waits, so that the one that fails has had a run.
+    servers = serve(fail), serve(lambda inputs: failed.wait(30) and None)
     status, said = call("4.seed=1:4", servers=servers)
     assert status == 0
-    assert f"{servers[0].address} does not answer" in said
+    why = "does not answer" if fate == "gone" else "cannot run this workflow: Loader (node 1): Value not in list: file"
+    assert f"{servers[0].address} {why}" in said
     assert values(out) == [[1], [2], [3], [4]]
     assert {line["server"] for line in results(out)} == {servers[1].address}
 
@@ -366,21 +327,6 @@ def test_without_any_server_left_what_is_done_is_kept(call: Any, serve: Any, out
     assert (out / "contact_sheet.png").exists()
     assert call("4.seed=1:4", servers=(serve(),))[0] == 0
     assert values(out) == [[1], [2], [3], [4]]
-
-
-def test_a_server_that_lacks_a_file_leaves_the_runs_to_the_others(call: Any, serve: Any, out: Path) -> None:
-    problem = {"message": "Value not in list", "details": "file: 'a.safetensors' not in []"}
-    refused = threading.Event()
-
-    def lacks(inputs: dict[str, Any]) -> Any:
-        refused.set()
-        return {"1": {"class_type": "Loader", "errors": [problem]}}
-
-    servers = serve(lacks), serve(lambda inputs: refused.wait(30) and None)
-    status, said = call("4.seed=1:3", servers=servers)
-    assert status == 0
-    assert f"{servers[0].address} cannot run this workflow: Loader (node 1): Value not in list: file" in said
-    assert len(values(out)) == 3
 
 
 def test_a_picture_that_arrives_in_part_is_not_kept(call: Any, serve: Any, out: Path) -> None:
@@ -401,17 +347,6 @@ def test_a_failing_run_is_reported_and_the_others_are_done(call: Any, serve: Any
     assert values(out) == [[1], [4]]
 
 
-def test_wide_pictures_lie_close_together_and_an_empty_text_has_a_label(call: Any, serve: Any, out: Path) -> None:
-    assert call("2.text=hat,", "4.seed=100,200", servers=(serve(),))[0] == 0
-    assert [line["values"]["Prompt.text"] for line in results(out)] == ["hat", "hat", "", ""]
-    with Image.open(out / "contact_sheet.png") as sheet:
-        column = [sheet.getpixel((sheet.width - 21, y)) for y in range(sheet.height)]
-        place = column.index((200, 3, 0))
-        assert column[place : place + 102].count((200, 3, 0)) == 2 * 48
-        labels = sheet.crop((0, place + 54, sheet.width - 20 - 2 * 64 - 6, place + 102))
-        assert len(labels.getcolors()) > 1
-
-
 def test_what_is_not_comfyui_is_named(call: Any, serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Handler, "do_POST", lambda handler: handler.reply(b"<html>hello"))
     server = serve()
@@ -420,37 +355,12 @@ def test_what_is_not_comfyui_is_named(call: Any, serve: Any, monkeypatch: pytest
     assert f"{server.address} does not answer as ComfyUI does" in said
 
 
-def test_ctrl_c_takes_back_the_run_and_keeps_what_is_done(serve: Any, tmp_path: Path, out: Path) -> None:
-    server = serve(lambda inputs: "never ends" if inputs["seed"] == 2 else None)
-    file = tmp_path / "workflow.json"
-    file.write_text(json.dumps(WORKFLOW))
-    command = [sys.executable, str(REPO / "scripts" / "sweep.py"), str(file), "--set", "4.seed=1:3"]
-    process = subprocess.Popen(
-        [*command, "--server", server.address, "--output", str(out)],
-        stderr=subprocess.PIPE,
-        text=True,
-        # Where the tests run in the background, Ctrl-C may be switched off for them and what they start.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
-    while len(server.queued) < 2:
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert server.taken_back == [("/queue", {"delete": ["run-2"]}), ("/interrupt", {"prompt_id": "run-2"})]
-    assert values(out) == [[1]]
-    assert (out / "contact_sheet.png").exists()
-
-
-@pytest.mark.parametrize("sets", [["2.text=" + ",".join("abcdefghijkl")], ["2.text=hat,beard", "4.seed=1:2"]])
-def test_long_labels_do_not_make_the_sheet_wider(call: Any, serve: Any, out: Path, sets: list[str]) -> None:
+def test_long_labels_do_not_make_the_sheet_wider(call: Any, serve: Any, out: Path) -> None:
     sizes = []
     for stretch in (1, 200):
-        texts = [" ".join([text] * stretch) for text in sets[0].partition("=")[2].split(",")]
-        call("2.text=" + ",".join(texts), *sets[1:], servers=(serve(),))
+        texts = [" ".join([text] * stretch) for text in ("hat", "beard")]
+        call("2.text=" + ",".join(texts), "4.seed=1:2", servers=(serve(),))
         with Image.open(out / "contact_sheet.png") as sheet:
             sizes.append(sheet.size)
         out.rename(out.with_name(f"out{stretch}"))
-    assert sizes[1][0] - sizes[0][0] <= 200
-    assert sizes[1][1] - sizes[0][1] <= 200
+    assert all(longer - shorter <= 200 for shorter, longer in zip(*sizes, strict=True))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from dev.demo import workflows as demo_workflows
 from dev.host.packages import comfyui_files
 from dev.host.server import DEMO_PACK, PACK, Server
 
@@ -20,8 +18,7 @@ from dev.host.server import DEMO_PACK, PACK, Server
 class Workflows:
     """The shipped workflows, for the demo model."""
 
-    def __init__(self, demo_workflows: ModuleType) -> None:
-        self.demo = demo_workflows
+    demo = demo_workflows
 
     def names(self) -> list[str]:
         return sorted(file.stem for file in self.demo.FOLDER.glob("*.json"))
@@ -42,17 +39,16 @@ class Workflows:
         return node_id
 
     def changed(self, workflow: dict[str, Any], class_type: str, **inputs: Any) -> dict[str, Any]:
-        """Return a copy with other values at the one node of a class."""
+        """Return a copy with other values at the one node of a class; None leaves an input out."""
         out = copy.deepcopy(workflow)
-        out[self.only(out, class_type)]["inputs"].update(inputs)
+        node = out[self.only(out, class_type)]
+        node["inputs"] = {key: value for key, value in {**node["inputs"], **inputs}.items() if value is not None}
         return out
 
 
 @pytest.fixture(scope="session")
 def workflows() -> Workflows:
-    from dev.demo import workflows as demo_workflows
-
-    return Workflows(demo_workflows)
+    return Workflows()
 
 
 @pytest.fixture(scope="session")
@@ -115,12 +111,9 @@ def recorder() -> Recorder:
 
 @pytest.fixture
 def pixels(client: Any) -> Any:
-    """Run a workflow and return its images (N, H, W, 3), without those that SEGA Preview draws."""
+    """Run a workflow and return the images (N, H, W, 3) that it saves."""
 
     def run(workflow: dict[str, Any], on_event: Any = None) -> np.ndarray:
-        outputs = client.run(workflow, on_event)
-        shown = [output for node, output in outputs.items() if workflow[node]["class_type"] != "SEGAPreview"]
-        files = [client.image(image) for output in shown for image in output["images"]]
-        return np.stack([np.asarray(Image.open(BytesIO(file)).convert("RGB")) for file in files])
+        return np.stack([np.asarray(picture) for picture in client.pictures(workflow, on_event)["SaveImage"]])
 
     return run

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.compat("Features", "masks, presets, supplied guidance a
 
 
 def half(left: int) -> dict[str, dict[str, Any]]:
-    """Return nodes that make a MASK of 128 by 128 with a white half from column `left` on; "white half" is the last."""
+    """Return nodes that make a MASK of 128 by 128 whose half from column `left` on is white; `half <left>` has it."""
     return {
         f"black {left}": {"class_type": "SolidMask", "inputs": {"value": 0.0, "width": 128, "height": 128}},
         f"white {left}": {"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 64, "height": 128}},
@@ -66,8 +66,12 @@ def workflow(workflows: Any) -> dict[str, Any]:
     return out
 
 
-def pictures(client: Any, outputs: dict[str, Any], node: str) -> list[Image.Image]:
+def files(client: Any, outputs: dict[str, Any], node: str) -> list[Image.Image]:
     return [Image.open(BytesIO(client.image(image))) for image in outputs[node]["images"]]
+
+
+def pixels(pictures: list[Image.Image]) -> np.ndarray:
+    return np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])
 
 
 @pytest.mark.parametrize("mode", ["reference", "independent"])
@@ -76,23 +80,21 @@ def test_everything_acts_in_one_workflow(client: Any, workflow: dict[str, Any], 
         if node["class_type"] == "SEGASampler":
             node["inputs"]["mode"] = mode
     outputs = client.run(workflow)
-    edited = np.stack([np.asarray(image.convert("RGB")) for image in pictures(client, outputs, "picture")])
+    edited = pixels(files(client, outputs, "picture"))
     assert edited.shape == (2, 128, 128, 3)
     for key, name in (("smile", "mask"), ("stack", "concepts.concept_1")):
         without = copy.deepcopy(workflow)
         del without[key]["inputs"][name]
-        other = pictures(client, client.run(without), "picture")
-        assert not np.array_equal(np.stack([np.asarray(image.convert("RGB")) for image in other]), edited)
+        assert not np.array_equal(pixels(files(client, client.run(without), "picture")), edited)
     # Two concepts on two pictures, and the plot.
-    maps = pictures(client, outputs, "maps")
-    assert len(maps) == 4
+    assert len(outputs["maps"]["images"]) == 4
     assert len(outputs["preview"]["images"]) == 5
 
 
 def test_the_saved_picture_brings_the_workflow_back(client: Any, workflow: dict[str, Any]) -> None:
-    first = pictures(client, client.run(workflow), "picture")
+    first = files(client, client.run(workflow), "picture")
     reloaded = json.loads(first[0].text["prompt"])
     assert reloaded.keys() == workflow.keys()
     client.free()
-    again = pictures(client, client.run(reloaded), "picture")
-    assert [np.asarray(image).tobytes() for image in again] == [np.asarray(image).tobytes() for image in first]
+    again = files(client, client.run(reloaded), "picture")
+    assert np.array_equal(pixels(again), pixels(first))

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dev.host.packages import COMFYUI, REPO
 
-pytestmark = pytest.mark.compat("Server", "a checkpoint file, loaded by the host's loader")
+pytestmark = [pytest.mark.slow, pytest.mark.compat("Server", "a checkpoint file, loaded by the host's loader")]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_the_demo_takes_a_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
     options = ["--checkpoint", str(checkpoint), "--steps", "2", "--size", "64", "--columns", "1"]
     path = os.pathsep.join([str(COMFYUI), str(REPO)])
     run = subprocess.run(
-        [sys.executable, "-m", "demo.run", *options, "--output", str(tmp_path)],
+        [sys.executable, "-m", "dev.demo.run", *options, "--output", str(tmp_path)],
         env={**os.environ, "COMFYUI_PATH": str(COMFYUI), "PYTHONPATH": path},
         capture_output=True,
         text=True,

@@ -108,27 +108,19 @@ def test_ctrl_c_takes_back_only_the_sweeps_run_and_the_next_call_does_the_rest(
     assert picture.stat().st_mtime_ns == written
 
 
-def test_a_bad_value_is_named_and_the_good_ones_are_done(workflows: Any, sweep: Any, tmp_path: Path) -> None:
+def test_a_refused_and_a_failing_value_are_named_and_the_others_are_done(
+    workflows: Any, sweep: Any, tmp_path: Path
+) -> None:
     workflow = workflows.load("first_edit", steps=2, batch=1)
-    status, output = end_of(sweep(workflow, "--set", "SEGAConcept.threshold=1.3,0.9"))
+    workflow = workflows.changed(workflow, "SEGAConcept", attention_threshold=0.5, prompt=None)
+    status, output = end_of(sweep(workflow, "--set", "SEGAConcept.text=hat,", "--set", "SEGAConcept.threshold=1.3,0.9"))
     assert status == 1
-    for part in ["SEGAConcept", "threshold", "1.3", "1 of 2 runs are done"]:
-        assert part in output
-    assert [list(line["values"].values()) for line in results(tmp_path / "out")] == [[0.9]]
-
-
-def test_a_failure_while_a_run_is_sampled_is_named(workflows: Any, sweep: Any, tmp_path: Path) -> None:
-    workflow = workflows.load("first_edit", steps=2, batch=1)
-    workflow = workflows.changed(workflow, "SEGAConcept", attention_threshold=0.5)
-    del workflow[workflows.only(workflow, "SEGAConcept")]["inputs"]["prompt"]
-    status, output = end_of(sweep(workflow, "--set", "SEGAConcept.text=hat,"))
-    assert status == 1
-    assert [list(line["values"].values()) for line in results(tmp_path / "out")] == [["hat"]]
-    for part in ["failed: ", '.text="" on ', "SEGAConcept (node", "attention_threshold needs words"]:
+    assert [list(line["values"].values()) for line in results(tmp_path / "out")] == [["hat", 0.9]]
+    for part in ["threshold", "1.3", '.text=""', "SEGAConcept (node", "attention_threshold needs words", "1 of 4 runs"]:
         assert part in output
 
 
-def test_a_server_that_cannot_run_the_workflow_is_named(workflows: Any, sweep: Any, tmp_path: Path) -> None:
+def test_a_server_that_cannot_run_the_workflow_is_named(workflows: Any, sweep: Any) -> None:
     workflow = workflows.load("first_edit", steps=2, batch=1)
     workflow[workflows.only(workflow, "VAEDecode")]["class_type"] = "NoSuchNode"
     status, output = end_of(sweep(workflow, "--set", "SEGASampler.seed=1"))
