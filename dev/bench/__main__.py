@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from ..host import in_process
-from . import generation, gpu, maths, overhead, plot, report, sampling_memory
+from ..report import fill
+from . import generation, gpu, maths, memory, overhead, plot, report
 from .twins import TINY, Twin
 
 PARTS = ("generation", "overhead", "maths", "memory")
@@ -26,6 +27,21 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     log.setLevel(logging.INFO)
     options = _options()
+    file = options.output / "figures.json"
+    if not options.report_only:
+        options.output.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(_measure(options), indent=1) + "\n", encoding="utf-8")
+    figures = json.loads(file.read_text(encoding="utf-8"))
+    tables = report.markdown(figures)
+    plot.draw(figures, options.output / "speed.png")
+    if options.report is None:
+        (options.output / "figures.md").write_text(tables, encoding="utf-8")
+    else:
+        fill(options.report, {"figures": tables})
+    log.info("%s", f"\n{tables}\nwritten to {options.output}")
+
+
+def _measure(options: argparse.Namespace) -> dict[str, Any]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     in_process.start_host(cpu=device.type == "cpu")
     figures: dict[str, Any] = {"machine": _machine(device)}
@@ -37,9 +53,8 @@ def main() -> None:
         if device.type == "cuda":
             figures["gpu"] = gpu.measure(device, GPU_ROUNDS)
     if "memory" in options.only:
-        twin = Twin(TINY, torch.device("cpu"), torch.float32)
-        figures["memory"] = sampling_memory.measure(twin, log.info)
-    _write(figures, options)
+        figures["memory"] = memory.measure(Twin(TINY, torch.device("cpu"), torch.float32), log.info)
+    return figures
 
 
 def _measure_networks(figures: dict[str, Any], options: argparse.Namespace, device: torch.device) -> None:
@@ -57,17 +72,6 @@ def _measure_networks(figures: dict[str, Any], options: argparse.Namespace, devi
                 figures.setdefault(part, []).extend(measure(plan, twin, log.info))
         if "generation" in options.only and device.type == "cuda":
             figures.setdefault("generation_memory", []).append(generation.measure_memory(plan, twin))
-
-
-def _write(figures: dict[str, Any], options: argparse.Namespace) -> None:
-    options.output.mkdir(parents=True, exist_ok=True)
-    tables = report.markdown(figures)
-    (options.output / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    (options.output / "figures.md").write_text(tables, encoding="utf-8")
-    plot.draw(figures, options.output / "speed.png")
-    if options.report is not None:
-        report.write_into(options.report, tables)
-    log.info("%s", f"\n{tables}\nwritten to {options.output}")
 
 
 def _machine(device: torch.device) -> dict[str, Any]:
@@ -94,16 +98,14 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("bench-output"), help="folder to write to (%(default)s)")
     parser.add_argument("--report", type=Path, help="page whose tables are replaced, such as docs/speed.md")
-    parser.add_argument("--only", default=",".join(PARTS), type=_parts, help="parts, with commas between (%(default)s)")
+    parser.add_argument(
+        "--report-only", action="store_true", help="measure nothing: tables and plot of --output's figures"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}"
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes and one round: to see that it runs")
     return parser.parse_args()
-
-
-def _parts(text: str) -> list[str]:
-    parts = text.split(",")
-    if unknown := set(parts) - set(PARTS):
-        raise argparse.ArgumentTypeError(f"must be of {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
-    return parts
 
 
 if __name__ == "__main__":

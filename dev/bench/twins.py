@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..host import in_process
+from ..host.passes import Passes
 from . import reference
 from .scenarios import Scenario
 
@@ -61,8 +62,12 @@ class Twin:
         self.embeddings = embeddings.to(dtype)
         unet = _diffusers_unet(shape, device, dtype)
         self.pipeline = reference.make_pipeline(unet, _scheduler(), self.embeddings.to(device))
-        self.model = _host_model(shape, unet, device, dtype)
-        self.networks = (unet, self.model.model.diffusion_model)
+        passes = Passes(_host_model(shape, unet, device, dtype))
+        self.model = passes.model
+        # How many latents each network is asked about, call by call.
+        self.our_calls = passes.sizes
+        self.reference_calls: list[int] = []
+        unet.register_forward_pre_hook(lambda _, args: self.reference_calls.append(len(args[0])))
 
     def sample_reference(self, scenario: Scenario, noise: Tensor) -> Tensor:
         """Sample with diffusers' pipeline."""
@@ -149,23 +154,6 @@ class Twin:
     def conditioning(self, place: int) -> list[Any]:
         """Return the host's CONDITIONING of one of the embeddings."""
         return [[self.embeddings[place : place + 1], {}]]
-
-
-class Passes:
-    """Counts how many latents a network is asked about."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.count = 0
-        self._hook = network.register_forward_pre_hook(self._see)
-
-    def _see(self, network: nn.Module, args: tuple[Any, ...]) -> None:
-        self.count += len(args[0])
-
-    def __enter__(self) -> Passes:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._hook.remove()
 
 
 def _diffusers_unet(shape: Shape, device: torch.device, dtype: torch.dtype) -> Any:

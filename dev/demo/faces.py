@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from PIL import Image, ImageDraw
+from PIL import Image
+
+from .canvas import Canvas, Colour
 
 SIZE = 128
 SUPERSAMPLING = 3
@@ -120,6 +123,14 @@ def description(face: Face) -> str:
     return ", ".join([CAPTION_START, *_phrases(face)])
 
 
+def described_drawings(seed: int, count: int, **attributes: int) -> Iterator[tuple[str, Image.Image]]:
+    """Yield drawings of random faces that have these attributes, each behind its description."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        face = replace(random_face(rng), **attributes)
+        yield description(face), draw(face, rng)
+
+
 def _phrases(face: Face) -> list[str]:
     named = [PHRASES[name][getattr(face, name)] for name in ATTRIBUTES]
     return [phrase for phrase in named if phrase is not None]
@@ -127,34 +138,33 @@ def _phrases(face: Face) -> list[str]:
 
 def draw(face: Face, rng: random.Random) -> Image.Image:
     """Draw the face as a SIZE x SIZE RGB image; `rng` gives the composition that no caption names."""
-    canvas = _Canvas(rng)
-    hair = canvas.vary(HAIR[face.value("hair")], 8)
-    skin = canvas.vary(SKIN[face.value("skin")], 6)
+    head = _Head(rng)
+    hair = head.vary(HAIR[face.value("hair")], 8)
+    skin = head.vary(SKIN[face.value("skin")], 6)
     shade = tuple(int(c * 0.82) for c in skin)
-    canvas.background(BACKGROUND[face.value("background")])
-    canvas.body(canvas.vary(rng.choice(SHIRTS), 12), shade)
-    canvas.hair_back(hair)
-    canvas.head(skin, shade)
-    canvas.eyes(hair)
-    canvas.nose(shade)
+    head.background(BACKGROUND[face.value("background")])
+    head.body(head.vary(rng.choice(SHIRTS), 12), shade)
+    head.hair_back(hair)
+    head.skull(skin, shade)
+    head.eyes(hair)
+    head.nose(shade)
     if face.value("beard") == "yes":
-        canvas.beard(hair)
-    canvas.mouth(face.value("mouth"))
-    canvas.hair_front(hair)
+        head.beard(hair)
+    head.mouth(face.value("mouth"))
+    head.hair_front(hair)
     if face.value("glasses") == "yes":
-        canvas.glasses()
+        head.glasses()
     if face.value("hat") == "yes":
-        canvas.hat(canvas.vary(rng.choice(HATS), 10))
-    return canvas.finish()
+        head.hat(head.vary(rng.choice(HATS), 10))
+    return head.finish(Image.Resampling.BOX)
 
 
-class _Canvas:
-    """A supersampled drawing in a 128-unit frame around a head of random place and proportion."""
+class _Head(Canvas):
+    """A drawing in a 128-unit frame around a head of random place and proportion."""
 
     def __init__(self, rng: random.Random) -> None:
+        super().__init__(SIZE, SIZE, SUPERSAMPLING)
         self.rng = rng
-        self.image = Image.new("RGB", (SIZE * SUPERSAMPLING, SIZE * SUPERSAMPLING))
-        self.pen = ImageDraw.Draw(self.image)
         self.x = 64 + rng.uniform(-7, 7)
         self.y = 66 + rng.uniform(-4, 4)
         self.w = 29 + rng.uniform(-2.5, 2.5)
@@ -165,36 +175,10 @@ class _Canvas:
         self.long_hair = rng.random() < 0.5
         self.fringe = rng.uniform(0.45, 0.62)
 
-    def vary(self, colour: tuple[int, ...], by: int) -> tuple[int, ...]:
+    def vary(self, colour: Colour, by: int) -> Colour:
         return tuple(max(0, min(255, c + self.rng.randint(-by, by))) for c in colour)
 
-    def _points(self, points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-        return [(px * SUPERSAMPLING, py * SUPERSAMPLING) for px, py in points]
-
-    def ellipse(self, x: float, y: float, rx: float, ry: float, fill: tuple[int, ...]) -> None:
-        self.pen.ellipse(self._flat([(x - rx, y - ry), (x + rx, y + ry)]), fill=fill)
-
-    def box(self, x0: float, y0: float, x1: float, y1: float, radius: float, fill: tuple[int, ...]) -> None:
-        self.pen.rounded_rectangle(self._flat([(x0, y0), (x1, y1)]), radius * SUPERSAMPLING, fill=fill)
-
-    def ring(self, x: float, y: float, rx: float, ry: float, colour: tuple[int, ...], width: float) -> None:
-        corners = self._flat([(x - rx, y - ry), (x + rx, y + ry)])
-        self.pen.rounded_rectangle(
-            corners, radius=min(rx, ry) * 0.8 * SUPERSAMPLING, outline=colour, width=round(width * SUPERSAMPLING)
-        )
-
-    def polygon(self, points: list[tuple[float, float]], fill: tuple[int, ...]) -> None:
-        self.pen.polygon(self._points(points), fill=fill)
-
-    def stroke(self, points: list[tuple[float, float]], colour: tuple[int, ...], width: float) -> None:
-        self.pen.line(self._points(points), fill=colour, width=round(width * SUPERSAMPLING), joint="curve")
-        for px, py in (points[0], points[-1]):
-            self.ellipse(px, py, width / 2, width / 2, colour)
-
-    def _flat(self, points: list[tuple[float, float]]) -> list[float]:
-        return [c for point in self._points(points) for c in point]
-
-    def background(self, colour: tuple[int, ...]) -> None:
+    def background(self, colour: Colour) -> None:
         top = self.vary(colour, 10)
         bottom = tuple(int(c * 0.88) for c in top)
         height = SIZE * SUPERSAMPLING
@@ -205,20 +189,20 @@ class _Canvas:
                 fill=tuple(round(a + (b - a) * t) for a, b in zip(top, bottom, strict=True)),
             )
 
-    def body(self, shirt: tuple[int, ...], neck: tuple[int, ...]) -> None:
+    def body(self, shirt: Colour, neck: Colour) -> None:
         self.box(self.x - 42, self.y + self.h + 6, self.x + 42, SIZE + 30, 20, shirt)
         self.box(self.x - 10, self.y + self.h * 0.6, self.x + 10, self.y + self.h + 12, 6, neck)
 
-    def hair_back(self, colour: tuple[int, ...]) -> None:
+    def hair_back(self, colour: Colour) -> None:
         bottom = self.y + (self.h * 0.95 if self.long_hair else self.h * 0.1)
         self.box(self.x - self.w - 6, self.y - self.h - 6, self.x + self.w + 6, bottom, self.w * 0.9, colour)
 
-    def head(self, skin: tuple[int, ...], shade: tuple[int, ...]) -> None:
+    def skull(self, skin: Colour, shade: Colour) -> None:
         for side in (-1, 1):
             self.ellipse(self.x + side * self.w, self.y, 5, 7, shade)
         self.ellipse(self.x, self.y, self.w, self.h, skin)
 
-    def eyes(self, brow: tuple[int, ...]) -> None:
+    def eyes(self, brow: Colour) -> None:
         gaze = self.rng.uniform(-1.6, 1.6)
         for side in (-1, 1):
             ex = self.x + side * self.eye_dx
@@ -226,10 +210,10 @@ class _Canvas:
             self.ellipse(ex + gaze, self.eye_y, 3, 3.4, (40, 34, 40))
             self.stroke([(ex - 6, self.eye_y - 9), (ex + 6, self.eye_y - 9)], tuple(int(c * 0.8) for c in brow), 2.6)
 
-    def nose(self, shade: tuple[int, ...]) -> None:
+    def nose(self, shade: Colour) -> None:
         self.ellipse(self.x, self.y + self.h * 0.2, 4, 5.5, shade)
 
-    def beard(self, colour: tuple[int, ...]) -> None:
+    def beard(self, colour: Colour) -> None:
         arc = [math.pi * t / 24 for t in range(25)]
         outer = [(self.x + (self.w + 1) * math.cos(a), self.y + 9 + (self.h - 2) * math.sin(a) ** 0.8) for a in arc]
         inner = [(self.x + (self.w - 6) * math.cos(a), self.y + 9 + self.h * 0.18 * math.sin(a)) for a in reversed(arc)]
@@ -250,7 +234,7 @@ class _Canvas:
             upper = [(self.x + half * 0.9 * t, self.mouth_y - 4 + 10 * t * t) for t in steps]
             self.stroke(upper, lips, 4.5)
 
-    def hair_front(self, colour: tuple[int, ...]) -> None:
+    def hair_front(self, colour: Colour) -> None:
         line = self.y - self.h * self.fringe
         arc = [math.pi + math.pi * t / 24 for t in range(25)]
         top = [(self.x + (self.w + 6) * math.cos(a), self.y - 4 + (self.h + 3) * math.sin(a)) for a in arc]
@@ -259,19 +243,17 @@ class _Canvas:
 
     def glasses(self) -> None:
         frame, radius = (24, 24, 30), self.eye_dx * 0.86
+        height = radius * 0.82
         for side in (-1, 1):
-            self.ring(self.x + side * self.eye_dx, self.eye_y + 1, radius, radius * 0.82, frame, 3.6)
+            self.ring(self.x + side * self.eye_dx, self.eye_y + 1, radius, height, height * 0.8, frame, 3.6)
             inner = self.x + side * (self.eye_dx + radius)
             self.stroke([(inner, self.eye_y - 1), (self.x + side * (self.w + 3), self.eye_y - 3)], frame, 3)
         gap = self.eye_dx - radius
         self.stroke([(self.x - gap - 1, self.eye_y), (self.x + gap + 1, self.eye_y)], frame, 3.4)
 
-    def hat(self, colour: tuple[int, ...]) -> None:
+    def hat(self, colour: Colour) -> None:
         brim = self.y - self.h * 0.5
         band = tuple(int(c * 0.6) for c in colour)
         self.box(self.x - self.w * 0.92, brim - 32, self.x + self.w * 0.92, brim + 2, 10, colour)
         self.box(self.x - self.w * 0.92, brim - 10, self.x + self.w * 0.92, brim, 1, band)
         self.box(self.x - self.w - 15, brim - 4, self.x + self.w + 15, brim + 4, 4, colour)
-
-    def finish(self) -> Image.Image:
-        return self.image.resize((SIZE, SIZE), Image.Resampling.BOX)

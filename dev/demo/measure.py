@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from ..report import table
 from .faces import ATTRIBUTES
 
 
@@ -32,6 +34,31 @@ class Edit:
     def index(self) -> int:
         return ATTRIBUTES[self.attribute].index(self.value)
 
+    def could_and_did(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Return which faces could show the edit and which of all faces it leaves as asked, both (B,).
+
+        The judged attributes, each (B,) of value indices, are arrays or tensors.
+
+        Raises:
+            ValueError: no face could show it.
+        """
+        had, has = (judged[self.attribute] == self.index for judged in (before, after))
+        could, did = (~had, has) if self.direction == "add" else (had, ~has)
+        if not could.any():
+            state = "lacks" if self.direction == "add" else "has"
+            raise ValueError(f"no face {state} {self.value!r} ({self.attribute}) before the edit")
+        return could, did
+
+
+ADDS = (
+    Edit("glasses", "add", "glasses", "yes"),
+    Edit("hat", "add", "hat", "yes"),
+    Edit("beard", "add", "beard", "yes"),
+    Edit("smiling", "add", "mouth", "smiling"),
+)
+REMOVES = tuple(replace(edit, direction="remove") for edit in ADDS)
+EDITS = ADDS + REMOVES
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -52,23 +79,19 @@ class Figures:
         return sum(self.kept.values()) / len(self.kept)
 
 
-def measure(edit: Edit, before: dict[str, Tensor], after: dict[str, Tensor]) -> Figures:
+def measure(edit: Edit, before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> Figures:
     """Compare the judged attributes, each (B,) of value indices, before and after an edit.
 
     Raises:
         ValueError: no face could show the edit.
     """
-    had, has = before[edit.attribute] == edit.index, after[edit.attribute] == edit.index
-    eligible, succeeded = (~had, has) if edit.direction == "add" else (had, ~has)
-    if not eligible.any():
-        state = "lacks" if edit.direction == "add" else "has"
-        raise ValueError(f"no face {state} {edit.value!r} ({edit.attribute}) before the edit")
+    could, did = edit.could_and_did(before, after)
     kept = {
-        name: (before[name] == after[name])[eligible].float().mean().item()
+        name: (before[name] == after[name])[could].float().mean().item()
         for name in ATTRIBUTES
         if name != edit.attribute
     }
-    return Figures(int(eligible.sum()), succeeded[eligible].float().mean().item(), kept)
+    return Figures(int(could.sum()), did[could].float().mean().item(), kept)
 
 
 def change_outside(
@@ -82,14 +105,11 @@ def change_outside(
     return float(change[:, outside].mean())
 
 
-def table(rows: list[tuple[Edit, Figures]]) -> str:
+def figures_table(rows: Sequence[tuple[Edit, Figures]]) -> str:
     """Return the figures as a Markdown table."""
-    names = list(ATTRIBUTES)
-    header = ["edit", "faces", "success", "others kept", *(f"{name} kept" for name in names)]
-    lines = [" | ".join(header), " | ".join(["---"] * len(header))]
+    cells = []
     for edit, figures in rows:
-        cells = [f"{edit.direction} {edit.text}", str(figures.faces), f"{figures.success:.1%}"]
-        cells += [f"{figures.kept_on_average:.1%}"]
-        cells += [f"{figures.kept[name]:.0%}" if name in figures.kept else "" for name in names]
-        lines.append(" | ".join(cells))
-    return "\n".join(f"| {line} |" for line in lines) + "\n"
+        kept = [f"{figures.kept[name]:.0%}" if name in figures.kept else "" for name in ATTRIBUTES]
+        means = (f"{figures.success:.1%}", f"{figures.kept_on_average:.1%}")
+        cells.append((f"{edit.direction} {edit.text}", figures.faces, *means, *kept))
+    return table(("edit", "faces", "success", "others kept", *(f"{name} kept" for name in ATTRIBUTES)), cells)

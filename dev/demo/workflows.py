@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,13 @@ FOLDER = REPO / "example_workflows" / "api"
 
 # What suits the demo model.
 STEPS, CFG = 20, 3.5
+# Prompts say how a face looks, so that an attribute that an edit changes by mistake was no accident before.
+LOOKS = (
+    "black hair, light skin, blue background",
+    "ginger hair, light skin, green background",
+    "blond hair, tan skin, purple background",
+    "brown hair, dark skin, yellow background",
+)
 # What the server knows an uploaded drawing by.
 DRAWING = "drawing.png"
 
@@ -65,11 +73,10 @@ def for_demo_model(workflow: Workflow) -> Workflow:
 
 def _in_its_words(text: str) -> str:
     """Say what the text says in the words that the demo model was trained on."""
-    return ", ".join([CAPTION_START] * ("face" in text) + _known_phrases(text))
-
-
-def _known_phrases(text: str) -> list[str]:
-    return [phrase for values in PHRASES.values() for phrase in values if phrase and re.search(rf"\b{phrase}\b", text)]
+    phrases = [phrase for values in PHRASES.values() for phrase in values if phrase]
+    return ", ".join(
+        [CAPTION_START] * ("face" in text) + [phrase for phrase in phrases if re.search(rf"\b{phrase}\b", text)]
+    )
 
 
 def nodes_of(workflow: Workflow, class_type: str) -> list[dict[str, Any]]:
@@ -105,6 +112,33 @@ def set_drawing(workflow: Workflow, caption: str) -> None:
     """Load the uploaded drawing, and say in the prompt what it shows."""
     nodes_of(workflow, "LoadImage")[0]["image"] = DRAWING
     set_prompt(workflow, caption)
+
+
+def face_workflow(
+    prompt: str, concepts: Sequence[Mapping[str, Any]], box: tuple[int, int, int, int] | None = None
+) -> Workflow:
+    """Return the shipped workflow for these concepts, a node's values each; a box is where a single one may act."""
+    workflow = load("mask" if box else "three_concepts" if len(concepts) > 1 else "first_edit")
+    set_prompt(workflow, prompt)
+    if not concepts:
+        return without_concepts(workflow)
+    for inputs, values in zip(nodes_of(workflow, "SEGAConcept"), concepts, strict=True):
+        inputs |= values
+    if box:
+        left, top, right, bottom = box
+        nodes_of(workflow, "SolidMask")[1] |= {"width": right - left, "height": bottom - top}
+        nodes_of(workflow, "MaskComposite")[0] |= {"x": left, "y": top}
+    return workflow
+
+
+def drawing_workflow(caption: str, edit: Mapping[str, Any] | None) -> Workflow:
+    """Return the shipped edit of a picture for the uploaded drawing; without an edit all that comes back of it."""
+    workflow = load("edit_photo")
+    set_drawing(workflow, caption)
+    if edit is None:
+        return without_composite(without_concepts(workflow))
+    nodes_of(workflow, "SEGAConcept")[0].update(edit)
+    return workflow
 
 
 def without_concepts(workflow: Workflow) -> Workflow:

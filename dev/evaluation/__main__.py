@@ -13,76 +13,64 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..demo.run import LOOKS
+from ..demo.workflows import LOOKS
 from ..host.packages import REPO
-from . import plots, report, sheets
-from .acceleration import acceleration
-from .alternatives import alternatives
+from ..report import fill
+from . import pictures, report
 from .first_edit import first_edit
 from .photos import photos
-from .properties import properties
-from .search import search
-from .settings import settings
 from .studio import Studio
 
-PARTS = {
-    "first_edit": first_edit,
-    "photos": photos,
-    "properties": properties,
-    "alternatives": alternatives,
-    "settings": settings,
-    "acceleration": acceleration,
-}
-# For when the default values are chosen anew: not part of a run without --only.
-OTHER_PARTS = {"search": search}
+PARTS = {"first_edit": first_edit, "photos": photos}
 OUTPUT = REPO / "evaluation-output"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="nox -s evaluate --", description=__doc__)
-    parts = [*PARTS, *OTHER_PARTS]
-    parser.add_argument("--faces", type=int, default=64, help="faces per condition, a multiple of 4; default 64")
-    parser.add_argument("--only", default=",".join(PARTS), help=f"some of the parts {', '.join(parts)}, with commas")
+    parser.add_argument("--faces", type=int, default=64, help="faces per condition, a multiple of 4 (%(default)s)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="the parts to measure; default: all")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder for figures, plots and pictures")
-    parser.add_argument("--report", type=Path, help="a page whose marked tables are filled in")
+    parser.add_argument("--report", type=Path, help="a page whose marked tables are filled in, such as docs/quality.md")
+    parser.add_argument("--report-only", action="store_true", help="write the report again, of the figures in --output")
     options = parser.parse_args(arguments)
-    chosen = options.only.split(",")
-    if unknown := [name for name in chosen if name not in parts]:
-        parser.error(f"--only: must be some of {', '.join(parts)}, got {', '.join(unknown)}")
     if options.faces < len(LOOKS) or options.faces % len(LOOKS):
         parser.error(f"--faces: must be a multiple of {len(LOOKS)}, got {options.faces}")
     start = time.monotonic()
-    options.output.mkdir(parents=True, exist_ok=True)
-    studio = Studio(OUTPUT / "drawn", options.faces)
-    measured: dict[str, Any] = {}
-    for name in chosen:
-        studio.bar.set_description(name)
-        measured[name] = {"faces": options.faces, **(PARTS | OTHER_PARTS)[name](studio)}
-        _write(options.output / f"{name}.json", measured[name])
-    written = plots.plot(measured, options.output) + sheets.sheets(studio, chosen, options.output)
+    folder: Path = options.output
+    if not options.report_only:
+        _measure(options.only, options.faces, folder)
+    files = {name: folder / f"{name}.json" for name in PARTS if (folder / f"{name}.json").exists()}
+    measured = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items()}
+    if "first_edit" in measured:
+        pictures.plot_strength(measured["first_edit"], folder / "strength.webp")
     tables = report.tables(measured)
     if options.report:
-        report.fill(options.report, tables)
-        written.append(options.report)
+        fill(options.report, tables)
     else:
-        written.append(options.output / "tables.md")
-        written[-1].write_text("\n".join(f"## {name}\n\n{table}" for name, table in tables.items()), encoding="utf-8")
+        text = "\n".join(f"## {name}\n{table}" for name, table in tables.items())
+        (folder / "tables.md").write_text(text, encoding="utf-8")
+    sys.stdout.write(f"{options.report or folder} written, {time.monotonic() - start:.0f} s in all\n")
+
+
+def _measure(parts: Sequence[str], faces: int, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    studio = Studio(OUTPUT / "drawn", faces)
+    for name in parts:
+        studio.bar.set_description(name)
+        figures = _rounded({"faces": faces, **PARTS[name](studio)})
+        (folder / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    if "first_edit" in parts:
+        pictures.draw_strengths(studio, folder / "strengths.webp")
     studio.bar.close()
-    sys.stdout.write("\n".join([*map(str, written), f"{time.monotonic() - start:.0f} s in all", ""]))
-    return 0
-
-
-def _write(file: Path, figures: dict[str, Any]) -> None:
-    file.write_text(json.dumps(_rounded(figures), indent=1) + "\n", encoding="utf-8")
 
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _rounded(each) for name, each in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_rounded(each) for each in value]
-    return round(value, 5) if isinstance(value, float) else value
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..demo.measure import Edit
-from ..demo.run import EDITS
+from ..demo.measure import EDITS, Edit
 from . import statistics
 from .outcome import Outcome, compare
-from .recipe import Recipe, edited, name_of, opened, plain, with_changed_prompt
+from .recipe import Recipe, edited, name_of, plain, with_changed_prompt
 from .studio import Faces, Studio
 
 # Steps and cfg.
 CONDITIONS = ((4, 3.5), (8, 3.5), (20, 3.5), (50, 3.5), (8, 8.0), (20, 8.0), (50, 8.0), (20, 1.0))
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 STRONG = 4.0
-# The text, what it takes the place of and what the judge looks at.
+# What the judge looks at and what it takes the place of.
 REPLACEMENTS = (
     (Edit("ginger hair", "add", "hair", "ginger"), "black hair"),
     (Edit("purple background", "add", "background", "purple"), "blue background"),
@@ -32,7 +31,7 @@ NEARLY = 8
 
 
 def first_edit(studio: Studio) -> dict[str, Any]:
-    """Return the figures of all that is promised of the default values."""
+    """Return the figures of edits of generated pictures."""
     return {
         "together": [row for edit in EDITS for row in _together(studio, edit)],
         "replacements": [_replacement(studio, edit, instead_of) for edit, instead_of in REPLACEMENTS],
@@ -46,7 +45,7 @@ def first_edit(studio: Studio) -> dict[str, Any]:
 
 def _condition(studio: Studio, edit: Edit, steps: int, cfg: float) -> Iterator[dict[str, Any]]:
     """Yield the edit with and without the prompt connected, and what changing the prompt does instead."""
-    drawn = {"steps": steps, "cfg": cfg}
+    drawn: dict[str, Any] = {"steps": steps, "cfg": cfg}
     before = studio.draw(plain(edit, **drawn))
     recipes = {
         "prompt connected": edited(edit, **drawn),
@@ -55,41 +54,38 @@ def _condition(studio: Studio, edit: Edit, steps: int, cfg: float) -> Iterator[d
     }
     for way, recipe in recipes.items():
         after = studio.draw(recipe)
-        figures = compare([edit], before, after).figures()
+        figures = compare(edit, before, after).figures()
         yield {"edit": name_of(edit), **drawn, "way": way, "passes": after.passes, **figures}
 
 
 def _together(studio: Studio, edit: Edit) -> Iterator[dict[str, Any]]:
     """Yield the edit on the second model, with open prompts, against the changed prompt on the same faces."""
-    drawn: dict[str, Any] = {"model": "together"}
-    prompts = {"before": plain(edit), "ours": edited(edit), "changed prompt": with_changed_prompt(edit)}
-    recipes = {way: opened(recipe).changed(**drawn) for way, recipe in prompts.items()}
-    before = studio.draw(recipes.pop("before"))
-    outcomes = {way: compare([edit], before, studio.draw(recipe)) for way, recipe in recipes.items()}
-    gain = statistics.mean(outcomes["ours"].isolation - outcomes["changed prompt"].isolation)
-    for way, outcome in outcomes.items():
-        yield {"edit": name_of(edit), "way": way, **outcome.figures(), "gain": asdict(gain)}
+    recipes = (plain(edit), edited(edit), with_changed_prompt(edit))
+    drawn = [studio.draw(replace(recipe.with_open_prompt(), model="together")) for recipe in recipes]
+    ours, changed = (compare(edit, drawn[0], after) for after in drawn[1:])
+    gain = asdict(statistics.mean(ours.isolation - changed.isolation))
+    for way, outcome in (("ours", ours), ("changed prompt", changed)):
+        yield {"edit": name_of(edit), "way": way, **outcome.figures(), "gain": gain}
 
 
 def _replacement(studio: Studio, edit: Edit, instead_of: str) -> dict[str, Any]:
     """Return an edit that puts one thing in the place of another that the prompt names."""
     prompt = f"a face, {instead_of}"
     concept = {"text": edit.text, "direction": "add", "instead_of": instead_of}
-    before = studio.draw(Recipe(prompt))
-    after = studio.draw(Recipe(prompt, concepts=(concept,)))
-    changed = studio.draw(Recipe(prompt.replace(instead_of, edit.text)))
+    recipes = (Recipe(prompt), Recipe(prompt, concept), Recipe(prompt.replace(instead_of, edit.text)))
+    before, after, changed = map(studio.draw, recipes)
     return {
         "edit": f"{edit.text} instead of {instead_of}",
-        **compare([edit], before, after).figures(),
-        "changed prompt": compare([edit], before, changed).figures(),
+        **compare(edit, before, after).figures(),
+        "changed prompt": compare(edit, before, changed).figures(),
     }
 
 
 def _strength(studio: Studio, edit: Edit) -> dict[str, Any]:
     """Return how the attribute's probability follows the strength."""
     before = studio.draw(plain(edit))
-    drawn = [before, *(studio.draw(edited(edit, values={"strength": strength})) for strength in STRENGTHS[1:])]
-    outcomes = [compare([edit], before, after) for after in drawn]
+    drawn = [before, *(studio.draw(edited(edit, strength)) for strength in STRENGTHS[1:])]
+    outcomes = [compare(edit, before, after) for after in drawn]
     rows = outcomes[0].eligible
     chances = np.stack([faces.chances[edit.attribute][rows, edit.index] for faces in drawn])
     towards = chances if edit.direction == "add" else 1 - chances
@@ -98,7 +94,7 @@ def _strength(studio: Studio, edit: Edit) -> dict[str, Any]:
         "edit": name_of(edit),
         "strengths": STRENGTHS,
         "chance": [asdict(statistics.mean(row)) for row in chances],
-        "success": [asdict(statistics.share(int(o.done.sum()), len(o.done))) for o in outcomes],
+        "success": [asdict(statistics.share(outcome.done)) for outcome in outcomes],
         "rank correlation": asdict(statistics.mean(correlations)),
         "of the means": statistics.rank_correlation(STRENGTHS, towards.mean(1)),
     }
@@ -106,7 +102,7 @@ def _strength(studio: Studio, edit: Edit) -> dict[str, Any]:
 
 def _strong(studio: Studio) -> dict[str, Any]:
     """Return what a strength far above the default does to the edits and to the look of the pictures."""
-    ways = {"strong": partial(edited, values={"strength": STRONG}), "changed prompt": with_changed_prompt}
+    ways = {"strong": partial(edited, strength=STRONG), "changed prompt": with_changed_prompt}
     return {way: _edits_and_looks(studio, recipe_of) for way, recipe_of in ways.items()}
 
 
@@ -114,10 +110,10 @@ def _edits_and_looks(studio: Studio, recipe_of: Callable[[Edit], Recipe]) -> dic
     rows, looks = [], []
     for edit in EDITS:
         before, after = studio.draw(plain(edit)), studio.draw(recipe_of(edit))
-        outcome = compare([edit], before, after)
+        outcome = compare(edit, before, after)
         looks.append(_looks(before, after, outcome))
         rows.append({"edit": name_of(edit), **outcome.figures()})
-    ratios = {name: np.concatenate([look[name] for look in looks], axis=1) for name in looks[0]}
+    ratios = {name: np.concatenate([look[name] for look in looks], axis=1) for name in MEASURES}
     return {"edits": rows, **{name: _ratio(pair) for name, pair in ratios.items()}}
 
 

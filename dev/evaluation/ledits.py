@@ -6,13 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+import comfy.utils
 import torch
-from diffusers import DPMSolverMultistepScheduler, LEditsPPPipelineStableDiffusion
-from torch import Tensor
+from diffusers import DPMSolverMultistepScheduler, LEditsPPPipelineStableDiffusion, UNet2DConditionModel
+from torch import Tensor, nn
 
 from ..demo.codec import LATENT_CHANNELS
 from ..demo.measure import Edit
-from .reference import demo_unet
+from ..demo.model import UNET_CONFIG
 from .studio import Studio
 
 # Its default edit_guidance_scale.
@@ -28,7 +29,7 @@ class Ledits:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
         base = studio.model.model
-        unet = demo_unet(base.diffusion_model)
+        unet = _demo_unet(base.diffusion_model)
         # It asks for one; the latents decide.
         unet.register_to_config(sample_size=64)
         self.pipe = LEditsPPPipelineStableDiffusion(
@@ -85,3 +86,25 @@ _repeat = torch.Tensor.repeat
 def _for_all_channels(x: Tensor, *times: int) -> Tensor:
     """Repeat a mask for the demo's channels, where the pipeline has four in mind."""
     return _repeat(x, 1, LATENT_CHANNELS, 1, 1) if times == (1, 4, 1, 1) else _repeat(x, *times)
+
+
+def _demo_unet(host: nn.Module) -> UNet2DConditionModel:
+    """Return diffusers' UNet with the weights of the host's."""
+    unet = UNet2DConditionModel(
+        in_channels=UNET_CONFIG["in_channels"],
+        out_channels=UNET_CONFIG["out_channels"],
+        block_out_channels=[UNET_CONFIG["model_channels"] * factor for factor in UNET_CONFIG["channel_mult"]],
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=UNET_CONFIG["context_dim"],
+        attention_head_dim=4,
+        use_linear_projection=True,
+    )
+    # The host changes the lists of the configuration it is given.
+    names = comfy.utils.unet_to_diffusers(
+        {name: list(value) if isinstance(value, list) else value for name, value in UNET_CONFIG.items()}
+    )
+    weights = host.state_dict()
+    unet.load_state_dict({name: weights[names[name]] for name in unet.state_dict()}, strict=True)
+    return unet.eval().requires_grad_(False)

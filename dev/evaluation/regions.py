@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,10 +17,9 @@ REGIONS = {
 }
 
 
-def background(attributes: Iterable[str]) -> NDArray[np.bool_]:
-    """Return which pixels, (SIZE, SIZE), lie outside of the regions of all these attributes; colours are everywhere."""
-    outside = np.ones((SIZE, SIZE), bool)
-    for attribute in attributes:
-        left, top, right, bottom = REGIONS.get(attribute, (0, 0, SIZE, SIZE))
-        outside[top:bottom, left:right] = False
-    return outside
+def region(attribute: str) -> NDArray[np.bool_]:
+    """Return which pixels, (SIZE, SIZE), lie inside of an attribute's region."""
+    inside = np.zeros((SIZE, SIZE), bool)
+    left, top, right, bottom = REGIONS[attribute]
+    inside[top:bottom, left:right] = True
+    return inside

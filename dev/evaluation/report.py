@@ -1,59 +1,18 @@
-"""The figures as tables, put between the markers of the report's hand-written page."""
+"""The figures as tables, by the names of their markers on the report's hand-written page."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-TARGET = 0.95
-FEWEST = 4
+from ..report import table
+
+# Where edits hold to what they promise most; the spread leaves these out.
+FEWEST_STEPS, NO_CFG = 4, 1
 LOOKS = ("nearly black or white", "saturation", "contrast")
-SUCCESS_COST, LOSS = 1.5, 0.01
+BOTH = ("success", "isolation")
 
 Figures = Mapping[str, Any]
-
-
-def fill(page: Path, tables: Mapping[str, str]) -> None:
-    """Replace what stands between `<!-- name -->` and `<!-- /name -->` for each table.
-
-    Raises:
-        ValueError: the page has no such markers.
-    """
-    text = page.read_text(encoding="utf-8")
-    for name, table in tables.items():
-        pattern = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)", re.DOTALL)
-        if not pattern.search(text):
-            raise ValueError(f"{page.name} has no markers for {name!r}")
-        text = pattern.sub(lambda found, table=table: f"{found[1]}\n{table}\n{found[2]}", text)
-    page.write_text(text, encoding="utf-8")
-
-
-def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a Markdown table."""
-    header = list(header)
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
-
-
-def percent(estimate: Figures) -> str:
-    """Return a share with its interval: "96.9% (92.4-98.8)"."""
-    return f"{estimate['value']:.1%} ({estimate['low'] * 100:.1f}-{estimate['high'] * 100:.1f})"
-
-
-def number(estimate: Figures) -> str:
-    return f"{estimate['value']:.2f} ({estimate['low']:.2f}-{estimate['high']:.2f})"
-
-
-def points(estimate: Figures) -> str:
-    """Return a difference of shares in percentage points, with its sign."""
-    value, low, high = (round(estimate[name] * 100, 1) + 0.0 for name in ("value", "low", "high"))
-    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
-
-
-def met(holds: bool) -> str:
-    return "met" if holds else "**missed**"
 
 
 def tables(parts: Mapping[str, Any]) -> dict[str, str]:
@@ -61,311 +20,122 @@ def tables(parts: Mapping[str, Any]) -> dict[str, str]:
     made: dict[str, str] = {}
     for part, makers in MAKERS.items():
         if part in parts:
-            note = f"Measured with `--faces {parts[part]['faces']}`.\n\n"
+            note = f"\nMeasured with `--faces {parts[part]['faces']}`.\n\n"
             made |= {name: note + maker(parts[part]) for name, maker in makers.items()}
     return made
 
 
-def _conditions(part: Figures) -> str:
-    """Show each edit at all numbers of steps and cfgs: success and isolation, the least in the last column."""
-    columns = list(dict.fromkeys((row["steps"], row["cfg"]) for row in part["conditions"]))
-    rows = []
-    for edit, way in dict.fromkeys((row["edit"], row["way"]) for row in part["conditions"]):
-        of_way = [row for row in part["conditions"] if (row["edit"], row["way"]) == (edit, way)]
-        cells = [f"{row['success']['value']:.1%} / {row['isolation']['value']:.1%}" for row in of_way]
-        # As the target has it: 4 steps and cfg 1 stand apart.
-        usual = [row for row in of_way if row["steps"] != FEWEST and row["cfg"] != 1]
-        values = [row["success"]["value"] for row in usual]
-        rows.append((edit, way, *cells, f"{(max(values) - min(values)) * 100:.1f}"))
-    return table(("edit", "way", *(f"{steps} steps, cfg {cfg:g}" for steps, cfg in columns), "spread"), rows)
+def _percent(estimate: Figures) -> str:
+    """Return a share with its interval: "96.9% (92.4-98.8)"."""
+    return f"{estimate['value']:.1%} ({estimate['low'] * 100:.1f}-{estimate['high'] * 100:.1f})"
+
+
+def _success_and_isolation(row: Figures) -> list[str]:
+    return [_percent(row[name]) for name in BOTH]
+
+
+def _number(estimate: Figures) -> str:
+    return f"{estimate['value']:.2f} ({estimate['low']:.2f}-{estimate['high']:.2f})"
+
+
+def _points(estimate: Figures) -> str:
+    """Return a difference of shares in percentage points, with its sign."""
+    value, low, high = (round(estimate[name] * 100, 1) + 0.0 for name in ("value", "low", "high"))
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def _means_table(header: Iterable[str], rows: Sequence[Figures], key: Callable[[Figures], tuple[str, ...]]) -> str:
+    """Sum edits up: for the rows of each key the mean, and the edit that does worst."""
+    cells = []
+    for of_all in dict.fromkeys(map(key, rows)):
+        found = [row for row in rows if key(row) == of_all]
+        cells.append([*of_all])
+        for name in BOTH:
+            least = min(found, key=lambda row, name=name: row[name]["value"])
+            mean = sum(row[name]["value"] for row in found) / len(found)
+            cells[-1] += [f"{mean:.1%}", f"{least['edit']} {_percent(least[name])}"]
+    return table((*header, "mean success", "least", "mean isolation", "least"), cells)
 
 
 def _means(part: Figures) -> str:
-    """Sum the conditions up: the mean and the least over the eight edits."""
-    rows = []
-    for way in dict.fromkeys(row["way"] for row in part["conditions"]):
-        for steps, cfg in dict.fromkeys((row["steps"], row["cfg"]) for row in part["conditions"]):
-            found = [row for row in part["conditions"] if (row["way"], row["steps"], row["cfg"]) == (way, steps, cfg)]
-            cells = [way, str(steps), f"{cfg:g}"]
-            for name in ("success", "isolation"):
-                least = min(found, key=lambda row, name=name: row[name]["value"])
-                mean = sum(row[name]["value"] for row in found) / len(found)
-                cells += [f"{mean:.1%}", f"{least['edit']} {percent(least[name])}"]
-            rows.append(cells)
-    return table(("way", "steps", "cfg", "mean success", "least", "mean isolation", "least"), rows)
+    ways = list(dict.fromkeys(row["way"] for row in part["conditions"]))
+    rows = sorted(part["conditions"], key=lambda row: ways.index(row["way"]))
+    return _means_table(("way", "steps", "cfg"), rows, lambda row: (row["way"], str(row["steps"]), f"{row['cfg']:g}"))
+
+
+def _conditions(part: Figures) -> str:
+    """Show each edit at all numbers of steps and cfgs: success and isolation, and how far success is apart."""
+    columns = dict.fromkeys((row["steps"], row["cfg"]) for row in part["conditions"])
+    cells = []
+    for edit, way in dict.fromkeys((row["edit"], row["way"]) for row in part["conditions"]):
+        of_way = [row for row in part["conditions"] if (row["edit"], row["way"]) == (edit, way)]
+        both = [f"{row['success']['value']:.1%} / {row['isolation']['value']:.1%}" for row in of_way]
+        usual = [row["success"]["value"] for row in of_way if row["steps"] != FEWEST_STEPS and row["cfg"] != NO_CFG]
+        cells.append((edit, way, *both, f"{(max(usual) - min(usual)) * 100:.1f}"))
+    return table(("edit", "way", *(f"{steps} steps, cfg {cfg:g}" for steps, cfg in columns), "spread"), cells)
 
 
 def _together(part: Figures) -> str:
-    rows = [
+    cells = [
         (
             row["edit"],
             row["way"],
-            str(row["faces"]),
-            percent(row["success"]),
-            percent(row["isolation"]),
-            points(row["gain"]) if row["way"] == "ours" else "",
+            row["faces"],
+            *_success_and_isolation(row),
+            _points(row["gain"]) if row["way"] == "ours" else "",
         )
         for row in part["together"]
     ]
-    return table(("edit", "way", "faces", "success", "isolation", "ours keeps more by, points"), rows)
+    return table(("edit", "way", "faces", *BOTH, "ours keeps more by, points"), cells)
+
+
+def _beside_changed_prompt(pairs: Iterable[tuple[Figures, Figures]], more: Iterable[Sequence[str]] = ()) -> str:
+    cells = [(ours["edit"], *_success_and_isolation(ours), *_success_and_isolation(other)) for ours, other in pairs]
+    return table(("edit", *BOTH, "changed prompt: success", "isolation"), [*cells, *more])
 
 
 def _replacements(part: Figures) -> str:
-    rows = [
-        (
-            row["edit"],
-            *(percent(row[name]) for name in ("success", "isolation")),
-            *(percent(row["changed prompt"][name]) for name in ("success", "isolation")),
-        )
-        for row in part["replacements"]
-    ]
-    return table(("edit", "success", "isolation", "changed prompt: success", "isolation"), rows)
+    return _beside_changed_prompt((row, row["changed prompt"]) for row in part["replacements"])
 
 
 def _strength(part: Figures) -> str:
-    strengths = part["strength"][0]["strengths"]
-    rows = [
+    cells = [
         (
             row["edit"],
             *(f"{chance['value']:.0%}" for chance in row["chance"]),
             f"{row['of the means']:.2f}",
-            number(row["rank correlation"]),
+            _number(row["rank correlation"]),
         )
         for row in part["strength"]
     ]
-    header = ("edit", *(f"strength {each:g}" for each in strengths), "rank correlation", "face by face")
-    return table(header, rows)
+    strengths = (f"strength {each:g}" for each in part["strength"][0]["strengths"])
+    return table(("edit", *strengths, "rank correlation", "face by face"), cells)
 
 
 def _strong(part: Figures) -> str:
     strong, changed = (part["strong"][way] for way in ("strong", "changed prompt"))
-    rows = [
-        (row["edit"], *(percent(each[name]) for each in (row, other) for name in ("success", "isolation")))
-        for row, other in zip(strong["edits"], changed["edits"], strict=True)
-    ]
     looks = [
-        (f"{name}, times the plain picture's", number(strong[name]), "", number(changed[name]), "") for name in LOOKS
+        (f"{name}, times the plain picture's", _number(strong[name]), "", _number(changed[name]), "") for name in LOOKS
     ]
-    return table(("edit", "success", "isolation", "changed prompt: success", "isolation"), [*rows, *looks])
-
-
-def _edits(part: Figures) -> str:
-    rows = [
-        (
-            row["edit"],
-            str(row["faces"]),
-            percent(row["success"]),
-            percent(row["isolation"]),
-            f"{row['named kept']['value']:.1%}",
-            f"{row['worst']} {row['kept'][row['worst']]['value']:.0%}",
-            number(row["background change"]),
-            f"{row['background unchanged']['value']:.1%}",
-        )
-        for row in part["edits"]
-    ]
-    header = (
-        "edit",
-        "faces",
-        "success",
-        "isolation",
-        "of the named",
-        "least kept",
-        "background change",
-        "background unchanged",
-    )
-    return table(header, rows)
-
-
-def _prompts(part: Figures) -> str:
-    rows = []
-    for form in dict.fromkeys(row["form"] for row in part["prompts"]):
-        of_form = [row for row in part["prompts"] if row["form"] == form]
-        worst = {name: min(of_form, key=lambda row, name=name: row[name]["value"]) for name in ("success", "isolation")}
-        cells = [f"`{form}`"]
-        for name, row in worst.items():
-            mean = sum(each[name]["value"] for each in of_form) / len(of_form)
-            cells += [f"{mean:.1%}", f"{row['edit']} {row[name]['value']:.1%}"]
-        rows.append(cells)
-    return table(("prompt", "mean success", "least", "mean isolation", "least"), rows)
-
-
-def _seeds(part: Figures) -> str:
-    rows = []
-    for row in part["seeds"]:
-        cells = [row["edit"]]
-        for name in ("success", "isolation"):
-            values = [figures[name]["value"] for figures in row["seeds"]]
-            cells += [" / ".join(f"{value:.1%}" for value in values), f"{(max(values) - min(values)) * 100:.1f}"]
-        rows.append(cells)
-    return table(("edit", "success per seed", "spread, points", "isolation per seed", "spread, points"), rows)
-
-
-def _uniqueness(part: Figures) -> str:
-    rows = [
-        (
-            row["edit"],
-            percent(row["own"]["success"]),
-            percent(row["other prompt"]["success"]),
-            percent(row["other noise"]["success"]),
-            number(row["cosine to other prompt"]),
-            number(row["cosine to other noise"]),
-        )
-        for row in part["uniqueness"]
-    ]
-    header = (
-        "edit",
-        "success, own guidance",
-        "guidance from another prompt",
-        "guidance from other noise",
-        "cosine, other prompt",
-        "cosine, other noise",
-    )
-    return table(header, rows)
-
-
-def _ways(part: Figures) -> str:
-    """Show each way at its most successful strength, and ours with the default values; the JSON has all strengths."""
-    rows = []
-    for edit, way in dict.fromkeys((row["edit"], row["way"]) for row in part["ways"]):
-        of_way = [row for row in part["ways"] if (row["edit"], row["way"]) == (edit, way)]
-        best = max(
-            of_way, key=lambda row: (row.get("default", False), row["success"]["value"], row["isolation"]["value"])
-        )
-        rows.append(
-            (
-                edit,
-                way,
-                f"{best['strength']:g}",
-                percent(best["success"]),
-                percent(best["isolation"]),
-                number(best["background change"]),
-                points(best["gain"]) if "gain" in best else "",
-            )
-        )
-    header = ("edit", "way", "strength", "success", "isolation", "background change", "ours keeps more by, points")
-    return table(header, rows)
-
-
-def _duels(part: Figures) -> str:
-    """Sum the alternatives up: at how many of a way's strengths ours keeps more, or no less, at the same success."""
-    rows = []
-    for way in dict.fromkeys(row["way"] for row in part["ways"] if "gain" in row):
-        gains = [row["gain"] for row in part["ways"] if row["way"] == way and row["success"]["value"] > 0]
-        rows.append(
-            (
-                way,
-                str(len(gains)),
-                str(sum(gain["low"] > 0 for gain in gains)),
-                str(sum(gain["low"] <= 0 <= gain["high"] for gain in gains)),
-                str(sum(gain["high"] < 0 for gain in gains)),
-                f"{100 * sum(gain['value'] for gain in gains) / max(1, len(gains)):+.1f}",
-            )
-        )
-    return table(("way", "points", "ours better", "undecided", "ours worse", "mean gain, points"), rows)
-
-
-def _agreement(part: Figures) -> str:
-    rows = [(edit, f"{error['median']:.1e}", f"{error['worst']:.1e}") for edit, error in part["reference"].items()]
-    return table(("edit", "relative L2, median face", "worst face"), rows)
-
-
-def _settings(part: Figures) -> str:
-    rows = [
-        (
-            row["setting"],
-            str(row["value"]),
-            percent(row["success"]),
-            percent(row["isolation"]),
-            number(row["background change"]),
-        )
-        for row in part["settings"]
-    ]
-    return table(("setting", "value", "success", "isolation", "background change"), rows)
-
-
-def _modes(part: Figures) -> str:
-    rows = [
-        (row["mode"], percent(row["success"]), percent(row["isolation"]), number(row["background change"]))
-        for row in part["modes"]
-    ]
-    return table(("mode", "success of all", "isolation", "background change"), rows)
-
-
-def _candidates(part: Figures) -> str:
-    rows = [
-        (
-            " ".join(f"{value:g}" for value in row["values"].values()) or "changed prompt",
-            row["where"],
-            row["direction"],
-            percent(row["success"]),
-            f"{row['least success']:.0%}",
-            percent(row["isolation"]),
-            f"{row['least isolation']:.0%}",
-        )
-        for row in part["candidates"]
-    ]
-    header = ("strength, threshold, start", "where", "direction", "success", "least", "isolation", "least")
-    return table(header, rows)
-
-
-def _acceleration(part: Figures) -> str:
-    rows = []
-    for row in part["ways"]:
-        lost = max(row["success lost"]["value"], row["isolation lost"]["value"])
-        rows.append(
-            (
-                row["way"],
-                f"{row['passes']:.2f}",
-                f"{row['cost']:.2f}",
-                percent(row["mean success"]),
-                percent(row["isolation"]),
-                points(row["success lost"]),
-                points(row["isolation lost"]),
-                "met" if row["cost"] <= SUCCESS_COST and lost <= LOSS else "",
-            )
-        )
-    header = (
-        "way",
-        "passes per step",
-        "times CFG",
-        "success of each",
-        "isolation",
-        "success lost, points",
-        "isolation lost, points",
-        "target",
-    )
-    return table(header, rows)
+    return _beside_changed_prompt(zip(strong["edits"], changed["edits"], strict=True), looks)
 
 
 def _reconstruction(part: Figures) -> str:
     """Show how near the latents come back, in parts of their norm."""
-    rows = [
-        (
-            "SEGA Invert",
-            ", ".join((row["sampler"], row["scheduler"], f"{row['steps']} steps", f"cfg {row['cfg']:g}", row["dtype"])),
-            f"{row['median']:.1e}",
-            f"{row['worst']:.1e}",
-        )
-        for row in part["reconstruction"]
-    ]
-    others = part["other reconstructions"].items()
-    rows += [(way, "", f"{figures['median']:.1e}", f"{figures['worst']:.1e}") for way, figures in others]
-    return table(("way", "setting", "median error", "greatest"), rows)
+    rows = [("SEGA Invert", row) for row in part["reconstruction"]] + [*part["other reconstructions"].items()]
+    cells = [(way, _setting(row), f"{row['median']:.1e}", f"{row['worst']:.1e}") for way, row in rows]
+    return table(("way", "setting", "median error", "greatest"), cells)
+
+
+def _setting(row: Figures) -> str:
+    if "sampler" not in row:
+        return ""
+    return ", ".join((row["sampler"], row["scheduler"], f"{row['steps']} steps", f"cfg {row['cfg']:g}", row["dtype"]))
 
 
 def _photo_means(part: Figures) -> str:
-    """Sum the eight edits up, for each way and strength."""
-    edits = [row for row in part["edits"] if " instead of " not in row["edit"]]
-    rows = []
-    for key in dict.fromkeys(map(_photo_way, edits)):
-        found = [row for row in edits if _photo_way(row) == key]
-        cells = [*key]
-        for name in ("success", "isolation"):
-            least = min(found, key=lambda row, name=name: row[name]["value"])
-            mean = sum(row[name]["value"] for row in found) / len(found)
-            cells += [f"{mean:.1%}", f"{least['edit']} {percent(least[name])}"]
-        rows.append(cells)
-    return table(("way", "described", "mean success", "least", "mean isolation", "least"), rows)
+    rows = [row for row in part["edits"] if " instead of " not in row["edit"]]
+    return _means_table(("way", "described"), rows, _photo_way)
 
 
 def _photo_way(row: Figures) -> tuple[str, str]:
@@ -377,32 +147,31 @@ def _photo_way(row: Figures) -> tuple[str, str]:
 
 def _photo_edits(part: Figures) -> str:
     """Show each edit with the default values, and by the other ways with what ours has more on the same drawings."""
-    rows = []
+    cells = []
     for row in part["edits"]:
-        if row.get("strength") is not None:
-            continue
-        gains = [points(row[name]) if name in row else "" for name in ("success gain", "gain")]
-        described = "yes" if row["is described"] else "no"
-        rows.append((row["edit"], row["way"], described, percent(row["success"]), percent(row["isolation"]), *gains))
+        if row.get("strength") is None:
+            gains = [_points(row[name]) if name in row else "" for name in ("success gain", "gain")]
+            described = "yes" if row["is described"] else "no"
+            cells.append((row["edit"], row["way"], described, *_success_and_isolation(row), *gains))
     more = ("ours succeeds more by, points", "ours keeps more by, points")
-    return table(("edit", "way", "described", "success", "isolation", *more), rows)
+    return table(("edit", "way", "described", *BOTH, *more), cells)
 
 
 def _rest(part: Figures) -> str:
     """Show the share of pixels that are to the bit those of the drawing."""
     ways = list(part["rest"][0]["unchanged"])
-    rows = [
+    cells = [
         (
             row["edit"],
-            percent(row["mask"]),
+            _percent(row["mask"]),
             *(f"{row['unchanged'][way]['background']['value']:.1%}" for way in ways),
             f"{row['unchanged']['composite']['picture']['value']:.1%}",
-            *(percent(row["composite"][name]) for name in ("success", "isolation")),
+            *_success_and_isolation(row["composite"]),
         )
         for row in part["rest"]
     ]
     header = ("edit", "mask covers", *(f"{way}: background" for way in ways), "composite: whole picture")
-    return table((*header, "composite: success", "composite: isolation"), rows)
+    return table((*header, "composite: success", "composite: isolation"), cells)
 
 
 MAKERS = {
@@ -420,9 +189,4 @@ MAKERS = {
         "photo edits": _photo_edits,
         "rest": _rest,
     },
-    "properties": {"groups": _edits, "prompts": _prompts, "seeds": _seeds, "uniqueness": _uniqueness},
-    "alternatives": {"duels": _duels, "ways": _ways, "agreement": _agreement},
-    "settings": {"settings": _settings, "modes": _modes},
-    "search": {"candidates": _candidates},
-    "acceleration": {"acceleration": _acceleration},
 }

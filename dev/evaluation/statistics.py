@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
-# The two-sided 95% quantile of the normal distribution.
-Z = 1.959964
 RESAMPLES = 2000
 SEED = 20261121
 
@@ -24,14 +22,11 @@ class Estimate:
     high: float
 
 
-def share(successes: int, trials: int) -> Estimate:
-    """Return a share with Wilson's score interval."""
-    if trials < 1 or not 0 <= successes <= trials:
-        raise ValueError(f"successes must be in [0, trials] and trials 1 or more, got {successes} of {trials}")
-    p, z2 = successes / trials, Z * Z
-    middle = (p + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = Z * math.sqrt(p * (1 - p) / trials + z2 / (4 * trials * trials)) / (1 + z2 / trials)
-    return Estimate(p, min(p, max(0.0, middle - half)), max(p, min(1.0, middle + half)))
+def share(successes: ArrayLike) -> Estimate:
+    """Return the share of successes, a bool for each face, with Wilson's score interval."""
+    done = np.asarray(successes, bool)
+    interval = stats.binomtest(int(done.sum()), done.size).proportion_ci(0.95, "wilson")
+    return Estimate(float(done.mean()), float(interval.low), float(interval.high))
 
 
 def resampled(faces: int) -> NDArray[np.intp]:
@@ -51,30 +46,6 @@ def with_samples(value: float, samples: ArrayLike) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
-def at_equal(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
-    """Return y of a curve at x, linear between its points, which may come in any order; NaN where it does not reach x.
-
-    Where the curve has several points at one x, the best y counts: a user would take that one.
-    """
-    best: dict[float, float] = {}
-    for at, value in zip(xs, ys, strict=True):
-        best[at] = max(value, best.get(at, -math.inf))
-    points = sorted(best)
-    if not points[0] <= x <= points[-1]:
-        return math.nan
-    return float(np.interp(x, points, [best[point] for point in points]))
-
-
 def rank_correlation(xs: Sequence[float], ys: Sequence[float]) -> float:
-    """Return Spearman's rank correlation; ties share their mean rank, and it is 0 where nothing changes."""
-    first, second = _ranks(xs), _ranks(ys)
-    if first.std() == 0 or second.std() == 0:
-        return 0.0
-    return float(np.corrcoef(first, second)[0, 1])
-
-
-def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
-    array = np.asarray(values, float)
-    below = (array[None, :] < array[:, None]).sum(1)
-    equal = (array[None, :] == array[:, None]).sum(1)
-    return below + (equal - 1) / 2
+    """Return Spearman's rank correlation, 0 where nothing changes."""
+    return float(stats.spearmanr(xs, ys).statistic) if np.ptp(xs) and np.ptp(ys) else 0.0

@@ -18,12 +18,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..demo import classifier
-from ..demo.run import LOOKS
+from ..demo.workflows import LOOKS
 from ..host import in_process
 from ..host.packages import REPO
+from ..host.passes import Passes
 from .recipe import Recipe
 
 CELLS = 16
+# Of the first look; the others count on. The demo has others.
+SEED = 1000
 TOGETHER = REPO / ".host" / "together" / "together.safetensors"
 
 
@@ -34,7 +37,7 @@ class Faces:
     Args:
         images: (N, H, W, 3), of 255.
         chances: per attribute the classifier's probabilities, (N, values).
-        passes: of the host's UNet, per face and step; 0 where diffusers drew.
+        passes: of the UNet, per face and step; 0 where they were not counted.
     """
 
     images: NDArray[np.uint8]
@@ -67,27 +70,15 @@ class Studio:
         self._load = model.load
         self.judge = classifier.load()
         self._seen: dict[str, Faces] = {}
-        self._guidance: dict[tuple[str, int], Any] = {}
         self.bar = tqdm(bar_format="{desc}: {n} faces drawn, {elapsed}")
 
     def draw(self, recipe: Recipe) -> Faces:
         """Return the faces of a recipe, drawn now or before."""
         if recipe.key not in self._seen:
-            latents, passes = self.latents(recipe)
-            self._seen[recipe.key] = self.judged(self.decoded(latents), passes)
+            kept = self.kept(recipe.key, lambda: self._drawn(recipe))
+            images = self.decoded(torch.from_numpy(kept["made"]))
+            self._seen[recipe.key] = self.judged(images, float(kept["passes"]))
         return self._seen[recipe.key]
-
-    def guidance(self, recipe: Recipe, look: int) -> Any:
-        """Return the guidance that SEGASampler gives out for one look."""
-        if (recipe.key, look) not in self._guidance:
-            with torch.inference_mode():
-                self._guidance[recipe.key, look] = self._sample(recipe, look)[1]
-        return self._guidance[recipe.key, look]
-
-    def latents(self, recipe: Recipe) -> tuple[Tensor, float]:
-        """Return the latents of a recipe and the passes of the UNet per face and step."""
-        kept = self.kept(recipe.key, lambda: self._drawn(recipe))
-        return torch.from_numpy(kept["made"]), float(kept["passes"])
 
     def kept(self, key: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
         """Return what was made under a key, now or before: "made", one for each face, and what belongs to it."""
@@ -103,11 +94,6 @@ class Studio:
         with np.load(file) as found:
             return dict(found)
 
-    def _drawn(self, recipe: Recipe) -> dict[str, Any]:
-        counter = Passes(self._parts(recipe)[0])
-        latents = torch.cat([self._sample(recipe, look, counter.model)[0] for look in recipe.looks])
-        return {"made": latents.numpy(), "passes": counter.passes / (len(latents) * recipe.steps)}
-
     def decoded(self, latents: Tensor) -> NDArray[np.uint8]:
         """Return the pictures of latents."""
         with torch.inference_mode():
@@ -119,121 +105,43 @@ class Studio:
             logits = self.judge(torch.from_numpy(images).movedim(-1, 1).float() / 255)
         return Faces(images, {name: each.softmax(1).numpy() for name, each in logits.items()}, passes)
 
-    def _sample(self, recipe: Recipe, look: int, model: Any = None) -> tuple[Tensor, Any]:
-        """Return the latents and the guidance of one look."""
-        unpatched, clip, _ = self._parts(recipe)
-        model = model or unpatched
-        if recipe.way == "diffusers":
-            return self.reference.sample(recipe, look), None
-        prompts = (worded(text, look) for text in (recipe.prompt, recipe.negative))
-        positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(prompt)) for prompt in prompts)
-        if recipe.average:
-            positive = self._averaged(positive, self.encode(worded(recipe.average[0], look)), recipe.average[1])
-        if recipe.way == "perpneg":
-            return self._perp_neg(recipe, model, recipe.seed + look, positive, negative), None
-        borrowed = self.guidance(recipe.guidance_of, look) if recipe.guidance_of else None
-        # The sampler records only where nobody says that its guidance is not taken, so always here.
-        latent, guidance = self.pack.nodes.SEGASampler.execute(
+    def encode(self, text: str) -> Any:
+        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
+
+    def _drawn(self, recipe: Recipe) -> dict[str, Any]:
+        model, clip = (self.model, self.clip) if recipe.model == "shipped" else self._together
+        passes = Passes(model)
+        latents = torch.cat([self._sample(recipe, look, passes.model, clip) for look in range(len(LOOKS))])
+        return {"made": latents.numpy(), "passes": sum(passes.sizes) / (len(latents) * recipe.steps)}
+
+    def _sample(self, recipe: Recipe, look: int, model: Any, clip: Any) -> Tensor:
+        """Return the latents of one look."""
+        nodes, prompt = self.pack.nodes, recipe.prompt.format(look=LOOKS[look])
+        positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (prompt, ""))
+        known = {"prompt": prompt} if recipe.is_connected else {}
+        concept = recipe.concept and nodes.SEGAConcept.execute(clip, **known, **recipe.concept)[0]
+        empty = torch.zeros((self.per_look, self.vae.latent_channels, CELLS, CELLS))
+        return nodes.SEGASampler.execute(
             model,
-            seed=recipe.seed + look,
+            seed=SEED + look,
             steps=recipe.steps,
             cfg=recipe.cfg,
-            sampler_name=recipe.sampler,
+            sampler_name="euler",
             scheduler="normal",
             positive=positive,
             negative=negative,
-            latent_image=self.empty(),
+            latent_image={"samples": empty},
             denoise=1.0,
-            concepts=self._stack(recipe, clip, look),
-            guidance=borrowed,
-            **recipe.settings,
-        ).args
-        return latent["samples"], guidance
-
-    @property
-    def default_strength(self) -> float:
-        """What a concept has where nobody says another."""
-        return self.pack.sega_core.ConceptSettings().strength
+            concepts=concept,
+        )[0]["samples"]
 
     @cached_property
-    def reference(self) -> Any:
-        """Diffusers' pipeline on the demo model's weights."""
-        # It needs the configured host.
-        from .reference import Reference
-
-        return Reference(self)
-
-    def _perp_neg(self, recipe: Recipe, model: Any, seed: int, positive: Any, negative: Any) -> Tensor:
-        """Sample with the host's PerpNegGuider, along the same noise levels."""
-        import comfy.samplers
-        from comfy_extras import nodes_custom_sampler, nodes_perpneg
-
-        guider = nodes_perpneg.PerpNegGuider.execute(
-            model, positive, negative, self.encode(""), recipe.cfg, recipe.perpneg_scale
-        )[0]
-        sigmas = nodes_custom_sampler.BasicScheduler.execute(model, "normal", recipe.steps, 1.0)[0]
-        noise = nodes_custom_sampler.RandomNoise.execute(seed)[0]
-        euler = comfy.samplers.sampler_object("euler")
-        out = nodes_custom_sampler.SamplerCustomAdvanced.execute(noise, guider, euler, sigmas, self.empty())
-        return out[0]["samples"]
-
-    def _averaged(self, prompt: Any, other: Any, strength: float) -> Any:
-        import nodes as host_nodes
-
-        return host_nodes.ConditioningAverage().addWeighted(other, prompt, strength)[0]
-
-    def _stack(self, recipe: Recipe, clip: Any, look: int) -> Any:
-        """Return the recipe's SEGA_CONCEPT_STACK, or None."""
-        if not recipe.concepts:
-            return None
-        nodes = self.pack.nodes
-        known = {"prompt": worded(recipe.prompt, look)} if recipe.is_connected else {}
-        concepts = [
-            nodes.SEGAConcept.execute(clip, **known, **{**values, "text": worded(values["text"], look)})[0]
-            for values in recipe.concepts
-        ]
-        return nodes.SEGAConceptStack.execute({f"concept_{i}": concept for i, concept in enumerate(concepts)})[0]
-
-    def _parts(self, recipe: Recipe) -> tuple[Any, Any, Any]:
-        """Return the recipe's model, its text encoder and the VAE."""
-        return (self.model, self.clip, self.vae) if recipe.model == "shipped" else self._together
-
-    @cached_property
-    def _together(self) -> tuple[Any, Any, Any]:
+    def _together(self) -> tuple[Any, Any]:
         if not TOGETHER.exists():
             raise FileNotFoundError(
                 f"{TOGETHER} is missing: make it with `nox -s train -- --work {TOGETHER.parent} --together`"
             )
-        return self._load(TOGETHER)
-
-    def encode(self, text: str) -> Any:
-        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
-
-    def empty(self) -> dict[str, Tensor]:
-        return {"samples": torch.zeros((self.per_look, self.vae.latent_channels, CELLS, CELLS))}
-
-
-class Passes:
-    """Counts the faces that a model's UNet is given."""
-
-    def __init__(self, model: Any) -> None:
-        import comfy.patcher_extension
-
-        self.passes = 0
-        self.model = model.clone()
-        kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
-        self.model.add_wrapper_with_key(kind, "evaluation", self._count)
-
-    def _count(self, executor: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        self.passes += len(x)
-        return executor(x, *args, **kwargs)
-
-
-def worded(text: str, look: int) -> str:
-    """Return a prompt with the words of a look in its places."""
-    hair, skin, background = LOOKS[look].split(", ")
-    other = LOOKS[(look + 1) % len(LOOKS)]
-    return text.format(look=LOOKS[look], other=other, hair=hair, skin=skin, background=background)
+        return self._load(TOGETHER)[:2]
 
 
 def _code() -> str:

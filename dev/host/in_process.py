@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType
 
-from .packages import REPO, load_package
+from .packages import COMFYUI, REPO, load_package
 
 PACK = "comfyui_sega"
 
@@ -12,9 +13,11 @@ PACK = "comfyui_sega"
 def start_host(cpu: bool = True) -> None:
     """Set ComfyUI up as its server would without arguments, with PyTorch's attention.
 
-    To be called before anything of ComfyUI is imported. On a CPU its own attention is several times slower than
-    PyTorch's, which diffusers uses too.
+    Call it before anything of ComfyUI is imported. On a CPU its own attention is several times slower than PyTorch's,
+    which diffusers uses too.
     """
+    # In front of this repository, whose `nodes` has the name of a module of the host.
+    sys.path.insert(0, str(COMFYUI))
     import comfy.options
 
     comfy.options.enable_args_parsing(False)

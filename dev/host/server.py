@@ -20,6 +20,7 @@ from .client import Client, ServerError
 from .packages import COMFYUI, REPO
 
 ADDRESS = "127.0.0.1"
+START_SECONDS = 180
 
 # Node packs by the name of their folder in custom_nodes.
 PACK = {"ComfyUI-SEGA": REPO}
@@ -38,7 +39,6 @@ class Server:
         cpu: whether to leave the GPU alone.
         arguments: more of the host's command-line arguments.
         env: more environment variables.
-        seconds: how long the start may take.
 
     Raises:
         ServerError: on entering, when the server does not come up; the message ends with the log's last lines.
@@ -55,7 +55,6 @@ class Server:
         cpu: bool = True,
         arguments: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
-        seconds: float = 180,
     ) -> None:
         self.comfyui = comfyui.resolve()
         self.own_folder = tempfile.TemporaryDirectory(prefix="sega-server-") if folder is None else None
@@ -66,7 +65,6 @@ class Server:
         self.cpu = cpu
         self.arguments = list(arguments)
         self.env = dict(env or {})
-        self.seconds = seconds
         self.log_file = self.folder / "server.log"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -100,7 +98,7 @@ class Server:
         return Client(self.url)
 
     def stop(self) -> None:
-        """End the server, which is gone when this returns, and its own folder if it has one."""
+        """End the server and delete its own folder, if it has one."""
         self._end_process()
         if self.own_folder is not None:
             self.own_folder.cleanup()
@@ -160,7 +158,7 @@ class Server:
         self._wait_until_ready(self.process)
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
-        client, end = self.client(), time.monotonic() + self.seconds
+        client, end = self.client(), time.monotonic() + START_SECONDS
         while True:
             answers = client.answers()
             if process.poll() is not None:
@@ -168,7 +166,7 @@ class Server:
             if answers:
                 return
             if time.monotonic() > end:
-                raise ServerError(f"ComfyUI did not answer within {self.seconds:g} seconds; {self._log_tail()}")
+                raise ServerError(f"ComfyUI did not answer within {START_SECONDS} seconds; {self._log_tail()}")
             time.sleep(0.2)
 
     def _log_tail(self) -> str:

@@ -1,4 +1,4 @@
-"""Make the subgraph blueprint of a template: `python -m dev.make.blueprint` in the repository's root.
+"""Make the subgraph blueprint of the template edit_photo: `python -m dev.make.blueprint`, as `nox -s pictures` runs it.
 
 What is between the loader, the picture and the saving becomes one node of the editor, with the fields that a user
 changes on its outside.
@@ -8,91 +8,76 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from itertools import count
 from typing import Any
 
 from .templates import TEMPLATES, written
 
-BLUEPRINTS = TEMPLATES.parent / "subgraphs"
+NAME, TEMPLATE = "Edit Picture (SEGA)", "edit_photo"
+FILE = TEMPLATES.parent / "subgraphs" / f"{NAME}.json"
+CATEGORY = "Image generation and editing/Edit image"
+DESCRIPTION = "Adds a concept to a picture of yours, or removes it, and keeps the rest to the pixel."
+
+# What the new node calls what goes in and comes out: outputs of the nodes that stay outside, fields of nodes, and an
+# output. Nodes are known by their titles, or their class where they have none.
+SOCKETS = {
+    ("Your picture", 0): "image",
+    ("Checkpoint", 0): "model",
+    ("Checkpoint", 1): "clip",
+    ("Checkpoint", 2): "vae",
+}
+FIELDS = {
+    ("Prompt", "value"): "description",
+    ("SEGAConcept", "text"): "text",
+    ("SEGAConcept", "direction"): "direction",
+    ("SEGAConcept", "strength"): "strength",
+}
+RESULT, RESULT_NAME = "Keep the rest to the pixel", "image"
+
 # The editor's own numbers for the outside of a subgraph.
 INSIDE_OF_INPUTS, INSIDE_OF_OUTPUTS = -10, -20
 ROW, ROOM, WIDTH = 20, 200, 120
-SIZE = (400, 420)
+SIZE = [400, 420]
 LOOK = {"workflowRendererVersion": "LG"}
 
-Node = dict[str, Any]
-Link = dict[str, Any]
+Json = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Blueprint:
-    """What becomes of a template; its nodes are known by their titles, or their class where they have none.
-
-    Args:
-        template: its name.
-        category: where the editor lists it.
-        description: what it does.
-        sockets: for each output of the nodes that stay outside, what the node calls its input.
-        fields: for each field that is written into outside, what the node calls it.
-        outputs: likewise for what comes out.
-        emptied: fields that start empty, by their outside names.
-    """
-
-    template: str
-    category: str
-    description: str
-    sockets: Mapping[tuple[str, int], str]
-    fields: Mapping[tuple[str, str], str]
-    outputs: Mapping[tuple[str, int], str]
-    emptied: Sequence[str] = ()
-
-
-PLANS = {
-    "Edit Picture (SEGA)": Blueprint(
-        "edit_photo",
-        "Image generation and editing/Edit image",
-        "Adds a concept to a picture of yours, or removes it, and keeps the rest to the pixel.",
-        {
-            ("Your picture", 0): "image",
-            ("Checkpoint", 0): "model",
-            ("Checkpoint", 1): "clip",
-            ("Checkpoint", 2): "vae",
-        },
-        {
-            ("Prompt", "value"): "description",
-            ("SEGAConcept", "text"): "text",
-            ("SEGAConcept", "direction"): "direction",
-            ("SEGAConcept", "strength"): "strength",
-        },
-        {("Keep the rest to the pixel", 0): "image"},
-        emptied=["description"],
-    ),
-}
-
-
-def make(name: str) -> dict[str, Any]:
-    """Return a blueprint as the editor saves one."""
-    plan = PLANS[name]
-    template = json.loads((TEMPLATES / f"{plan.template}.json").read_text(encoding="utf-8"))
-    titled: dict[str, Node] = {node.get("title", node["type"]): node for node in template["nodes"]}
-    for (title, field), outside in plan.fields.items():
-        if outside in plan.emptied:
-            titled[title]["widgets_values"][_place_of(titled[title], field)] = ""
-    inside = _inside(template, plan, titled)
+def make() -> Json:
+    """Return the blueprint as the editor saves one."""
+    template = json.loads((TEMPLATES / f"{TEMPLATE}.json").read_text(encoding="utf-8"))
+    titled: dict[str, Json] = {node.get("title", node["type"]): node for node in template["nodes"]}
+    titled["Prompt"]["widgets_values"][_widget(titled["Prompt"], "value")] = ""
+    nodes = _inside(template, titled)
+    links = [_link(*link) for link in template["links"] if link[1] in nodes and link[3] in nodes]
     numbers = count(template["last_link_id"] + 1)
-    given = [*_sockets(template, plan, titled, inside), *_fields(plan, titled, numbers)]
-    taken = list(_results(plan, titled, numbers))
-    links = [_link(*link) for link in template["links"] if link[1] in inside and link[3] in inside]
-    links += [link for _, of_slot in [*given, *taken] for link in of_slot]
-    _connect(inside, links)
-    nodes = list(inside.values())
-    left, top = (min(node["pos"][axis] for node in nodes) for axis in (0, 1))
-    right = max(node["pos"][0] + node["size"][0] for node in nodes)
-    inputs, outputs = [_slots(name, slots) for slots in (given, taken)]
+
+    inputs = []
+    for (title, slot), name in SOCKETS.items():
+        place = len(inputs)
+        into = [
+            _link(number, INSIDE_OF_INPUTS, place, target, target_slot, kind)
+            for number, origin, origin_slot, target, target_slot, kind in template["links"]
+            if (origin, origin_slot) == (titled[title]["id"], slot) and target in nodes
+        ]
+        inputs.append(_slot("input", name, into))
+        links += into
+    for (title, field), name in FIELDS.items():
+        node = titled[title]
+        slot = [each["name"] for each in node["inputs"]].index(field)
+        link = _link(next(numbers), INSIDE_OF_INPUTS, len(inputs), node["id"], slot, node["inputs"][slot]["type"])
+        inputs.append(_slot("input", name, [link]))
+        links.append(link)
+    result = titled[RESULT]
+    out = _link(next(numbers), result["id"], 0, INSIDE_OF_OUTPUTS, 0, result["outputs"][0]["type"])
+    links.append(out)
+    _connect(nodes.values(), links)
+
+    left, top = (min(node["pos"][axis] for node in nodes.values()) for axis in (0, 1))
+    right = max(node["pos"][0] + node["size"][0] for node in nodes.values())
     subgraph = {
-        "id": _uuid(name),
+        "id": _uuid(NAME),
         "version": 1,
         "state": {
             "lastGroupId": 0,
@@ -102,25 +87,25 @@ def make(name: str) -> dict[str, Any]:
         },
         "revision": 0,
         "config": {},
-        "name": name,
+        "name": NAME,
         "inputNode": {"id": INSIDE_OF_INPUTS, "bounding": [left - ROOM, top, WIDTH, ROW * (len(inputs) + 2)]},
         "outputNode": {"id": INSIDE_OF_OUTPUTS, "bounding": [right + ROOM - WIDTH, top, WIDTH, ROW * 3]},
         "inputs": inputs,
-        "outputs": outputs,
+        "outputs": [_slot("output", RESULT_NAME, [out])],
         "widgets": [],
-        "nodes": nodes,
+        "nodes": list(nodes.values()),
         "groups": [],
         "links": links,
         "extra": LOOK,
-        "category": plan.category,
-        "description": plan.description,
+        "category": CATEGORY,
+        "description": DESCRIPTION,
     }
     return {
-        "id": _uuid(f"{name}, outside"),
+        "id": _uuid(f"{NAME}, outside"),
         "revision": 0,
         "last_node_id": template["last_node_id"] + 1,
         "last_link_id": 0,
-        "nodes": [_outside(subgraph, plan, titled, template["last_node_id"] + 1)],
+        "nodes": [_outside(subgraph, titled, template["last_node_id"] + 1)],
         "links": [],
         "groups": [],
         "definitions": {"subgraphs": [subgraph]},
@@ -130,103 +115,59 @@ def make(name: str) -> dict[str, Any]:
     }
 
 
-def _inside(template: dict[str, Any], plan: Blueprint, titled: Mapping[str, Node]) -> dict[int, Node]:
-    """Return the nodes between the sources that stay outside and what is made of the outputs, by their ids."""
-    sources = {titled[title]["id"] for title, _ in plan.sockets}
-    results = {titled[title]["id"] for title, _ in plan.outputs}
-    behind = {link[3] for link in template["links"] if link[1] in results}
-    left_out = sources | behind | {node["id"] for node in titled.values() if node["type"] == "MarkdownNote"}
+def _inside(template: Json, titled: Json) -> dict[int, Json]:
+    """Return the nodes between the sources that stay outside and what is made of the result, by their ids."""
+    left_out = {titled[title]["id"] for title, _ in SOCKETS}
+    left_out |= {link[3] for link in template["links"] if link[1] == titled[RESULT]["id"]}
+    left_out |= {node["id"] for node in template["nodes"] if node["type"] == "MarkdownNote"}
     return {node["id"]: node for node in template["nodes"] if node["id"] not in left_out}
 
 
-def _sockets(
-    template: dict[str, Any], plan: Blueprint, titled: Mapping[str, Node], inside: Mapping[int, Node]
-) -> Iterator[tuple[str, list[Link]]]:
-    for place, ((title, slot), outside) in enumerate(plan.sockets.items()):
-        yield (
-            outside,
-            [
-                _link(number, INSIDE_OF_INPUTS, place, target, target_slot, kind)
-                for number, origin, origin_slot, target, target_slot, kind in template["links"]
-                if (origin, origin_slot) == (titled[title]["id"], slot) and target in inside
-            ],
-        )
-
-
-def _fields(plan: Blueprint, titled: Mapping[str, Node], numbers: Iterator[int]) -> Iterator[tuple[str, list[Link]]]:
-    for place, ((title, field), outside) in enumerate(plan.fields.items(), len(plan.sockets)):
-        node = titled[title]
-        slot = next(i for i, each in enumerate(node["inputs"]) if each["name"] == field)
-        yield (
-            outside,
-            [_link(next(numbers), INSIDE_OF_INPUTS, place, node["id"], slot, node["inputs"][slot]["type"])],
-        )
-
-
-def _results(plan: Blueprint, titled: Mapping[str, Node], numbers: Iterator[int]) -> Iterator[tuple[str, list[Link]]]:
-    for place, ((title, slot), outside) in enumerate(plan.outputs.items()):
-        node = titled[title]
-        yield (
-            outside,
-            [_link(next(numbers), node["id"], slot, INSIDE_OF_OUTPUTS, place, node["outputs"][slot]["type"])],
-        )
-
-
-def _connect(nodes: Mapping[int, Node], links: list[Link]) -> None:
+def _connect(nodes: Iterable[Json], links: list[Json]) -> None:
     """Let each slot name its links, and no other."""
-    for node in nodes.values():
+    for node in nodes:
         for slot, each in enumerate(node["inputs"]):
             found = [link["id"] for link in links if (link["target_id"], link["target_slot"]) == (node["id"], slot)]
             each["link"] = found[0] if found else None
         for slot, each in enumerate(node["outputs"]):
-            of_slot = [link["id"] for link in links if (link["origin_id"], link["origin_slot"]) == (node["id"], slot)]
-            each["links"] = of_slot
+            ends = (node["id"], slot)
+            each["links"] = [link["id"] for link in links if (link["origin_id"], link["origin_slot"]) == ends]
 
 
-def _slots(name: str, slots: list[tuple[str, list[Link]]]) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": _uuid(f"{name}, {'output' if links[0]['target_id'] == INSIDE_OF_OUTPUTS else 'input'} {outside}"),
-            "name": outside,
-            "type": links[0]["type"],
-            "linkIds": [link["id"] for link in links],
-        }
-        for outside, links in slots
-    ]
+def _slot(side: str, name: str, links: list[Json]) -> Json:
+    number = _uuid(f"{NAME}, {side} {name}")
+    return {"id": number, "name": name, "type": links[0]["type"], "linkIds": [link["id"] for link in links]}
 
 
-def _outside(subgraph: dict[str, Any], plan: Blueprint, titled: Mapping[str, Node], node_id: int) -> Node:
+def _outside(subgraph: Json, titled: Json, node_id: int) -> Json:
     """Return the node that stands for the subgraph."""
-    fields = list(plan.fields.values())
-    values = [titled[title]["widgets_values"][_place_of(titled[title], field)] for title, field in plan.fields]
     inputs = [
         {"name": slot["name"], "type": slot["type"], "link": None}
-        | ({"widget": {"name": slot["name"]}} if slot["name"] in fields else {})
+        | ({"widget": {"name": slot["name"]}} if slot["name"] in FIELDS.values() else {})
         for slot in subgraph["inputs"]
     ]
     return {
         "id": node_id,
         "type": subgraph["id"],
         "pos": [0, 0],
-        "size": list(SIZE),
+        "size": SIZE,
         "flags": {},
         "order": 0,
         "mode": 0,
         "inputs": inputs,
         "outputs": [{"name": slot["name"], "type": slot["type"], "links": []} for slot in subgraph["outputs"]],
-        "title": subgraph["name"],
-        "properties": {"proxyWidgets": [["-1", field] for field in fields]},
-        "widgets_values": values,
+        "title": NAME,
+        "properties": {"proxyWidgets": [["-1", field] for field in FIELDS.values()]},
+        "widgets_values": [titled[title]["widgets_values"][_widget(titled[title], field)] for title, field in FIELDS],
     }
 
 
-def _place_of(node: Node, field: str) -> int:
+def _widget(node: Json, field: str) -> int:
     """Return the place of a field among a node's values."""
-    widgets = [slot["name"] for slot in node["inputs"] if "widget" in slot]
-    return widgets.index(field)
+    return [slot["name"] for slot in node["inputs"] if "widget" in slot].index(field)
 
 
-def _link(number: int, origin: int, origin_slot: int, target: int, target_slot: int, kind: str) -> Link:
+def _link(number: int, origin: int, origin_slot: int, target: int, target_slot: int, kind: str) -> Json:
     return {
         "id": number,
         "origin_id": origin,
@@ -242,9 +183,8 @@ def _uuid(name: str) -> str:
 
 
 def main() -> None:
-    BLUEPRINTS.mkdir(exist_ok=True)
-    for name in PLANS:
-        (BLUEPRINTS / f"{name}.json").write_text(written(make(name)), encoding="utf-8")
+    FILE.parent.mkdir(exist_ok=True)
+    FILE.write_text(written(make()), encoding="utf-8")
 
 
 if __name__ == "__main__":

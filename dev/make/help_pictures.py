@@ -1,24 +1,33 @@
 """The pictures of the help pages in `web/docs/`: strips of the demo model's faces, through a real server.
 
-Run it as a module, in the environment and with the variables that noxfile.py gives the demo.
+`python -m dev.make.help_pictures [NAME ...]`, as `nox -s pictures` runs it.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
 
-from ..demo import workflows
-from ..demo.faces import description, draw, random_face
-from ..demo.run import LOOKS, above_caption, drawing_workflow, face_workflow, progress_bar, run
+from ..demo.faces import described_drawings
+from ..demo.run import above_caption
 from ..demo.sheet import INK, PAPER
+from ..demo.workflows import (
+    LOOKS,
+    STEPS,
+    drawing_workflow,
+    face_workflow,
+    load,
+    nodes_of,
+    set_prompt,
+    upload_drawing,
+    with_preview,
+    without_composite,
+)
 from ..host.client import Client, Workflow
 from ..host.packages import REPO
 from ..host.server import DEMO_PACK, PACK, Server
@@ -39,41 +48,31 @@ DRAWING_SEED = 7
 Column = tuple[str, list[Image.Image]]
 
 
-class Studio:
-    """Makes the columns of a strip on a server."""
+def draw(
+    client: Client,
+    concepts: Sequence[Mapping[str, Any]] = (),
+    faces: Sequence[tuple[int, int]] = FACES,
+    prompt: str = "a face",
+    box: tuple[int, int, int, int] | None = None,
+    steps: int = STEPS,
+) -> list[Image.Image]:
+    """Return a picture of each face with these concepts."""
+    made = []
+    for look, seed in faces:
+        workflow = face_workflow(f"{prompt}, {LOOKS[look]}", concepts, box)
+        nodes_of(workflow, "SEGASampler")[0]["steps"] = steps
+        made.append(saved(client, one_face(workflow, seed)))
+    return made
 
-    def __init__(self, client: Client) -> None:
-        self.client = client
 
-    def run(self, workflow: Workflow, label: str) -> dict[str, list[Image.Image]]:
-        with progress_bar(label) as bar:
-            return run(self.client, workflow, bar, 1)
-
-    def faces(
-        self,
-        concepts: Sequence[dict[str, Any]] = (),
-        faces: Sequence[tuple[int, int]] = FACES,
-        prompt: str = "a face",
-        box: tuple[int, int, int, int] | None = None,
-        steps: int = workflows.STEPS,
-    ) -> list[Image.Image]:
-        """Return a picture of each face with these concepts."""
-        made = [face_workflow(f"{prompt}, {LOOKS[look]}", concepts, box) for look, _ in faces]
-        for workflow in made:
-            workflows.nodes_of(workflow, "SEGASampler")[0]["steps"] = steps
-        return self.pictures(made, [seed for _, seed in faces])
-
-    def pictures(self, of_faces: Sequence[Workflow], seeds: Sequence[int]) -> list[Image.Image]:
-        """Return the picture that each workflow saves, with its seed."""
-        return [
-            self.run(one_face(workflow, seed), "face")["SaveImage"][0]
-            for workflow, seed in zip(of_faces, seeds, strict=True)
-        ]
+def saved(client: Client, workflow: Workflow) -> Image.Image:
+    """Return the picture that a workflow saves."""
+    return client.pictures(workflow)["SaveImage"][0]
 
 
 def one_face(workflow: Workflow, seed: int) -> Workflow:
-    workflows.nodes_of(workflow, "EmptyLatentImage")[0]["batch_size"] = 1
-    workflows.nodes_of(workflow, "SEGASampler")[0]["seed"] = seed
+    nodes_of(workflow, "EmptyLatentImage")[0]["batch_size"] = 1
+    nodes_of(workflow, "SEGASampler")[0]["seed"] = seed
     return workflow
 
 
@@ -82,185 +81,172 @@ def add(text: str, **settings: Any) -> dict[str, Any]:
     return {"text": text, **settings}
 
 
-def remove(text: str, **settings: Any) -> dict[str, Any]:
-    return {"text": text, "direction": "remove", **settings}
+def remove(text: str) -> dict[str, Any]:
+    return {"text": text, "direction": "remove"}
 
 
-def first_edit(studio: Studio) -> list[Column]:
+def first_edit(client: Client) -> list[Column]:
     return [
-        ("no concept", studio.faces()),
-        *((text, studio.faces([add(text)])) for text in ("glasses", "hat", "smiling")),
+        ("no concept", draw(client)),
+        *((text, draw(client, [add(text)])) for text in ("glasses", "hat", "smiling")),
     ]
 
 
-def several(studio: Studio) -> list[Column]:
+def several(client: Client) -> list[Column]:
     three = [add(text) for text in ("glasses", "hat", "smiling")]
     return [
-        ("no concept", studio.faces()),
-        ("glasses", studio.faces(three[:1])),
-        ("all three", studio.faces(three)),
+        ("no concept", draw(client)),
+        ("glasses", draw(client, three[:1])),
+        ("all three", draw(client, three)),
     ]
 
 
-def strength(studio: Studio) -> list[Column]:
-    return [(f"{value:g}", studio.faces([add("glasses", strength=value)], RISING)) for value in (0, 0.5, 1, 2, 4)]
+def strength(client: Client) -> list[Column]:
+    return [(f"{value:g}", draw(client, [add("glasses", strength=value)], RISING)) for value in (0, 0.5, 1, 2, 4)]
 
 
-def steps(studio: Studio) -> list[Column]:
+def steps(client: Client) -> list[Column]:
     """Return a face without and with the edit, for each number of steps."""
     face = FACES[:1]
     return [
-        (f"{count} steps", studio.faces(faces=face, steps=count) + studio.faces([add("glasses")], face, steps=count))
+        (f"{count} steps", draw(client, faces=face, steps=count) + draw(client, [add("glasses")], face, steps=count))
         for count in (4, 8, 20, 50)
     ]
 
 
-def threshold(studio: Studio) -> list[Column]:
-    purple = partial(in_place_of_background, studio, "purple background")
+def threshold(client: Client) -> list[Column]:
     return [
-        ("no concept", studio.faces(faces=LIGHT)),
-        *((f"{value:g}", [purple(face, threshold=value) for face in LIGHT]) for value in (0, 0.2, 0.8)),
+        ("no concept", draw(client, faces=LIGHT)),
+        *(
+            (f"{value:g}", on_background(client, "purple background", LIGHT, threshold=value))
+            for value in (0, 0.2, 0.8)
+        ),
     ]
 
 
-def in_place_of_background(studio: Studio, text: str, face: tuple[int, int], **settings: Any) -> Image.Image:
-    """Return a face with another background."""
-    *_, background = LOOKS[face[0]].split(", ")
-    (picture,) = studio.faces([add(text, instead_of=background, **settings)], [face])
-    return picture
+def on_background(client: Client, text: str, faces: Sequence[tuple[int, int]], **settings: Any) -> list[Image.Image]:
+    """Return faces with another background."""
+    concepts = [add(text, instead_of=LOOKS[look].split(", ")[-1], **settings) for look, _ in faces]
+    return [draw(client, [concept], [face])[0] for concept, face in zip(concepts, faces, strict=True)]
 
 
-def start(studio: Studio) -> list[Column]:
-    return [(f"{value:g}", studio.faces([add("hat", start_percent=value)])) for value in (0, 0.2, 0.4, 0.6)]
+def start(client: Client) -> list[Column]:
+    return [(f"{value:g}", draw(client, [add("hat", start_percent=value)])) for value in (0, 0.2, 0.4, 0.6)]
 
 
-def add_and_remove(studio: Studio) -> list[Column]:
+def add_and_remove(client: Client) -> list[Column]:
     beard = "a face, beard"
     return [
-        ("a face", studio.faces(faces=LIGHT)),
-        ("+ beard", studio.faces([add("beard")], LIGHT)),
-        ("a face, beard", studio.faces(faces=LIGHT, prompt=beard)),
-        ("- beard", studio.faces([remove("beard")], LIGHT, beard)),
+        ("a face", draw(client, faces=LIGHT)),
+        ("+ beard", draw(client, [add("beard")], LIGHT)),
+        ("a face, beard", draw(client, faces=LIGHT, prompt=beard)),
+        ("- beard", draw(client, [remove("beard")], LIGHT, beard)),
     ]
 
 
-def replaced(studio: Studio) -> list[Column]:
+def replace(client: Client) -> list[Column]:
     hair, background = "ginger hair", "purple background"
     return [
-        ("no concept", studio.faces(faces=BLACK)),
-        (hair, studio.faces([add(hair, instead_of="black hair")], BLACK)),
-        (background, [in_place_of_background(studio, background, face) for face in BLACK]),
+        ("no concept", draw(client, faces=BLACK)),
+        (hair, draw(client, [add(hair, instead_of="black hair")], BLACK)),
+        (background, on_background(client, background, BLACK)),
     ]
 
 
-def mask(studio: Studio) -> list[Column]:
+def mask(client: Client) -> list[Column]:
     glasses = add("glasses")
     white = Image.new("RGB", (128, 128))
     ImageDraw.Draw(white).rectangle((SIDE[0], SIDE[1], SIDE[2] - 1, SIDE[3] - 1), "white")
     return [
-        ("no concept", studio.faces()),
-        ("no mask", studio.faces([glasses])),
+        ("no concept", draw(client)),
+        ("no mask", draw(client, [glasses])),
         ("mask", [white] * len(FACES)),
-        ("in the mask", studio.faces([glasses], box=SIDE)),
+        ("in the mask", draw(client, [glasses], box=SIDE)),
     ]
 
 
-def averaged(studio: Studio) -> list[Column]:
-    columns = []
-    for share in (0.0, 0.5, 0.75, 1.0):
-        of_faces = [averaged_workflow(f"a face, {LOOKS[look]}", "smiling", "frowning", share) for look, _ in LIGHT]
-        columns.append((f"{share:g}", studio.pictures(of_faces, [seed for _, seed in LIGHT])))
-    return columns
+def averaged(client: Client) -> list[Column]:
+    return [
+        (f"{share:g}", [saved(client, one_face(averaged_workflow(look, share), seed)) for look, seed in LIGHT])
+        for share in (0.0, 0.5, 0.75, 1.0)
+    ]
 
 
-def averaged_workflow(prompt: str, to: str, from_: str, share: float) -> Workflow:
+def averaged_workflow(look: int, share: float) -> Workflow:
     """Return the first edit with a mixture of two texts as its concept, in comparison with the prompt."""
+    prompt = f"a face, {LOOKS[look]}"
     workflow = face_workflow(prompt, [])
-    sampler = workflows.nodes_of(workflow, "SEGASampler")[0]
-    (concept,) = (node for node in workflow.values() if node["class_type"] == "SEGAConcept")
-    clip = concept["inputs"]["clip"]
-    for name, text in (("to", to), ("from", from_)):
-        workflow[name] = {
-            "class_type": "CLIPTextEncode",
-            "inputs": {"clip": clip, "text": f"{prompt}, {text}"},
-            "_meta": {"title": name},
-        }
+    sampler = nodes_of(workflow, "SEGASampler")[0]
+    clip = nodes_of(workflow, "SEGAConcept")[0]["clip"]
+
+    def put(name: str, class_type: str, **inputs: Any) -> None:
+        workflow[name] = {"class_type": class_type, "inputs": inputs, "_meta": {"title": name}}
+
+    put("to", "CLIPTextEncode", clip=clip, text=f"{prompt}, smiling")
+    put("from", "CLIPTextEncode", clip=clip, text=f"{prompt}, frowning")
     both = {"conditioning_to": ["to", 0], "conditioning_from": ["from", 0], "conditioning_to_strength": share}
-    workflow["both"] = {"class_type": "ConditioningAverage", "inputs": both, "_meta": {"title": "Both"}}
-    workflow["concept"] = {
-        "class_type": "SEGAConceptFromConditioning",
-        "inputs": {"conditioning": ["both", 0], "instead_of": sampler["positive"]},
-        "_meta": {"title": "Concept"},
-    }
+    put("both", "ConditioningAverage", **both)
+    put("concept", "SEGAConceptFromConditioning", conditioning=["both", 0], instead_of=sampler["positive"])
     sampler["concepts"] = ["concept", 0]
     return workflow
 
 
-def same_guidance(studio: Studio) -> list[Column]:
-    columns: list[Column] = [(name, []) for name in ("prompt 1", "glasses", "prompt 2", "same guidance")]
+def columns(labels: Sequence[str], rows: Sequence[Sequence[Image.Image]]) -> list[Column]:
+    """Return the columns of pictures that were made row by row."""
+    return [(label, list(images)) for label, *images in zip(labels, *rows, strict=True)]
+
+
+def same_guidance(client: Client) -> list[Column]:
+    rows = []
     for number, (look, other, seed) in enumerate(PROMPTS):
-        saved, loaded = workflows.load("save_guidance"), workflows.load("load_guidance")
-        for workflow, prompt in ((saved, LOOKS[look]), (loaded, LOOKS[other])):
-            workflows.set_prompt(workflow, f"a face, {prompt}")
-        workflows.nodes_of(saved, "SEGASaveGuidance")[0]["filename_prefix"] = f"face_{number}"
+        save, reuse = load("save_guidance"), load("load_guidance")
+        for workflow, prompt in ((save, LOOKS[look]), (reuse, LOOKS[other])):
+            set_prompt(workflow, f"a face, {prompt}")
+        nodes_of(save, "SEGASaveGuidance")[0]["filename_prefix"] = f"face_{number}"
         file = f"sega/face_{number}_00001_.guidance.safetensors [output]"
-        workflows.nodes_of(loaded, "SEGALoadGuidance")[0]["file"] = file
-        pictures = [
-            *studio.faces(faces=[(look, seed)]),
-            *studio.pictures([saved], [seed]),
-            *studio.faces(faces=[(other, seed)]),
-            *studio.pictures([loaded], [seed]),
-        ]
-        for (_, images), picture in zip(columns, pictures, strict=True):
-            images.append(picture)
-    return columns
+        nodes_of(reuse, "SEGALoadGuidance")[0]["file"] = file
+        made = [saved(client, one_face(workflow, seed)) for workflow in (save, reuse)]
+        plain = draw(client, faces=[(look, seed), (other, seed)])
+        rows.append([plain[0], made[0], plain[1], made[1]])
+    return columns(("prompt 1", "glasses", "prompt 2", "same guidance"), rows)
 
 
-def real_image(studio: Studio) -> list[Column]:
+def real_image(client: Client) -> list[Column]:
     edits = {
         "no concept": None,
-        "glasses": {"text": "glasses"},
-        "smiling": {"text": "smiling", "instead_of": "neutral"},
-        "- hat": {"text": "hat", "direction": "remove"},
+        "glasses": add("glasses"),
+        "smiling": add("smiling", instead_of="neutral"),
+        "- hat": remove("hat"),
     }
-    columns: list[Column] = [(name, []) for name in ("your picture", *edits)]
-    for drawing, caption in drawings(studio):
-        pictures = [drawing]
-        for edit in edits.values():
-            pictures += studio.run(drawing_workflow(caption, edit), "drawing")["SaveImage"]
-        for (_, images), picture in zip(columns, pictures, strict=True):
-            images.append(picture)
-    return columns
+    rows = [
+        [drawing, *(saved(client, drawing_workflow(caption, edit)) for edit in edits.values())]
+        for caption, drawing in drawings(client)
+    ]
+    return columns(("your picture", *edits), rows)
 
 
-def kept(studio: Studio) -> list[Column]:
-    columns: list[Column] = [(name, []) for name in ("your picture", "- hat", "where it acted", "the rest kept")]
-    for drawing, caption in drawings(studio):
-        workflow = drawing_workflow(caption, {"text": "hat", "direction": "remove"})
-        (whole,) = studio.run(workflows.without_composite(workflow), "drawing")["SaveImage"]
-        made = studio.run(workflow, "drawing")
-        pictures = [drawing, whole, above_caption(made["SEGAPreview"][0]), made["SaveImage"][0]]
-        for (_, images), picture in zip(columns, pictures, strict=True):
-            images.append(picture)
-    return columns
+def kept(client: Client) -> list[Column]:
+    rows = []
+    for caption, drawing in drawings(client):
+        workflow = drawing_workflow(caption, remove("hat"))
+        whole = saved(client, without_composite(workflow))
+        made = client.pictures(workflow)
+        rows.append([drawing, whole, above_caption(made["SEGAPreview"][0]), made["SaveImage"][0]])
+    return columns(("your picture", "- hat", "where it acted", "the rest kept"), rows)
 
 
-def drawings(studio: Studio) -> Iterator[tuple[Image.Image, str]]:
+def drawings(client: Client) -> Iterator[tuple[str, Image.Image]]:
     """Upload drawings, which stand for a user's pictures; yield each with its description."""
-    rng = random.Random(DRAWING_SEED)
-    for _ in FACES:
-        face = replace(random_face(rng), glasses=0, hat=1, beard=0, mouth=0)
-        drawing = draw(face, rng)
-        workflows.upload_drawing(studio.client, drawing)
-        yield drawing, description(face)
+    for caption, drawing in described_drawings(DRAWING_SEED, len(FACES), glasses=0, hat=1, beard=0, mouth=0):
+        upload_drawing(client, drawing)
+        yield caption, drawing
 
 
-def preview(studio: Studio) -> Image.Image:
+def preview(client: Client) -> Image.Image:
     """Return what SEGA Preview shows of three concepts in one face, beside the face."""
     look, seed = FACES[0]
     three = [add(text) for text in ("glasses", "hat", "smiling")]
-    workflow = one_face(workflows.with_preview(face_workflow(f"a face, {LOOKS[look]}", three)), seed)
-    made = studio.run(workflow, "preview")
+    made = client.pictures(one_face(with_preview(face_workflow(f"a face, {LOOKS[look]}", three)), seed))
     *heat, plot = made["SEGAPreview"]
     shown = [made["SaveImage"][0].resize((CELL, CELL), Image.Resampling.LANCZOS), *heat]
     width = MARGIN * 2 + len(shown) * (CELL + GAP) - GAP
@@ -273,15 +259,15 @@ def preview(studio: Studio) -> Image.Image:
     return sheet
 
 
-def joined(columns: Sequence[Column]) -> Image.Image:
+def joined(strip: Sequence[Column]) -> Image.Image:
     """Return the columns side by side under their labels."""
-    rows = len(columns[0][1])
-    size = (MARGIN * 2 + len(columns) * (CELL + GAP) - GAP, HEADER + rows * (CELL + GAP) - GAP + MARGIN)
+    rows = len(strip[0][1])
+    size = (MARGIN * 2 + len(strip) * (CELL + GAP) - GAP, HEADER + rows * (CELL + GAP) - GAP + MARGIN)
     sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
-    widest = max(pen.textlength(label, ImageFont.load_default(LETTERS)) for label, _ in columns)
+    widest = max(pen.textlength(label, ImageFont.load_default(LETTERS)) for label, _ in strip)
     font = ImageFont.load_default(LETTERS * min(1, (CELL - GAP) / widest))
-    for number, (label, images) in enumerate(columns):
+    for number, (label, images) in enumerate(strip):
         left = MARGIN + number * (CELL + GAP)
         pen.text((left + CELL / 2, HEADER / 2), label, INK, font, "mm")
         for row, image in enumerate(images):
@@ -290,33 +276,23 @@ def joined(columns: Sequence[Column]) -> Image.Image:
     return sheet
 
 
-STRIPS: dict[str, Callable[[Studio], list[Column]]] = {
-    "first_edit": first_edit,
-    "several": several,
-    "strength": strength,
-    "steps": steps,
-    "threshold": threshold,
-    "start": start,
-    "add_and_remove": add_and_remove,
-    "replace": replaced,
-    "mask": mask,
-    "averaged": averaged,
-    "same_guidance": same_guidance,
-    "real_image": real_image,
-    "kept": kept,
+STRIPS = (first_edit, several, strength, steps, threshold, start, add_and_remove, replace, mask, averaged)
+STRIPS += (same_guidance, real_image, kept)
+PICTURES: dict[str, Callable[[Client], Image.Image]] = {
+    **{make.__name__: lambda client, make=make: joined(make(client)) for make in STRIPS},
+    "preview": preview,
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"of {', '.join([*STRIPS, 'preview'])}; default: all")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(PICTURES)}; default: all")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the pictures go")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     with Server({**PACK, **DEMO_PACK}) as server:
-        studio = Studio(server.client())
-        for name in options.names or [*STRIPS, "preview"]:
-            picture = preview(studio) if name == "preview" else joined(STRIPS[name](studio))
+        for name in tqdm(options.names or PICTURES):
+            picture = PICTURES[name](server.client())
             picture.save(options.folder / f"{name}.webp", quality=82, method=6)
 
 

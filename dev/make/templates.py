@@ -14,6 +14,7 @@ import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
@@ -23,6 +24,7 @@ from ..host.packages import COMFYUI
 from ..host.server import PACK, Server
 
 TEMPLATES = FOLDER.parent
+ARRANGE = Path(__file__).with_name("arrange.js").read_text(encoding="utf-8")
 
 MODELS = {
     "v1-5-pruned-emaonly-fp16.safetensors": (
@@ -42,28 +44,12 @@ MODELS = {
 
 # What the nodes need, in pixels, where that is more than the editor gives them: room for texts, pictures and what the
 # extension shows.
-WIDTHS = {
-    "SEGAConcept": 340,
-    "SEGASampler": 340,
-    "SEGASamplerCustom": 340,
-    "SEGAInvert": 340,
-    "CLIPTextEncode": 360,
-    "CheckpointLoaderSimple": 360,
-}
-WIDTHS |= {"PrimitiveStringMultiline": 360}
-WIDTHS |= {"SaveImage": 420, "LoadImage": 320, "SEGAPreview": 420, "SEGALoadGuidance": 420}
-HEIGHTS = {
-    "PrimitiveStringMultiline": 130,
-    "CLIPTextEncode": 130,
-    "SEGAConcept": 520,
-    "SEGASampler": 660,
-    "SEGASamplerCustom": 680,
-    "SEGAInvert": 520,
-    "SaveImage": 480,
-    "LoadImage": 380,
-    "SEGAPreview": 420,
-}
-HEIGHTS |= {"CreateList": 190, "SEGAConceptStack": 190}
+WIDTHS = dict.fromkeys(("SEGAConcept", "SEGASampler", "SEGASamplerCustom", "SEGAInvert"), 340)
+WIDTHS |= dict.fromkeys(("CLIPTextEncode", "CheckpointLoaderSimple", "PrimitiveStringMultiline"), 360)
+WIDTHS |= dict.fromkeys(("SaveImage", "SEGAPreview", "SEGALoadGuidance"), 420) | {"LoadImage": 320}
+HEIGHTS = dict.fromkeys(("PrimitiveStringMultiline", "CLIPTextEncode"), 130)
+HEIGHTS |= dict.fromkeys(("SEGAConceptStack", "CreateList"), 190) | {"LoadImage": 380, "SEGAPreview": 420}
+HEIGHTS |= {"SEGAConcept": 520, "SEGASampler": 660, "SEGASamplerCustom": 680, "SEGAInvert": 520, "SaveImage": 480}
 NOTE_HEIGHT = 300
 LOOK = {
     "widths": WIDTHS,
@@ -106,13 +92,9 @@ def _start(*prompt: str) -> list[Mapping[str, Sequence[str]]]:
 
 
 def _sampler_layout(
-    note: str,
-    prompt: str,
-    concepts: Sequence[str] = ("5",),
-    sampler: Sequence[str] = ("6",),
-    result: Sequence[str] = ("7", "8"),
+    note: str, prompt: str, sampler: Sequence[str] = ("6",), result: Sequence[str] = ("7", "8")
 ) -> Layout:
-    return Layout(note, [*_start(prompt), {"Concept": concepts}, {"Sampling": sampler}, {"Picture": result}])
+    return Layout(note, [*_start(prompt), {"Concept": ["5"]}, {"Sampling": sampler}, {"Picture": result}])
 
 
 SAME_SEED = "**Compare**: bypass the concept (Ctrl+B) and run again: the same picture without the edit."
@@ -185,13 +167,7 @@ LAYOUTS = {
         "size.\n\n"
         "**Change first**: the rectangle's size (White) and its place, *x* and *y*, in pixels of the picture. Or "
         "connect the mask of a Load Image and paint it there.",
-        [
-            *_start("12"),
-            {"Mask": ["9", "10"]},
-            {"Concept": ["11", "5"]},
-            {"Sampling": ["6"]},
-            {"Picture": ["7", "8"]},
-        ],
+        [*_start("12"), {"Mask": ["9", "10"]}, {"Concept": ["11", "5"]}, {"Sampling": ["6"]}, {"Picture": ["7", "8"]}],
     ),
     "model_patch": Layout(
         "The first edit for any sampler or guider: SEGA Model Patch gives the model its concept, and ComfyUI's own "
@@ -244,12 +220,7 @@ LAYOUTS = {
         "Puts an edit that *save_guidance* has saved into a picture of another prompt. No concept is needed.\n\n"
         "**Run *save_guidance* first**, then press R and pick its file.\n\n"
         "**Change first**: the prompt. Seed, size and sampler stay those of the saved run.",
-        [
-            *_start(),
-            {"Saved edit": ["9"]},
-            {"Sampling": ["6"]},
-            {"Picture": ["7", "8"]},
-        ],
+        [*_start(), {"Saved edit": ["9"]}, {"Sampling": ["6"]}, {"Picture": ["7", "8"]}],
     ),
     "edit_photo": Layout(
         "Adds glasses to a picture of yours and keeps the rest. The inversion finds the noises from which the model "
@@ -282,58 +253,6 @@ LAYOUTS = {
         ],
     ),
 }
-
-# Gives the graph the layout; returns what the editor would save.
-ARRANGE = """
-async ({ twin, name, columns, note, models, look }) => {
-  await app.loadApiJson(twin, name)
-  const { widths, heights, noteWidth, title, gap, columnGap, groupRoom, groupTitle } = look
-  const graph = app.graph
-  const nodeOf = (id) => graph.getNodeById(Number(id))
-  const concepts = Object.values(twin).filter(({ class_type }) => class_type === 'SEGAConcept').length
-  for (const node of graph._nodes) {
-    const type = node.comfyClass
-    const [width, height] = node.computeSize()
-    const hasList = ['SEGASampler', 'SEGASamplerCustom', 'SEGAModelPatch'].includes(type)
-    const list = hasList ? look.list + look.listRow * concepts : 0
-    const badge = type.startsWith('SEGA') ? look.badge : 0
-    const room = Math.max(heights[type] ?? 0, height + list + badge)
-    node.setSize([Math.max(widths[type] ?? 280, type in widths ? 0 : width), Math.ceil(room / 10) * 10])
-    for (const widget of node.widgets ?? []) if (widget.name === 'control_after_generate') widget.value = 'fixed'
-    const wanted = node.widgets?.find(({ name }) => name === 'ckpt_name')?.value
-    if (wanted) node.properties.models = [{ name: wanted, url: models[wanted], directory: 'checkpoints' }]
-  }
-  const words = LiteGraph.createNode('MarkdownNote')
-  words.id = Math.max(...Object.keys(twin).map(Number)) + 1
-  graph.add(words)
-  words.title = note.title
-  words.widgets[0].value = note.text
-  words.setSize([noteWidth, note.height])
-  let x = 0
-  columns.forEach((groups, place) => {
-    const nodes = groups.flatMap(({ ids }) => ids.map(nodeOf))
-    const width = Math.max(...nodes.map((node) => node.size[0]), place === 0 ? noteWidth : 0)
-    let y = 0
-    for (const { group, ids } of groups) {
-      const top = y
-      for (const node of ids.map(nodeOf)) {
-        node.pos = [x, y]
-        node.setSize([width, node.size[1]])
-        y += node.size[1] + title + gap
-      }
-      const frame = new LiteGraph.LGraphGroup(group)
-      frame.pos = [x - groupRoom, top - title - groupRoom - groupTitle]
-      frame.size = [width + 2 * groupRoom, y - gap - top + 2 * groupRoom + groupTitle]
-      frame.color = group.includes('oncept') ? look.conceptColor : look.color
-      graph.add(frame)
-      y += gap + groupTitle + 2 * groupRoom
-    }
-    if (place === 0) words.pos = [x, y - groupTitle]
-    x += width + columnGap
-  })
-  return JSON.stringify(graph.serialize())
-}
-"""
 
 
 def make(page: Page, name: str) -> dict[str, Any]:

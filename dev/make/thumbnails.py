@@ -1,21 +1,19 @@
-"""Make the templates' thumbnails: `python -m dev.make.thumbnails` in the repository's root.
+"""Make the templates' thumbnails: `python -m dev.make.thumbnails [NAME ...]`, as `nox -s pictures` runs it.
 
-Each shows what its template does, on the demo model, and becomes `example_workflows/<name>.jpg`. Needs COMFYUI_PATH.
+Each shows what its template does, on the demo model, and becomes `example_workflows/<name>.jpg`.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from io import BytesIO
 
 from PIL import Image, ImageDraw, ImageFont
 
 from ..demo import faces, workflows
-from ..demo.faces import CAPTION_START
+from ..demo.run import above_caption
 from ..host.client import Client, Workflow
 from ..host.server import DEMO_PACK, PACK, Server
 
@@ -26,43 +24,27 @@ MOST_BYTES = 60_000
 EYES = (48, 76)
 
 
-class Studio:
-    """Runs the templates on the demo model."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-
-    def run(self, workflow: Workflow, class_type: str = "SaveImage") -> list[Image.Image]:
-        """Return the pictures that the nodes of a class show."""
-        outputs = self.client.run(workflow)
-        files = [
-            self.client.image(image)
-            for node_id, output in outputs.items()
-            if workflow[node_id]["class_type"] == class_type
-            for image in output["images"]
-        ]
-        return [Image.open(BytesIO(file)).convert("RGB") for file in files]
-
-    def pair(self, name: str, seed: int, look: str = "") -> tuple[Image.Image, Image.Image]:
-        """Return a template's picture without the concepts and with them."""
-        workflow = template(name, seed, look)
-        plain = workflows.without_concepts(workflow)
-        for node_id in [key for key, node in plain.items() if node["class_type"] == "SEGAPreview"]:
-            del plain[node_id]
-        return self.run(plain)[0], self.run(workflow)[0]
-
-
 def template(name: str, seed: int, look: str = "") -> Workflow:
     """Return a template for the demo model, with a seed and words for how the face looks."""
     workflow = workflows.load(name)
     for node in workflow.values():
-        for key in ("seed", "noise_seed"):
-            if key in node["inputs"]:
-                node["inputs"][key] = seed
+        node["inputs"] |= {key: seed for key in ("seed", "noise_seed") if key in node["inputs"]}
     if look:
         prompt = workflows.prompt_of(workflow)
-        workflows.set_prompt(workflow, prompt.replace(CAPTION_START, f"{CAPTION_START}, {look}"))
+        workflows.set_prompt(workflow, prompt.replace(faces.CAPTION_START, f"{faces.CAPTION_START}, {look}"))
     return workflow
+
+
+def pair(client: Client, name: str, seed: int, look: str) -> tuple[Image.Image, Image.Image]:
+    """Return a template's picture without the concepts and with them."""
+    workflow = template(name, seed, look)
+    plain = {
+        node_id: node
+        for node_id, node in workflows.without_concepts(workflow).items()
+        if node["class_type"] != "SEGAPreview"
+    }
+    before, after = (client.pictures(each)["SaveImage"][0] for each in (plain, workflow))
+    return before, after
 
 
 def scaled(image: Image.Image, width: int = SIDE, height: int = SIDE) -> Image.Image:
@@ -137,99 +119,86 @@ def outlined(picture: Image.Image, workflow: Workflow) -> Image.Image:
     return picture
 
 
-def heat_maps(studio: Studio, workflow: Workflow) -> list[Image.Image]:
-    """Return the preview's heat maps, without the captions below them; the plot is the last picture."""
-    pictures = studio.run(workflow, "SEGAPreview")[:-1]
-    return [picture.crop((0, 0, picture.width, picture.width)) for picture in pictures]
-
-
-def compare_strengths(studio: Studio) -> Image.Image:
+def compare_strengths(client: Client) -> Image.Image:
     workflow = template("compare_strengths", 7, "brown hair, light skin, blue background")
-    grid_node = workflows.nodes_of(workflow, "ImageGrid")[0]
-    workflows.nodes_of(workflow, "SaveImage")[0]["images"] = grid_node["images"]
+    saved, grid_node = (workflows.nodes_of(workflow, name)[0] for name in ("SaveImage", "ImageGrid"))
+    saved["images"] = grid_node["images"]
     values = [inputs["value"] for inputs in workflows.nodes_of(workflow, "PrimitiveFloat")]
-    return rows(studio.run(workflow), [f"{value:g}" for value in values])
+    return rows(client.pictures(workflow)["SaveImage"], [f"{value:g}" for value in values])
 
 
-def strength_slider(studio: Studio) -> Image.Image:
+def strength_slider(client: Client) -> Image.Image:
     workflow = template("strength_slider", 11, "ginger hair, tan skin, green background")
     workflows.nodes_of(workflow, "SaveImage")[0]["images"] = workflows.nodes_of(workflow, "RebatchImages")[0]["images"]
-    return columns(studio.run(workflow))
+    return columns(client.pictures(workflow)["SaveImage"])
 
 
-def preview(studio: Studio) -> Image.Image:
-    workflow = template("preview", 7, "blond hair, tan skin, purple background")
-    return grid([*studio.run(workflow), *heat_maps(studio, workflow)])
+def preview(client: Client) -> Image.Image:
+    made = client.pictures(template("preview", 7, "blond hair, tan skin, purple background"))
+    # The plot is the last picture.
+    return grid([*made["SaveImage"], *map(above_caption, made["SEGAPreview"][:-1])])
 
 
-def mask(studio: Studio) -> Image.Image:
+def mask(client: Client) -> Image.Image:
     workflow = template("mask", 9, "black hair, light skin, yellow background")
-    return outlined(scaled(studio.run(workflow)[0]), workflow)
+    return outlined(scaled(client.pictures(workflow)["SaveImage"][0]), workflow)
 
 
-def save_guidance(studio: Studio) -> Image.Image:
+def save_guidance(client: Client) -> Image.Image:
     workflow = template("save_guidance", 7, "brown hair, light skin, green background")
-    (heat,) = heat_maps(studio, workflows.with_preview(workflow))
-    return halves(studio.run(workflow)[0], heat)
+    made = client.pictures(workflows.with_preview(workflow))
+    return halves(made["SaveImage"][0], above_caption(made["SEGAPreview"][0]))
 
 
-def load_guidance(studio: Studio) -> Image.Image:
-    outputs = studio.client.run(template("save_guidance", 8, "brown hair, light skin, green background"))
+def load_guidance(client: Client) -> Image.Image:
+    outputs = client.run(template("save_guidance", 8, "brown hair, light skin, green background"))
     ((file,),) = (output["guidance"] for output in outputs.values() if "guidance" in output)
     load = template("load_guidance", 8)
     workflows.nodes_of(load, "SEGALoadGuidance")[0]["file"] = f"{file['subfolder']}/{file['filename']} [output]"
     plain = copy.deepcopy(load)
     del workflows.nodes_of(plain, "SEGASampler")[0]["guidance"]
-    return halves(studio.run(plain)[0], studio.run(load)[0])
+    return halves(*(client.pictures(workflow)["SaveImage"][0] for workflow in (plain, load)))
 
 
-def real_image(studio: Studio, name: str) -> Image.Image:
+def real_image(client: Client, name: str) -> Image.Image:
     """Show a drawing, which stands for a user's picture, and its edit."""
-    rng = random.Random(3)
-    face = replace(faces.random_face(rng), glasses=0, hat=0, beard=0, mouth=0)
-    drawing = faces.draw(face, rng)
-    workflows.upload_drawing(studio.client, drawing)
+    ((caption, drawing),) = faces.described_drawings(3, 1, glasses=0, hat=0, beard=0, mouth=0)
+    workflows.upload_drawing(client, drawing)
     workflow = template(name, 7)
-    workflows.set_drawing(workflow, faces.description(face))
-    return halves(drawing, studio.run(workflow)[0])
-
-
-def two_faces(studio: Studio, name: str, seeds: tuple[int, int], look: str) -> Image.Image:
-    """Show two faces, one below the other, without the concepts and with them."""
-    return grid([picture for seed in seeds for picture in studio.pair(name, seed, look)])
-
-
-def one_face(studio: Studio, name: str, seed: int, look: str) -> Image.Image:
-    return halves(*studio.pair(name, seed, look))
+    workflows.set_drawing(workflow, caption)
+    return halves(drawing, client.pictures(workflow)["SaveImage"][0])
 
 
 # What is written below each picture, and what draws it.
-THUMBNAILS: dict[str, tuple[str, Callable[[Studio], Image.Image]]] = {
-    "first_edit": ("+ glasses", lambda s: one_face(s, "first_edit", 7, "blond hair, light skin, blue background")),
-    "sdxl_edit": ("for SDXL", lambda s: one_face(s, "sdxl_edit", 11, "ginger hair, tan skin, green background")),
-    "flux_edit": ("for Flux, cfg 1", lambda s: one_face(s, "flux_edit", 12, "black hair, tan skin, purple background")),
-    "remove_concept": ("- hat", lambda s: one_face(s, "remove_concept", 8, "light skin, yellow background")),
-    "three_concepts": (
-        "+ glasses + hat + smile",
-        lambda s: one_face(s, "three_concepts", 9, "brown hair, light skin, green background"),
-    ),
-    "four_concept_face": (
-        "four concepts at once",
-        lambda s: two_faces(s, "four_concept_face", (7, 21), "ginger hair, light skin, blue background"),
-    ),
-    "model_patch": (
-        "any sampler: + glasses",
-        lambda s: two_faces(s, "model_patch", (13, 14), "dark skin, black hair, yellow background"),
-    ),
+THUMBNAILS: dict[str, tuple[str, Callable[[Client], Image.Image]]] = {
     "mask": ("only in the mask", mask),
     "preview": ("where each concept acts", preview),
     "compare_strengths": ("strength by strength", compare_strengths),
     "strength_slider": ("a slider in one run", strength_slider),
     "save_guidance": ("save the edit", save_guidance),
     "load_guidance": ("reuse the edit", load_guidance),
-    "real_image_img2img": ("your picture, image to image", lambda s: real_image(s, "real_image_img2img")),
-    "edit_photo": ("your picture: + glasses", lambda s: real_image(s, "edit_photo")),
+    "real_image_img2img": ("your picture, image to image", lambda client: real_image(client, "real_image_img2img")),
+    "edit_photo": ("your picture: + glasses", lambda client: real_image(client, "edit_photo")),
 }
+# What is written below pictures of one or two faces, without the concepts and with them; the seeds, and their look.
+FACES: dict[str, tuple[str, Sequence[int], str]] = {
+    "first_edit": ("+ glasses", [7], "blond hair, light skin, blue background"),
+    "sdxl_edit": ("for SDXL", [11], "ginger hair, tan skin, green background"),
+    "flux_edit": ("for Flux, cfg 1", [12], "black hair, tan skin, purple background"),
+    "remove_concept": ("- hat", [8], "light skin, yellow background"),
+    "three_concepts": ("+ glasses + hat + smile", [9], "brown hair, light skin, green background"),
+    "four_concept_face": ("four concepts at once", [7, 21], "ginger hair, light skin, blue background"),
+    "model_patch": ("any sampler: + glasses", [13, 14], "dark skin, black hair, yellow background"),
+}
+
+
+def thumbnail(client: Client, name: str) -> Image.Image:
+    if name in THUMBNAILS:
+        label, drawn = THUMBNAILS[name]
+        return labelled(drawn(client), label)
+    label, seeds, look = FACES[name]
+    pairs = [pair(client, name, seed, look) for seed in seeds]
+    return labelled(halves(*pairs[0]) if len(pairs) == 1 else grid([*pairs[0], *pairs[1]]), label)
 
 
 def as_jpeg(picture: Image.Image) -> bytes:
@@ -245,12 +214,10 @@ def as_jpeg(picture: Image.Image) -> bytes:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="default: all")
-    names = parser.parse_args(arguments).names or THUMBNAILS
+    names = parser.parse_args(arguments).names or [*FACES, *THUMBNAILS]
     with Server({**PACK, **DEMO_PACK}) as server:
-        studio = Studio(server.client())
         for name in names:
-            label, drawn = THUMBNAILS[name]
-            (FOLDER / f"{name}.jpg").write_bytes(as_jpeg(labelled(drawn(studio), label)))
+            (FOLDER / f"{name}.jpg").write_bytes(as_jpeg(thumbnail(server.client(), name)))
 
 
 if __name__ == "__main__":

@@ -24,8 +24,7 @@ def bench() -> Callable[[str], ModuleType]:
 
 
 def test_the_ratio_is_the_median_over_rounds_and_not_of_the_times(bench: Callable) -> None:
-    times = bench("timing").Times(first=(2.0, 9.0, 8.0), second=(1.0, 3.0, 1.0))
-    spread = times.spread()
+    spread = bench("timing").spread([2.0, 9.0, 8.0], [1.0, 3.0, 1.0])
     assert (spread["low"], spread["ratio"], spread["high"]) == (2, 3, 8)
 
 
@@ -33,17 +32,6 @@ def test_both_take_turns_and_neither_is_always_first(bench: Callable) -> None:
     order: list[str] = []
     bench("timing").in_turns(lambda: order.append("a"), lambda: order.append("b"), 4)
     assert "".join(order) == "abbaabba"
-
-
-def test_cool_down_at_half_without_momentum_leaves_140_of_300_passes_out(bench: Callable) -> None:
-    scenario = bench("scenarios").SAVING[-1]
-    assert (scenario.all_passes, scenario.passes) == (300, 160)
-
-
-def test_an_edit_in_fewer_steps_needs_the_same_share_of_its_passes(bench: Callable) -> None:
-    for scenario in bench("scenarios").SCENARIOS:
-        shorter = scenario.in_steps(10)
-        assert shorter.passes * scenario.all_passes == scenario.passes * shorter.all_passes
 
 
 def test_the_face_example_is_the_one_of_the_template(bench: Callable) -> None:
@@ -117,42 +105,21 @@ ROW: dict[str, Any] = {
     "ratio": 1.1,
     "low": 1.0,
     "high": 1.2,
-    "met": False,
 }
 
 
-def test_the_report_has_the_parts_that_were_measured_and_says_what_is_missed(bench: Callable) -> None:
-    rows = [ROW, {**ROW, "ratio": 1.01, "met": True}]
-    text = bench("report").markdown({"machine": {"device": "a machine"}, "overhead": rows})
+def test_the_report_has_the_parts_that_were_measured(bench: Callable) -> None:
+    text = bench("report").markdown({"machine": {"device": "a machine"}, "overhead": [ROW, {**ROW, "ratio": 1.01}]})
     assert "Measured on a machine." in text
-    assert "1 of 2 met" in text
-    missed, met = text.splitlines()[-2:]
-    assert "1.100" in missed and "**missed**" in missed
-    assert "1.010" in met and "missed" not in met
+    assert [line.count(" | ") for line in text.splitlines()[-2:]] == [4, 4]
+    assert "1.100 (1.000 to 1.200)" in text and "1.010" in text
     assert "diffusers" not in text
-
-
-def test_the_page_keeps_its_prose_around_the_tables(bench: Callable, tmp_path: Path) -> None:
-    report = bench("report")
-    page = tmp_path / "speed.md"
-    page.write_text(f"before\n\n{report.BEGIN}\nold\n{report.END}\n\nafter\n")
-    report.write_into(page, "new\n")
-    assert page.read_text() == f"before\n\n{report.BEGIN}\nnew\n{report.END}\n\nafter\n"
-
-
-def test_a_page_without_its_marks_is_left_alone(bench: Callable, tmp_path: Path) -> None:
-    report = bench("report")
-    page = tmp_path / "speed.md"
-    page.write_text(f"before {report.BEGIN} after\n")
-    with pytest.raises(ValueError, match=r"speed\.md must have the lines"):
-        report.write_into(page, "new\n")
-    assert page.read_text() == f"before {report.BEGIN} after\n"
 
 
 def test_the_plot_shows_what_was_measured_and_none_is_made_of_nothing(bench: Callable, tmp_path: Path) -> None:
     plot = bench("plot")
     memory = [
-        {"mode": mode, "momentum": 0.1, "concepts": count, "core": 3.0 + count, "target": 3 + count}
+        {"mode": mode, "momentum": 0.1, "concepts": count, "core": 3.0 + count}
         for mode in ("reference", "independent")
         for count in (1, 4)
     ]

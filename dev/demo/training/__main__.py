@@ -1,10 +1,10 @@
-"""Make the demo model from nothing: python -m dev.demo.training --work FOLDER (with ComfyUI on PYTHONPATH).
+"""Make the demo model from nothing: `nox -s train -- --work FOLDER`.
 
 Each stage leaves its result in the work folder and is skipped where that is there already. The last one writes
 dev/demo/faces.safetensors, dev/demo/classifier.safetensors and dev/demo/figures.json.
 
-With `--together` the shipped model is trained on instead, on drawings whose attributes come together; the evaluation's
-second model, FOLDER/together.safetensors, is written (11 minutes on 2 cores).
+With `--together` it makes the evaluation's second model instead, FOLDER/together.safetensors: the shipped one, trained
+on with drawings whose attributes come together (11 minutes on 2 cores).
 """
 
 from __future__ import annotations
@@ -51,9 +51,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for everything between the stages")
     parser.add_argument("--minutes", type=float, default=90, help="wall-clock time for the diffusion model")
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="highest rate of the diffusion model")
     parser.add_argument("--decoder-steps", type=int, default=2200)
-    parser.add_argument("--classifier-steps", type=int, default=1500)
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="highest rate of the diffusion model")
     parser.add_argument("--together", action="store_true", help="make the second model of the evaluation instead")
     options = parser.parse_args()
     work: Path = options.work
@@ -81,7 +80,7 @@ def main() -> None:
     stage("drawings", "attributes.npy", lambda: drawings.make(work))
     stage("encoder", "encoder.safetensors", lambda: codec.fit_encoder(work))
     stage("decoder", "decoder.safetensors", lambda: codec.train_decoder(work, options.decoder_steps))
-    stage("classifier", "classifier.safetensors", lambda: classifier.train(work, options.classifier_steps))
+    stage("classifier", "classifier.safetensors", lambda: classifier.train(work))
     stage("diffusion", "diffusion.safetensors", lambda: diffusion.train(work, options.minutes, options.learning_rate))
     pack_weights(work, model.WEIGHTS)
     shutil.copyfile(work / "classifier.safetensors", judge.WEIGHTS)

@@ -12,21 +12,21 @@ from ..classifier import Classifier
 from ..codec import Decoder
 from ..faces import ATTRIBUTES
 from .codec import load_encoder
-from .drawings import HELD_OUT, Drawings
+from .drawings import HELD_OUT, TrainingSet
 
-BATCH = 64
+BATCH, STEPS = 64, 1500
 PEAK_LEARNING_RATE = 2e-3
 
 
-def train(work: Path, steps: int) -> dict[str, float]:
+def train(work: Path) -> dict[str, float]:
     """Train on drawings, an eighth of them redrawn by the codec; return the accuracy on held-out drawings."""
     torch.manual_seed(2)
-    drawings, encoder, decoder, classifier = Drawings(work), load_encoder(work), Decoder(), Classifier()
+    drawings, encoder, decoder, classifier = TrainingSet(work), load_encoder(work), Decoder(), Classifier()
     decoder.load_state_dict(load_file(work / "decoder.safetensors"))
     decoder.requires_grad_(False)
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=steps)
-    for step in range(1, steps + 1):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=STEPS)
+    for step in range(1, STEPS + 1):
         rows = drawings.random_rows(BATCH)
         image = drawings.batch(rows)
         redrawn = BATCH // 8
@@ -40,7 +40,7 @@ def train(work: Path, steps: int) -> dict[str, float]:
         optimizer.step()
         schedule.step()
         if step % 100 == 0:
-            print(f"classifier step {step} of {steps}  loss {loss.item():.4f}", flush=True)
+            print(f"classifier step {step} of {STEPS}  loss {loss.item():.4f}", flush=True)
     save_file({k: v.half() for k, v in classifier.state_dict().items()}, work / "classifier.safetensors")
     judged = classifier.judge((drawings.batch(torch.arange(HELD_OUT)) + 1) / 2)
     return {

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..codec import Decoder, Encoder
-from .drawings import HELD_OUT, Drawings
+from .drawings import HELD_OUT, TrainingSet
 
 BATCH = 16
 PEAK_LEARNING_RATE = 2e-3
@@ -21,7 +21,7 @@ LATENT_NOISE = 0.35
 def fit_encoder(work: Path) -> dict[str, float]:
     """Fit the encoder on 4,000 faces; return its figures."""
     encoder = Encoder()
-    kept = encoder.fit(Drawings(work).batch(torch.arange(4000)))
+    kept = encoder.fit(TrainingSet(work).batch(torch.arange(4000)))
     save_file(encoder.state_dict(), work / "encoder.safetensors")
     return {"variance_kept": kept}
 
@@ -45,15 +45,9 @@ def _edges(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def train_decoder(work: Path, steps: int) -> dict[str, float]:
-    """Train the decoder to undo the encoder, from the weights of an earlier training where there are any.
-
-    Returns its figures on held-out faces.
-    """
+    """Train the decoder to undo the encoder; return its figures on held-out faces."""
     torch.manual_seed(1)
-    drawings, encoder, decoder = Drawings(work), load_encoder(work), Decoder()
-    partial = work / "decoder.partial.safetensors"
-    if partial.exists():
-        decoder.load_state_dict(load_file(partial))
+    drawings, encoder, decoder = TrainingSet(work), load_encoder(work), Decoder()
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=steps)
     for step in range(1, steps + 1):

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from .. import faces, model
 from .codec import load_encoder
-from .drawings import Drawings
+from .drawings import TrainingSet
 
 BATCH = 32
 WARMUP = 200
@@ -137,7 +137,7 @@ def _fitted(
     The rate rises to `learning_rate` and falls to a fiftieth of it. The average is written to `partial` now and then.
     """
     comfy.clip_model.CLIPLayer.forward = _out_of_place_layer
-    drawings, encoder, captions = Drawings(work), load_encoder(work), Captions(seed)
+    drawings, encoder, captions = TrainingSet(work), load_encoder(work), Captions(seed)
     latents = torch.cat([encoder(drawings.batch(rows)).half() for rows in torch.arange(len(drawings)).split(500)])
     average = {k: v.clone() for k, v in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01)

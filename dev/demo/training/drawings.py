@@ -41,7 +41,7 @@ def make(work: Path, count: int = COUNT, together: bool = False) -> None:
     np.save(work / "attributes.npy", attributes)
 
 
-class Drawings:
+class TrainingSet:
     """The drawn faces of a work folder; the first HELD_OUT are never trained on."""
 
     def __init__(self, work: Path) -> None:
