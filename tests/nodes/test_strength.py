@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from support import guiders
 from support.evaluations import Seen
-from support.host import KINDS, STEPS, Host, every_kind, find_node, run_node
-from support.models import LTXAV, WAN, family_model
+from support.host import STEPS, Host, every_kind, find_node, run_node
+from support.models import LTXAV, family_model
 from support.tensors import distance
 
 POSITIVE, NEGATIVE, THIRD, OTHER = 1, 2, 4, 10
@@ -21,77 +21,50 @@ INDEPENDENT = {"mode": "independent", "momentum_scale": 0.0}
 DEFAULT, ROOM = 1.5, 0.05
 
 
-def cfg_guider(host: Host, model: Any, scale: float = 4.0) -> Any:
-    return host.custom.CFGGuider.execute(model, host.conditioning(POSITIVE), host.conditioning(NEGATIVE), scale)[0]
-
-
-def basic_guider(host: Host, model: Any) -> Any:
-    return host.custom.BasicGuider.execute(model, host.conditioning(POSITIVE))[0]
-
-
-def dual_guider(style: str) -> Callable[[Host, Any], Any]:
-    def make(host: Host, model: Any) -> Any:
-        prompts = [host.conditioning(seed) for seed in (POSITIVE, THIRD, NEGATIVE)]
-        return host.custom.DualCFGGuider.execute(model, *prompts, 4.0, 3.0, style)[0]
-
-    return make
-
-
-def perp_neg_guider(host: Host, model: Any) -> Any:
-    from comfy_extras import nodes_perpneg
-
-    prompts = [host.conditioning(seed) for seed in (POSITIVE, NEGATIVE, THIRD)]
-    return nodes_perpneg.PerpNegGuider.execute(model, *prompts, 4.0, 1.0)[0]
-
-
-def two_models_guider(host: Host, model: Any) -> Any:
-    node = find_node("nodes_custom_sampler", "DualModelGuider")
-    prompts = host.conditioning(POSITIVE), host.conditioning(NEGATIVE)
-    return run_node(node, model=model, positive=prompts[0], cfg=4.0, model_negative=host.eps, negative=prompts[1])
-
-
 # Each guider, and how many times the positive prompt's estimate counts in its prediction.
-GUIDERS: dict[str, tuple[Callable[[Host, Any], Any], float]] = {
-    "CFGGuider": (cfg_guider, 4.0),
-    "CFGGuider, cfg 1": (lambda host, model: cfg_guider(host, model, 1.0), 1.0),
-    "BasicGuider": (basic_guider, 1.0),
-    "DualCFGGuider, regular": (dual_guider("regular"), 4.0),
-    "DualCFGGuider, nested": (dual_guider("nested"), 12.0),
-    "PerpNegGuider": (perp_neg_guider, 4.0),
-    "DualModelGuider": (two_models_guider, 4.0),
+GUIDERS: dict[str, tuple[guiders.Maker, float]] = {
+    "CFGGuider": (guiders.cfg(4.0), 4.0),
+    "CFGGuider, cfg 1": (guiders.cfg(1.0), 1.0),
+    "BasicGuider": (guiders.basic(), 1.0),
+    "DualCFGGuider, regular": (guiders.dual("regular"), 4.0),
+    "DualCFGGuider, nested": (guiders.dual("nested"), 12.0),
+    "PerpNegGuider": (guiders.perp_neg(4.0, 1.0), 4.0),
+    "DualModelGuider": (guiders.two_models(4.0), 4.0),
 }
 
 
+@pytest.fixture(scope="module")
+def small(host: Host) -> Any:
+    """A MODEL that all guiders take, with those that have no text."""
+    return host.model(host.eps.model.model_type, **guiders.SMALL)
+
+
 @every_kind
-@pytest.mark.parametrize("mode", ["independent", "reference"])
 @pytest.mark.parametrize("name", GUIDERS)
-def test_a_strength_is_in_units_of_the_guiders_scale(host: Host, name: str, mode: str, instead_of: int | None) -> None:
+def test_a_strength_is_in_units_of_the_guiders_scale(host: Host, small: Any, name: str, instead_of: int | None) -> None:
     guider, scale = GUIDERS[name]
-    results = []
-    for strength, guidance_scale in ((0.5, 0.0), (1.0, 0.5 * scale), (0.5, scale)):
-        concept = host.concept(OTHER, instead_of, strength=strength, guidance_scale=guidance_scale)
-        results.append(host.guide(guider(host, host.patched(concept, mode=mode))))
-    relative, absolute, scaled = results
+    mode = "reference" if instead_of is None else "independent"
+    relative, absolute = (
+        host.guide(guider(host, host.patched(host.concept(OTHER, instead_of, **given), model=small, mode=mode)))
+        for given in ({"strength": 0.5, "guidance_scale": 0.0}, {"strength": 1.0, "guidance_scale": 0.5 * scale})
+    )
     assert distance(relative, absolute) < 1e-5
-    assert distance(scaled, absolute) < 1e-5
-    assert distance(relative, host.guide(guider(host, host.eps))) > 1e-3
+    assert distance(relative, host.guide(guider(host, small))) > 1e-3
 
 
 @pytest.mark.parametrize("name", [name for name in GUIDERS if name != "PerpNegGuider"])
-def test_at_strength_1_every_guider_paints_the_changed_prompt(host: Host, name: str) -> None:
+def test_at_strength_1_every_guider_paints_the_changed_prompt(
+    host: Host, small: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """But Perp-Neg, where the positive prompt also decides what the negative one does."""
     guider, _ = GUIDERS[name]
-    edited = host.guide(guider(host, host.patched(host.concept(OTHER, POSITIVE, **RELATIVE), **INDEPENDENT)))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(host), "conditioning", with_another_text(type(host).conditioning))
-        expected = host.guide(guider(host, host.eps))
-    assert distance(host.guide(guider(host, host.eps)), expected) > 1e-2
+    concept = host.concept(OTHER, POSITIVE, **RELATIVE)
+    edited = host.guide(guider(host, host.patched(concept, model=small, **INDEPENDENT)))
+    plain = host.guide(guider(host, small))
+    monkeypatch.setattr(guiders, "POSITIVE", OTHER)
+    expected = host.guide(guider(host, small))
+    assert distance(plain, expected) > 1e-2
     assert distance(edited, expected) < 1e-5
-
-
-def with_another_text(conditioning: Callable[..., Any]) -> Callable[..., Any]:
-    """Let the positive prompt say the other text."""
-    return lambda host, seed, *args, **values: conditioning(host, OTHER if seed == POSITIVE else seed, *args, **values)
 
 
 def scales_of(seen: Seen) -> torch.Tensor:
@@ -107,18 +80,17 @@ def assert_scales(evaluations: list[Seen], expected: Any, tolerance: float = 1e-
     torch.testing.assert_close(found, torch.as_tensor(expected).expand_as(found), rtol=tolerance, atol=tolerance)
 
 
-@every_kind
 @pytest.mark.compat("Guidance and model nodes", "CFG Override")
 @pytest.mark.parametrize("order", ["override first", "SEGA first"])
 def test_a_strength_follows_a_cfg_that_is_overridden_for_some_steps(
-    host: Host, order: str, instead_of: int | None, evaluations: list[Seen]
+    host: Host, order: str, evaluations: list[Seen]
 ) -> None:
     node = find_node("nodes_custom_sampler", "CFGOverride")
 
     def overridden(model: Any) -> Any:
         return run_node(node, model=model, cfg=2.0, start_percent=0.3, end_percent=0.8)
 
-    concept = host.concept(OTHER, instead_of, **RELATIVE)
+    concept = host.concept(OTHER, **RELATIVE)
     if order == "override first":
         model = host.patched(concept, model=overridden(host.eps), **INDEPENDENT)
     else:
@@ -127,7 +99,6 @@ def test_a_strength_follows_a_cfg_that_is_overridden_for_some_steps(
     assert_scales(evaluations, [[4.0], [4.0], [2.0], [2.0]])
 
 
-@every_kind
 @pytest.mark.compat("Guidance and model nodes", "VideoLinearCFGGuidance, VideoTriangleCFGGuidance")
 @pytest.mark.parametrize(
     ("name", "expected"),
@@ -137,15 +108,14 @@ def test_a_strength_follows_a_cfg_that_is_overridden_for_some_steps(
     ],
 )
 def test_a_strength_follows_the_scale_of_each_frame(
-    host: Host, name: str, expected: list[float], instead_of: int | None, evaluations: list[Seen]
+    host: Host, name: str, expected: list[float], evaluations: list[Seen]
 ) -> None:
     model = run_node(find_node("nodes_video_model", name), model=host.eps, min_cfg=1.0)
-    host.sega(host.concept(OTHER, instead_of, **RELATIVE), model=model, latent=host.latent(4), **INDEPENDENT)
+    host.sega(host.concept(OTHER, **RELATIVE), model=model, latent=host.latent(4), **INDEPENDENT)
     assert_scales(evaluations, [expected] * STEPS)
 
 
-@every_kind
-def test_each_frame_is_the_changed_prompts_at_strength_1(host: Host, instead_of: int | None) -> None:
+def test_each_frame_is_the_changed_prompts_at_strength_1(host: Host) -> None:
     model = run_node(find_node("nodes_video_model", "VideoLinearCFGGuidance"), model=host.eps, min_cfg=1.0)
     concept = host.concept(OTHER, POSITIVE, **RELATIVE)
     edited = host.sega(concept, model=model, latent=host.latent(4), **INDEPENDENT)
@@ -153,10 +123,7 @@ def test_each_frame_is_the_changed_prompts_at_strength_1(host: Host, instead_of:
     assert distance(edited, expected) < 1e-5
 
 
-@every_kind
-def test_a_strength_follows_a_guider_that_changes_its_scale(
-    host: Host, instead_of: int | None, evaluations: list[Seen]
-) -> None:
+def test_a_strength_follows_a_guider_that_changes_its_scale(host: Host, evaluations: list[Seen]) -> None:
     import comfy.samplers
 
     class Changing(comfy.samplers.CFGGuider):
@@ -167,7 +134,7 @@ def test_a_strength_follows_a_guider_that_changes_its_scale(
             return comfy.samplers.sampling_function(self.inner_model, x, timestep, *prompts)
 
     scales: list[list[float]] = []
-    guider = Changing(host.patched(host.concept(OTHER, instead_of, **RELATIVE), **INDEPENDENT))
+    guider = Changing(host.patched(host.concept(OTHER, **RELATIVE), **INDEPENDENT))
     guider.set_conds(host.conditioning(POSITIVE), host.conditioning(NEGATIVE))
     guider.set_cfg(9.0)
     host.guide(guider)
@@ -220,13 +187,10 @@ def beyond(strong: torch.Tensor, default: torch.Tensor, plain: torch.Tensor) -> 
     return ((strong - default).abs() / room).flatten(1).amax(1)
 
 
-def loud(host: Host, instead_of: int | None = None, **values: Any) -> Any:
+def loud(host: Host, **values: Any) -> Any:
     """Return a concept from which the prompts are far away."""
-    node = host.pack.nodes.SEGAConceptFromConditioning
-    other = None if instead_of is None else host.conditioning(instead_of)
     text = [[5 * embedding, more] for embedding, more in host.conditioning(OTHER)]
-    window = {"start_percent": 0.0, "end_percent": 1.0}
-    return node.execute(text, other, **{"direction": "add", **window, **RELATIVE, **values})[0]
+    return replace(host.concept(OTHER, **{**RELATIVE, **values}), conditioning=text)
 
 
 def first_predictions(host: Host, *concepts: Any, **arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -236,11 +200,10 @@ def first_predictions(host: Host, *concepts: Any, **arguments: Any) -> tuple[tor
     return seen.plain[0], seen.edited[0]
 
 
-@every_kind
-def test_above_the_default_strength_an_edit_has_little_room(host: Host, instead_of: int | None) -> None:
-    plain, default = first_predictions(host, loud(host, instead_of, strength=DEFAULT))
-    for strength in (4.0, 100.0):
-        _, strong = first_predictions(host, loud(host, instead_of, strength=strength))
+def test_above_the_default_strength_an_edit_has_little_room(host: Host) -> None:
+    plain, default = first_predictions(host, loud(host, strength=DEFAULT))
+    for strength in ({"strength": 4.0}, {"strength": 100.0}, {"strength": 32.0, "weight": 0.25}):
+        _, strong = first_predictions(host, loud(host, **strength))
         torch.testing.assert_close(beyond(strong, default, plain), torch.ones(2), rtol=1e-3, atol=1e-3)
     assert (beyond(default, plain, plain) > 4).all()
 
@@ -275,20 +238,6 @@ def test_a_concepts_guard_is_its_own(host: Host) -> None:
     assert distance(row[1] - plain[1], strong[1] - plain[1]) < 1e-4
 
 
-def test_weights_leave_the_room_as_it_is(host: Host) -> None:
-    plain, default = first_predictions(host, loud(host, strength=DEFAULT))
-    _, strong = first_predictions(host, loud(host, strength=32.0, weight=0.25))
-    torch.testing.assert_close(beyond(strong, default, plain), torch.ones(2), rtol=1e-3, atol=1e-3)
-
-
-def test_a_video_is_guarded_over_all_its_frames(host: Host) -> None:
-    scene = {"model": family_model("WAN21_T2V", WAN), "latent": {"samples": torch.zeros(2, 16, 3, 4, 4)}}
-    edits = [host.concept(OTHER, POSITIVE, **RELATIVE, strength=strength) for strength in (DEFAULT, 400.0)]
-    (plain, default), (_, strong) = (first_predictions(host, concept, **scene) for concept in edits)
-    assert plain.ndim == 5
-    torch.testing.assert_close(beyond(strong, default, plain), torch.ones(2), rtol=1e-3, atol=1e-3)
-
-
 def test_each_packed_part_is_guarded_by_its_own_range(host: Host) -> None:
     import comfy.nested_tensor
     import comfy.utils
@@ -320,25 +269,14 @@ class Falling:
         return 2.0 * (1 - x)
 
 
-@every_kind
-def test_a_curve_is_a_factor_of_the_strength_from_start_to_end(
-    host: Host, instead_of: int | None, evaluations: list[Seen]
-) -> None:
+def test_a_curve_is_a_factor_of_the_strength_from_start_to_end(host: Host, evaluations: list[Seen]) -> None:
     window = {"start_percent": 0.2, "end_percent": 0.8}
-    concept = host.concept(OTHER, instead_of, **RELATIVE, **window, strength=0.4, curve=Falling())
+    concept = host.concept(OTHER, **RELATIVE, **window, strength=0.4, curve=Falling())
     host.sega(concept, steps=10, scheduler="simple", cfg=4.0, **INDEPENDENT)
     acting = [seen for seen in evaluations if seen.guidance is not None]
     assert [seen.step for seen in acting] == [2, 3, 4, 5, 6, 7]
     # The first step has the first of the model's 1000 noise levels, the others every hundredth after it.
     assert_scales(acting, [[0.4 * 4.0 * 2 * (1 - i / 6)] for i in range(6)], tolerance=5e-3)
-
-
-def test_a_curve_of_1_is_no_curve(host: Host) -> None:
-    class Flat:
-        def interp(self, x: float) -> float:
-            return 1.0
-
-    assert distance(host.sega(host.concept(OTHER, curve=Flat())), host.sega(host.concept(OTHER))) < 1e-6
 
 
 def test_the_hosts_curve_editor_makes_a_curve(host: Host, evaluations: list[Seen]) -> None:
@@ -349,15 +287,11 @@ def test_the_hosts_curve_editor_makes_a_curve(host: Host, evaluations: list[Seen
     assert_scales(evaluations, [[4.0], [3.0], [2.0], [1.0]], tolerance=5e-3)
 
 
-@every_kind
-@pytest.mark.parametrize("scheduler", ["normal", "karras"])
-@pytest.mark.parametrize("node", ["KSamplerAdvanced", "SplitSigmas"])
-def test_windows_and_curves_go_on_in_the_next_part_of_a_sampling(
-    host: Host, node: str, scheduler: str, instead_of: int | None
-) -> None:
+@pytest.mark.parametrize(("node", "scheduler"), [("KSamplerAdvanced", "normal"), ("SplitSigmas", "karras")])
+def test_windows_and_curves_go_on_in_the_next_part_of_a_sampling(host: Host, node: str, scheduler: str) -> None:
     concepts = [
-        host.concept(OTHER, instead_of, start_percent=0.3, end_percent=0.8, curve=Falling(), strength=0.5),
-        host.concept(11, instead_of, end_percent=0.6),
+        host.concept(OTHER, start_percent=0.3, end_percent=0.8, curve=Falling(), strength=0.5),
+        host.concept(11, POSITIVE, end_percent=0.6),
     ]
     model = host.patched(*concepts, **INDEPENDENT)
     arguments = {"noise_seed": 3, "cfg": 4.0, "positive": host.conditioning(1), "negative": host.conditioning(2)}
@@ -389,9 +323,7 @@ def test_windows_and_curves_go_on_in_the_next_part_of_a_sampling(
             )[0]
         return latent["samples"]
 
-    whole = in_parts()
-    assert distance(in_parts(3), whole) < 1e-4
-    assert distance(in_parts(2, 5), whole) < 1e-4
+    assert distance(in_parts(2, 5), in_parts()) < 1e-4
 
 
 def test_a_part_that_lies_outside_of_the_window_is_the_plain_sampling(host: Host) -> None:
@@ -411,23 +343,19 @@ CASES = {
 }
 
 
-@every_kind
-@pytest.mark.parametrize("mode", ["independent", "reference"])
-@pytest.mark.parametrize("name", CASES)
-def test_each_image_is_edited_as_strongly_as_it_is_alone(
-    host: Host, name: str, mode: str, instead_of: int | None
-) -> None:
+@pytest.mark.parametrize(("name", "mode"), [*((name, "independent") for name in CASES), ("beyond 1", "reference")])
+def test_each_image_is_edited_as_strongly_as_it_is_alone(host: Host, name: str, mode: str) -> None:
     values = {"threshold": 0.3, **CASES[name]}
     factors = values.pop("strengths")
-    row = loud(host, instead_of, strength=1.0, strengths=factors, **values)
+    row = loud(host, strength=1.0, strengths=factors, **values)
     together = host.sega(row, latent=host.latent(3), mode=mode)
     for image in range(3):
         latent = {**host.latent(), "batch_index": [image]}
-        alone = loud(host, instead_of, **values, strength=factors[image % len(factors)])
+        alone = loud(host, **values, strength=factors[image % len(factors)])
         assert distance(together[image], host.sega(alone, latent=latent, mode=mode)[0]) < 1e-4
 
 
-@pytest.mark.parametrize("strengths", [[0.5], 0.5, (0.5,)])
+@pytest.mark.parametrize("strengths", [[0.5], 0.5])
 def test_one_strength_is_for_all_images(host: Host, strengths: Any) -> None:
     edited = host.sega(host.concept(OTHER, strengths=strengths), latent=host.latent(2))
     assert distance(edited, host.sega(host.concept(OTHER, strength=0.5), latent=host.latent(2))) < 1e-5
@@ -443,39 +371,21 @@ def test_the_strengths_node_makes_a_row(host: Host) -> None:
     assert strengths(host, first=1.5, last=9.0, count=1) == [1.5]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_the_strengths_node_gives_a_share_of_the_images_the_concept(host: Host, share: float) -> None:
-    row = {"first": 1.0, "last": 1.0, "count": 16, "share": share}
-    drawn = {seed: strengths(host, **row, seed=seed) for seed in range(8)}
-    assert all(sorted(values) == [0.0] * int(16 * (1 - share)) + [1.0] * int(16 * share) for values in drawn.values())
-    assert drawn[3] == strengths(host, **row, seed=3)
-    assert (len(set(map(tuple, drawn.values()))) > 1) == (0 < share < 1)
+    row = {"first": 1.0, "last": 2.0, "count": 16}
+    whole = strengths(host, **row)
+    drawn = [strengths(host, **row, share=share, seed=seed) for seed in (1, 1, 2)]
+    for values in drawn:
+        assert sum(value > 0 for value in values) == 16 * share
+        assert all(value in (0.0, kept) for value, kept in zip(values, whole, strict=True))
+    assert drawn[0] == drawn[1]
+    assert (drawn[0] != drawn[2]) == (0 < share < 1)
 
 
-def test_the_strengths_that_are_drawn_keep_their_places_in_the_row(host: Host) -> None:
-    row = {"first": 1.0, "last": 2.0, "count": 8}
-    whole, half = strengths(host, **row), strengths(host, **row, share=0.5, seed=1)
-    assert all(value in (0.0, kept) for value, kept in zip(half, whole, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
-        ({"first": -1.0}, r"SEGAStrengths: first must be in \[0, 100\], got -1.0"),
-        ({"last": 101.0}, r"SEGAStrengths: last must be in \[0, 100\], got 101.0"),
-        ({"share": 1.5}, r"SEGAStrengths: share must be in \[0, 1\], got 1.5"),
-        ({"count": 0}, r"SEGAStrengths: count must be in \[1, 4096\], got 0"),
-    ],
-)
-def test_the_strengths_node_refuses_what_is_out_of_range(host: Host, inputs: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        strengths(host, **{"first": 0.0, "last": 1.0, "count": 4, **inputs})
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_the_last_image_of_a_row_is_edited_most(host: Host, name: str) -> None:
+def test_the_last_image_of_a_row_is_edited_most(host: Host) -> None:
     """A slider strip: the same noise for every image."""
-    concept = host.concept(OTHER, KINDS[name], **RELATIVE, strengths=strengths(host, first=0.0, last=1.0, count=4))
+    concept = host.concept(OTHER, **RELATIVE, strengths=strengths(host, first=0.0, last=1.0, count=4))
     latent = {**host.latent(4), "batch_index": [0] * 4}
     edited = host.sega(concept, latent=latent, **INDEPENDENT)
     plain = host.sample(latent=latent)
