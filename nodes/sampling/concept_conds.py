@@ -5,7 +5,9 @@ The difference of two estimates then holds the text and nothing else (arXiv 2301
 
 from __future__ import annotations
 
+import logging
 import uuid
+from functools import cache
 from typing import Any
 
 import comfy.conds
@@ -25,7 +27,8 @@ TEXT = frozenset(
         "cross_attn", "pooled_output", "attention_mask", "attention_mask_img_shape", "t5xxl_ids", "t5xxl_weights",
         "text_input_ids", "conditioning_byt5small", "conditioning_llama3", "conditioning_mt5xl", "attention_mask_mt5xl",
         "conditioning_lyrics", "lyrics_strength", "audio_codes", "unprocessed_ltxav_embeds", "minimax_token_tags",
-        "num_layers_stacked", *_STARTS, *_ENDS,
+        "num_layers_stacked", "image_slots", "yue2_chunks", "conditioning_scale", "prefix_keys", "prefix_values",
+        "prefix_time", *_STARTS, *_ENDS,
     }
 )  # fmt: skip
 
@@ -46,14 +49,20 @@ NOT_TEXT = frozenset(
         "vace_frames", "vace_mask", "vace_strength", "camera_conditions", "control_video", "context_latents",
         "audio_embed", "audio_inject_scale", "face_video_pixels", "pose_video_latent", "lq_latent", "degrade_sigma",
         "ofs", "minimax_refs", "minimax_keyframes", "minimax_frame_count", "minimax_visual_cond_noise_aug",
-        "minimax_audio_cond_noise_aug",
+        "minimax_audio_cond_noise_aug", "generated_keyframes", "cross_attn_pose", "clip_vision_output_pose",
+        "pose_strength", "reference_strength",
     }
 )  # fmt: skip
 
 
+# Text encoders of one family write many keys that begin like this.
+_TEXT_PREFIXES = ("sensenova_",)
+
+
 def is_same_text(entry: Entry, other: Entry) -> bool:
     """Say whether two entries have the same text: all that its encoder wrote, and when it acts."""
-    return all(_is_equal(entry.get(key), other.get(key)) for key in TEXT)
+    keys = {key for key in (*entry, *other) if _is_text(key)}
+    return all(_is_equal(entry.get(key), other.get(key)) for key in keys)
 
 
 def concept_conds(entries: Conds, prompt: Conds, prompt_type: str, model: Any, name: str) -> list[Conds]:
@@ -77,8 +86,10 @@ def concept_conds(entries: Conds, prompt: Conds, prompt_type: str, model: Any, n
 
 def _with_text(prompt: Entry, text: Entry, prompt_type: str, model: Any, name: str) -> Entry:
     _check_encoder(prompt, text, model, name)
-    kept = {key: value for key, value in prompt.items() if key not in TEXT}
-    added = {key: value for key, value in text.items() if key not in NOT_TEXT}
+    kept = {key: value for key, value in prompt.items() if not _is_text(key)}
+    added = {key: value for key, value in text.items() if _is_text(key)}
+    for key in sorted((prompt.keys() | text.keys()) - added.keys() - TEXT - NOT_TEXT):
+        _say_unknown(key)
     # Some models read the key, and do without a value.
     return {
         "prompt_type": prompt_type,
@@ -88,6 +99,20 @@ def _with_text(prompt: Entry, text: Entry, prompt_type: str, model: Any, name: s
         **_schedule(prompt, text),
         "uuid": uuid.uuid4(),
     }
+
+
+def _is_text(key: str) -> bool:
+    return key in TEXT or key.startswith(_TEXT_PREFIXES)
+
+
+@cache
+def _say_unknown(key: str) -> None:
+    """Say once that nothing is known of a conditioning key: a newer host or another pack has it."""
+    logging.warning(
+        "SEGA: the conditioning has %r, which this version does not know; concepts use the prompt's. If a text encoder "
+        "writes it, update the pack or report the key.",
+        key,
+    )
 
 
 def _schedule(*entries: Entry) -> dict[str, float]:
