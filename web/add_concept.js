@@ -2,7 +2,7 @@
 
 import { app } from "/scripts/app.js";
 
-import { conceptsOf, inputNamed, isSampler, isStack, nodesIn, originOf } from "./graph.js";
+import { conceptsOf, inputNamed, isConnected, isSampler, isStack, linkInto, nodesIn, originOf } from "./graph.js";
 import { connectPrompt, promptFor } from "./prompt.js";
 import { make, undoableWithSizes } from "./views.js";
 import { bottomOf, create, GAP, link, outputOf, withOutput } from "./wiring.js";
@@ -31,11 +31,11 @@ const clipFor = (sampler) => {
 };
 
 const freeSlot = (stack) =>
-  stack.inputs.find((input) => input.name.startsWith("concepts") && input.link == null);
+  stack.inputs.find((input) => input.name.startsWith("concepts") && !isConnected(stack, input));
 
 // What is connected to an input in the same graph, muted and bypassed nodes too.
 const sourceOf = (node, input) => {
-  const found = node.graph.getLink(input.link);
+  const found = linkInto(node, input);
   const source = node.graph.getNodeById(found.origin_id);
   return source && { node: source, slot: found.origin_slot };
 };
@@ -55,8 +55,9 @@ const say = (detail) => app.extensionManager.toast.add({ severity: "info", summa
 
 const addConcept = (sampler) => {
   const input = inputNamed(sampler, "concepts");
-  const source = input.link == null ? undefined : sourceOf(sampler, input);
-  if (input.link != null && !source) {
+  const connected = isConnected(sampler, input);
+  const source = connected ? sourceOf(sampler, input) : undefined;
+  if (connected && !source) {
     say(word("addOutside"));
     return;
   }
@@ -87,7 +88,7 @@ export const addConceptButton = (sampler) => {
 
 // The sampler that is selected, or the only one.
 const chosenSampler = () => {
-  const selected = Object.values(app.canvas.selected_nodes ?? {}).filter(isSampler);
+  const selected = [...app.canvas.selectedItems].filter(isSampler);
   const all = nodesIn(app.canvas.graph).filter((node) => isSampler(node) && node.graph === app.canvas.graph);
   return selected[0] ?? (all.length === 1 ? all[0] : undefined);
 };

@@ -3,13 +3,16 @@
 import { app } from "/scripts/app.js";
 
 import { actingSteps, isEmpty, percentAt, settingsOf, stepAt, warningsOf, wholeOf } from "./concept_settings.js";
-import { inputNamed, isConcept, widgetNamed } from "./graph.js";
+import { inputNamed, isConcept, isConnected, widgetNamed } from "./graph.js";
 import { connectPrompt, promptFor } from "./prompt.js";
 import { difference, isAnswered } from "./texts.js";
 import { addView, make, stepOf, undoable, undoableWithSizes } from "./views.js";
 import { word } from "./words.js";
 
-const isFree = (node, name) => inputNamed(node, name)?.link == null;
+const isFree = (node, name) => {
+  const input = inputNamed(node, name);
+  return !input || !isConnected(node, input);
+};
 
 // Without the field's callback: that of a number rounds to the field's step.
 const write = (node, name, value) => {
@@ -129,7 +132,7 @@ const addTimeline = (node) => {
     connectable = promptFor(node, users.map(({ sampler }) => sampler));
     return {
       // What leads through other packs' nodes may not be found.
-      connected: users.length > 0 || node.outputs[0].links?.length > 0,
+      connected: users.length > 0 || node.isOutputConnected(0),
       schedule: used?.schedule,
       step: used && stepOf(used.sampler),
       whole: wholeOf(used?.schedule),

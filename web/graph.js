@@ -24,7 +24,12 @@ export const nodesIn = (root) => graphsIn(root).flatMap((graph) => graph._nodes)
 // The subgraph node through which a subgraph is seen from outside; of several the first.
 const outside = (graph) => nodesIn(graph.rootGraph ?? graph).find((node) => node.subgraph === graph);
 
-const linkOf = (graph, id) => (id == null ? undefined : graph.getLink(id));
+const { getInputLink } = window.LiteGraph.LGraphNode.prototype;
+
+// The link into an input. The method is the base class's: a subgraph node has one of its own, about its inside.
+export const linkInto = (node, input) => (input ? getInputLink.call(node, node.inputs.indexOf(input)) : undefined);
+
+export const isConnected = (node, input) => node.isInputConnected(node.inputs.indexOf(input));
 
 // `seen` are the links on the way: graphs may go round in circles.
 const follow = (graph, link, seen = new Set()) => {
@@ -34,18 +39,18 @@ const follow = (graph, link, seen = new Set()) => {
     const host = outside(graph);
     const input = host?.inputs[link.origin_slot];
     if (!input) return undefined;
-    const given = follow(host.graph, linkOf(host.graph, input.link), seen);
+    const given = follow(host.graph, linkInto(host, input), seen);
     return given ?? { node: host, slot: link.origin_slot, promoted: true };
   }
   const node = graph.getNodeById(link.origin_id);
   if (!node || node.mode === MUTED) return undefined;
   if (node.mode === BYPASSED) {
     const { type } = node.outputs[link.origin_slot];
-    return follow(graph, linkOf(graph, node.inputs?.find((input) => input.type === type)?.link), seen);
+    return follow(graph, linkInto(node, node.inputs?.find((input) => input.type === type)), seen);
   }
   if (node.subgraph) {
     const inner = node.subgraph.outputs[link.origin_slot];
-    return follow(node.subgraph, linkOf(node.subgraph, inner?.linkIds[0]), seen);
+    return follow(node.subgraph, inner?.linkIds.length && node.subgraph.getLink(inner.linkIds[0]), seen);
   }
   // Reroutes, and other packs' nodes that are in the editor alone.
   if (node.isVirtualNode && !isPrimitive(node)) return follow(graph, node.getInputLink?.(link.origin_slot), seen);
@@ -56,7 +61,7 @@ const isPrimitive = (node) => node.type.startsWith("Primitive");
 
 // Where an input's value comes from: {node, slot} of the node that makes it, or undefined.
 // `promoted` marks a subgraph node whose own field it is.
-export const originOf = (node, input) => follow(node.graph, linkOf(node.graph, input?.link));
+export const originOf = (node, input) => follow(node.graph, linkInto(node, input));
 
 export const inputNamed = (node, name) => node.inputs?.find((input) => input.name === name);
 
@@ -65,7 +70,7 @@ export const widgetNamed = (node, name) => node.widgets?.find((widget) => widget
 // What a field holds, also where another node gives it; undefined where only a run could tell.
 export const valueOf = (node, name) => {
   const input = inputNamed(node, name);
-  if (input?.link == null) return widgetNamed(node, name)?.value;
+  if (!input || !isConnected(node, input)) return widgetNamed(node, name)?.value;
   const origin = originOf(node, input);
   if (!origin) return undefined;
   if (origin.promoted) return widgetNamed(origin.node, origin.node.inputs[origin.slot].name)?.value;
@@ -146,4 +151,4 @@ export const positivesOf = (sampler) =>
 export const nodeOfRun = (root, id) =>
   String(id)
     .split(":")
-    .reduce((found, part, place) => (place === 0 ? root : found?.subgraph)?.getNodeById(Number(part)) ?? undefined, null);
+    .reduce((found, part) => found?.subgraph?._nodes.find(({ id }) => String(id) === part), { subgraph: root });

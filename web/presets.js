@@ -2,6 +2,8 @@
 
 import { app } from "/scripts/app.js";
 
+import { isConnected } from "./graph.js";
+
 let presets = {};
 
 const readPresets = (definitions) => {
@@ -33,7 +35,7 @@ app.registerExtension({
     // Called for what the user picks, and by a connected primitive; not when a workflow is loaded or a step undone.
     widget.callback = function (value, ...rest) {
       const result = callback?.call(this, value, ...rest);
-      const connected = node.inputs?.some((input) => input.widget?.name === "preset" && input.link != null);
+      const connected = node.inputs?.some((input) => input.widget?.name === "preset" && isConnected(node, input));
       if (!connected && Object.hasOwn(presets, value)) fill(node, presets[value]);
       return result;
     };

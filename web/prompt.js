@@ -1,6 +1,6 @@
 // The picture's prompt: where a sampler takes it from, and connecting a concept to it.
 
-import { inputNamed, nodesIn, originOf, positivesOf, valueOf, widgetNamed } from "./graph.js";
+import { inputNamed, isConnected, linkInto, nodesIn, originOf, positivesOf, valueOf, widgetNamed } from "./graph.js";
 import { create, GAP, link, withOutput } from "./wiring.js";
 import { word } from "./words.js";
 
@@ -49,18 +49,18 @@ const isShownOutside = (node, name) =>
 // into an encoder, is an output of another node, or can only be explained: {why}.
 export const promptFor = (concept, samplers) => {
   const prompt = inputNamed(concept, "prompt");
-  if (!prompt || prompt.link != null) return undefined;
+  if (!prompt || isConnected(concept, prompt)) return undefined;
   const encoder = only(samplers.flatMap(positivesOf).map(({ node, input }) => encoderOf(node, input)));
   if (!encoder || encoder.graph !== concept.graph) return undefined;
   const names = ENCODERS[encoder.comfyClass];
   const inputs = names.map((name) => inputNamed(encoder, name));
   if (!inputs.every(Boolean)) return undefined;
-  if (inputs.every((input) => input.link == null)) {
+  if (inputs.every((input) => !isConnected(encoder, input))) {
     const text = only(names.map((name) => widgetNamed(encoder, name)?.value));
     if (typeof text !== "string" || names.some((name) => isShownOutside(encoder, name))) return undefined;
     return isDynamic(text) ? { why: "dynamic" } : { typed: { encoder, inputs, text } };
   }
-  const links = inputs.map((input) => input.link != null && encoder.graph.getLink(input.link));
+  const links = inputs.map((input) => linkInto(encoder, input));
   if (!only(links.map((found) => found && `${found.origin_id}/${found.origin_slot}`))) return undefined;
   const source = sourceOf(encoder.graph, links[0]);
   return source?.outside && isDynamic(String(valueOf(encoder, names[0]))) ? { why: "dynamic" } : source;

@@ -4,7 +4,7 @@ import { app } from "/scripts/app.js";
 
 import { addConceptButton } from "./add_concept.js";
 import { actsAt, settingsOf, warningsOf, wholeOf } from "./concept_settings.js";
-import { inputNamed, isSampler, nodesIn } from "./graph.js";
+import { inputNamed, isConnected, isSampler, nodesIn } from "./graph.js";
 import { addView, make, rootGraph, stepOf } from "./views.js";
 import { word } from "./words.js";
 
@@ -57,7 +57,7 @@ const addList = (node) => {
     return {
       step,
       schedule,
-      isWithout: inputNamed(node, "concepts").link == null,
+      isWithout: !isConnected(node, inputNamed(node, "concepts")),
       on: concepts.map(({ settings }) => step !== undefined && actsAt(settings, step, schedule)),
       rows: concepts.map(({ concept, settings }) => ({
         id: `${concept.graph.id}:${concept.id}`,

@@ -2,7 +2,7 @@
 
 import { api } from "/scripts/api.js";
 
-import { inputNamed, valueOf } from "./graph.js";
+import { inputNamed, isConnected, valueOf } from "./graph.js";
 import { isDynamic } from "./prompt.js";
 
 // How long the fields must stay as they are before the server is asked, in milliseconds.
@@ -18,7 +18,8 @@ const looks = new WeakMap();
 const questionOf = (node) => {
   if (node.comfyClass !== "SEGAConcept") return undefined;
   const text = valueOf(node, "text");
-  const prompt = inputNamed(node, "prompt")?.link == null ? null : valueOf(node, "prompt");
+  const input = inputNamed(node, "prompt");
+  const prompt = input && isConnected(node, input) ? valueOf(node, "prompt") : null;
   const instead_of = valueOf(node, "instead_of");
   if (typeof text !== "string" || typeof instead_of !== "string" || prompt === undefined || isDynamic(text)) return undefined;
   if (prompt === null && instead_of.trim() === "") return undefined;
