@@ -7,23 +7,20 @@ from typing import Any
 import pytest
 import torch
 
-from support.host import STEPS, Host, every_kind
+from support.host import SETTINGS, STEPS, Host
 
 
-@every_kind
 @pytest.mark.parametrize("settings", [{"mode": "independent"}, {"mode": "reference"}], ids=str)
-def test_two_patches_in_a_row_are_both_edits(host: Host, settings: dict[str, Any], instead_of: int | None) -> None:
-    one, two = host.concept(10, instead_of), host.concept(11, instead_of, direction="remove")
+def test_two_patches_in_a_row_are_both_edits(host: Host, settings: dict[str, Any]) -> None:
+    one, two = host.concept(10, threshold=0.0), host.concept(11, 1, threshold=0.0, direction="remove")
     chained = host.sample(host.patched(two, model=host.patched(one, **settings), **settings))
     joint = host.sega(one, two, **settings)
     assert (chained - joint).norm() < 1e-4 * joint.norm()
     assert not torch.allclose(joint, host.sega(one, **settings))
 
 
-@every_kind
-def test_patches_with_settings_of_their_own_keep_them(host: Host, instead_of: int | None) -> None:
-    early = host.concept(10, instead_of, end_percent=2 / STEPS)
-    late = host.concept(11, instead_of, start_percent=3 / STEPS)
+def test_patches_with_settings_of_their_own_keep_them(host: Host) -> None:
+    early, late = host.concept(10, end_percent=2 / STEPS), host.concept(11, 1, start_percent=3 / STEPS)
     chained = host.sample(host.patched(late, model=host.patched(early, momentum_scale=0.0), momentum_scale=0.0))
     joint = host.sega(early, late, momentum_scale=0.0, mode="independent")
     assert (chained - joint).norm() < 1e-4 * joint.norm()
@@ -37,11 +34,5 @@ def test_a_stack_can_be_extended(host: Host) -> None:
 
 
 def test_a_concept_alone_is_a_stack_of_one(host: Host) -> None:
-    alone = host.pack.nodes.SEGAModelPatch.execute(
-        host.eps,
-        host.concept(),
-        momentum_scale=0.1,
-        momentum_beta=0.4,
-        mode="reference",
-    )[0]
+    alone = host.pack.nodes.SEGAModelPatch.execute(host.eps, host.concept(), **SETTINGS)[0]
     assert torch.equal(host.sample(alone), host.sega(host.concept()))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from support import models
+from support.evaluations import Seen
 from support.host import STEPS, Host, Passes
 from support.tensors import distance, relative
 
@@ -26,39 +27,29 @@ def sizes(host: Host, *concepts: Any, model: Any = None, **changes: Any) -> list
 
 
 @pytest.mark.parametrize(
-    ("text", "instead_of", "more"),
-    [
-        (OTHER, POSITIVE, 1),
-        (POSITIVE, OTHER, 1),
-        (OTHER, NEGATIVE, 1),
-        (NEGATIVE, OTHER, 1),
-        (OTHER, THIRD, 2),
-        (OTHER, None, 1),
-        (OTHER, OTHER, 0),
-        (POSITIVE, POSITIVE, 0),
-        (NEGATIVE, NEGATIVE, 0),
-        (NEGATIVE, None, 0),
-    ],
-)
-def test_only_what_is_no_prompt_is_evaluated(host: Host, text: int, instead_of: int | None, more: int) -> None:
-    assert sizes(host, host.concept(text, instead_of)) == [2 + more] * STEPS
-
-
-@pytest.mark.parametrize(
     ("pairs", "more"),
     [
+        ([(OTHER, POSITIVE)], 1),
+        ([(POSITIVE, OTHER)], 1),
+        ([(OTHER, NEGATIVE)], 1),
+        ([(OTHER, THIRD)], 2),
+        ([(OTHER, None)], 1),
+        ([(OTHER, OTHER)], 0),
+        ([(NEGATIVE, None)], 0),
         ([(OTHER, POSITIVE), (THIRD, POSITIVE)], 2),
         ([(OTHER, 12), (THIRD, 12)], 3),
         ([(OTHER, 12), (12, OTHER)], 2),
-        ([(OTHER, POSITIVE), (POSITIVE, OTHER)], 1),
-        ([(OTHER, POSITIVE), (OTHER, 12)], 2),
+        ([(OTHER, 12), (12, THIRD), (OTHER, THIRD)], 3),
         ([(OTHER, NEGATIVE), (OTHER, None)], 1),
     ],
+    ids=str,
 )
-def test_concepts_share_the_texts_that_they_have_in_common(
-    host: Host, pairs: list[tuple[int, int | None]], more: int
+def test_each_text_that_is_no_prompts_own_is_evaluated_once(
+    host: Host, evaluations: list[Seen], pairs: list[tuple[int, int | None]], more: int
 ) -> None:
     assert sizes(host, *(host.concept(*pair) for pair in pairs)) == [2 + more] * STEPS
+    acting = {c for c, (text, instead_of) in enumerate(pairs) if text != (instead_of or NEGATIVE)}
+    assert all(evaluation.differences.keys() == acting for evaluation in evaluations)
 
 
 def test_at_cfg_1_the_negative_prompt_is_evaluated_only_for_concepts_that_need_it(host: Host) -> None:
@@ -69,37 +60,21 @@ def test_at_cfg_1_the_negative_prompt_is_evaluated_only_for_concepts_that_need_i
     assert sizes(host, host.concept(NEGATIVE), cfg=1.0) == [1] * STEPS
 
 
-@pytest.mark.parametrize("mode", ["reference", "independent"])
-@pytest.mark.parametrize(
-    ("text", "instead_of"), [(OTHER, OTHER), (POSITIVE, POSITIVE), (NEGATIVE, NEGATIVE), (NEGATIVE, None)]
-)
+@pytest.mark.parametrize("settings", [{"mode": "reference"}, {"mode": "independent", "cfg": 1.0}], ids=str)
+@pytest.mark.parametrize(("text", "instead_of"), [(OTHER, OTHER), (POSITIVE, POSITIVE), (NEGATIVE, None)])
 def test_equal_texts_are_the_plain_sampling_to_the_bit(
-    host: Host, text: int, instead_of: int | None, mode: str, guidance_log: list[Any]
+    host: Host, text: int, instead_of: int | None, settings: dict[str, Any], guidance_log: list[Any]
 ) -> None:
     same = host.concept(text, instead_of)
-    assert torch.equal(host.sega(same, mode=mode), host.sample())
+    assert torch.equal(host.sega(same, **settings), host.sample(cfg=settings.get("cfg", 4.0)))
     assert guidance_log == [None] * STEPS
     # Beside a concept that acts it is not there either; the host batches by what there is.
     concept = host.concept(THIRD, POSITIVE)
     assert torch.equal(host.sega(concept, same, mode="independent"), host.sega(concept, mode="independent"))
 
 
-SAMPLERS = [
-    "euler",
-    "euler_ancestral",
-    "heun",
-    "dpm_2",
-    "lms",
-    "dpmpp_2m",
-    "dpmpp_sde",
-    "dpmpp_2m_sde",
-    "dpmpp_3m_sde",
-    "ddim",
-    "uni_pc",
-    "lcm",
-    "res_multistep",
-    "dpm_adaptive",
-]
+# One of each kind: ODE and SDE, one evaluation or several a step, with a memory, with steps of its own.
+SAMPLERS = ["euler_ancestral", "heun", "dpmpp_sde", "dpmpp_3m_sde", "ddim", "uni_pc", "lcm", "dpm_adaptive"]
 
 
 def assert_is_the_changed_prompt(
@@ -119,22 +94,21 @@ def test_at_strength_1_an_edit_is_the_changed_prompt_with_every_kind_of_sampler(
     assert_is_the_changed_prompt(host, OTHER, POSITIVE, changed, sampler_name=sampler)
 
 
-@pytest.mark.parametrize("cfg", [1.0, 4.0, 8.0])
-@pytest.mark.parametrize("kind", ["EPS", "V_PREDICTION", "FLOW"])
+@pytest.mark.parametrize(("kind", "cfg"), [("EPS", 1.0), ("EPS", 8.0), ("V_PREDICTION", 4.0), ("FLOW", 4.0)])
 @pytest.mark.parametrize(("direction", "text", "instead_of"), [("add", OTHER, POSITIVE), ("remove", POSITIVE, OTHER)])
 def test_at_strength_1_an_edit_is_the_changed_prompt_at_every_cfg(
     host: Host, direction: str, text: int, instead_of: int, kind: str, cfg: float
 ) -> None:
     import comfy.model_base
 
-    sampling = {"model": host.model(comfy.model_base.ModelType[kind]), "cfg": cfg, "steps": 8}
+    sampling = {"model": host.model(comfy.model_base.ModelType[kind]), "cfg": cfg}
     changed = {"positive": host.conditioning(OTHER)}
     assert_is_the_changed_prompt(host, text, instead_of, changed, direction, **sampling)
 
 
-@pytest.mark.parametrize("cfg", [1.5, 4.0])
-def test_an_edit_of_the_negative_prompt_is_the_changed_negative_prompt(host: Host, cfg: float) -> None:
+def test_an_edit_of_the_negative_prompt_is_the_changed_negative_prompt(host: Host) -> None:
     """The negative prompt counts cfg - 1 times, with the other sign."""
+    cfg = 4.0
     concept = host.concept(OTHER, NEGATIVE, **{**EXACT, "guidance_scale": cfg - 1, "direction": "remove"})
     edited = host.sega(concept, **INDEPENDENT, cfg=cfg)
     assert distance(edited, host.sample(negative=host.conditioning(OTHER), cfg=cfg)) < 1e-5
@@ -231,15 +205,8 @@ def words(host: Host) -> tuple[Any, Any]:
     ("values", "prompt", "changed"),
     [
         ({"text": "glasses"}, "a face", "a face, glasses"),
-        ({"text": "(glasses:1.3)"}, "a face", "a face, (glasses:1.3)"),
-        ({"text": "hat", "direction": "remove"}, "a face, hat, beard", "a face, beard"),
         ({"text": "hat", "direction": "remove"}, "a face, (hat:1.2)", "a face"),
         ({"text": "ginger hair", "instead_of": "black hair"}, "a face, black hair", "a face, ginger hair"),
-        (
-            {"text": "black hair", "instead_of": "ginger hair", "direction": "remove"},
-            "a face, black hair",
-            "a face, ginger hair",
-        ),
     ],
 )
 def test_words_added_taken_out_and_replaced_are_the_changed_prompt(
