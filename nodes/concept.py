@@ -27,8 +27,8 @@ class SEGAConcept(io.ComfyNode):
             node_id="SEGAConcept",
             display_name="SEGA Concept",
             category="sampling/SEGA",
-            description="A concept to add to the image or to remove from it while it is sampled, such as 'glasses'. "
-            "Connect it to a SEGA Sampler, or several of them to a SEGA Concept Stack.",
+            description="Adds one thing to the image, or removes it, while it is sampled: 'glasses', for example. "
+            "Connect it to a SEGA Sampler; for several, use a SEGA Concept Stack.",
             search_aliases=[
                 "semantic guidance",
                 "edit guidance",
@@ -43,7 +43,7 @@ class SEGAConcept(io.ComfyNode):
                 "セマンティックガイダンス",
             ],
             inputs=[
-                io.Clip.Input("clip", tooltip="The text encoder of the model that samples."),
+                io.Clip.Input("clip", tooltip="The text encoder (CLIP) of the model that samples."),
                 io.String.Input(
                     "text",
                     multiline=True,
@@ -56,15 +56,16 @@ class SEGAConcept(io.ComfyNode):
                     "prompt",
                     optional=True,
                     force_input=True,
-                    tooltip="The picture's prompt: the string that feeds the positive prompt. The concept is then the "
-                    "prompt with the text compared with the prompt without it, so that remove also takes out what the "
-                    "prompt asks for. Off: not connected, the text alone.",
+                    tooltip="The picture's prompt: connect the string that feeds the positive prompt. The edit then "
+                    "compares the prompt with and without the text, so remove can also take out what the prompt asks "
+                    "for. Off: not connected; the text is used alone.",
                 ),
                 io.String.Input(
                     "instead_of",
                     default="",
                     optional=True,
-                    tooltip="What the text takes the place of: 'black hair' for 'ginger hair'. Empty: nothing (off).",
+                    tooltip="What the text replaces, for example 'black hair' when the text is 'ginger hair'. Empty: "
+                    "nothing (off).",
                 ),
                 *concept_inputs(),
                 io.Combo.Input(
@@ -72,26 +73,28 @@ class SEGAConcept(io.ComfyNode):
                     options=[NONE, *presets],
                     default=NONE,
                     optional=True,
-                    tooltip="Picking one writes its published values into the other fields, and what runs is always "
-                    "what these say; over the API it sets the inputs that are left out. none is off; add your own in "
+                    tooltip="Fills the other fields with published settings; you can then change them. Over the API, "
+                    "it sets the inputs you leave out. none is off. Add your own presets in "
                     "default/sega_presets.json in ComfyUI's user folder.",
                     extra_dict={"sega_presets": {name: dict(preset.values) for name, preset in presets.items()}},
                 ),
                 *advanced_inputs(),
             ],
-            outputs=[SegaConcept.Output("concept", display_name="concept", tooltip="For a SEGA Sampler or Stack.")],
+            outputs=[
+                SegaConcept.Output("concept", display_name="concept", tooltip="Connect to a SEGA Sampler or Stack.")
+            ],
         )
 
     @classmethod
     def validate_inputs(
         cls, start_percent: float | None = None, end_percent: float | None = None, preset: Any = NONE
     ) -> bool | str:
-        # That the preset is named here keeps the host from refusing a workflow that has all the values themselves.
+        # Naming the preset here stops the host from rejecting an unknown one: the workflow may have all the values.
         return check_percents(start_percent, end_percent)
 
     @classmethod
     def fingerprint_inputs(cls, preset: Any = NONE, **inputs: Any) -> str:
-        # The user may have changed the preset's values.
+        # The user may have edited the preset.
         return repr(available().get(preset)) if isinstance(preset, str) else ""
 
     @classmethod
@@ -113,7 +116,7 @@ class SEGAConcept(io.ComfyNode):
             raise ValueError(f"SEGAConcept: {error}") from error
         for name, words in (("prompt", "" if prompt is None else prompt), ("instead_of", instead_of)):
             if not isinstance(words, str):
-                raise ValueError(f"SEGAConcept: {name} must be a text, got {words!r}")
+                raise ValueError(f"SEGAConcept: {name} must be a string, got {words!r}")
         text = values.pop("text")
         settings = concept_settings("SEGAConcept", **values)
         if clip is None:
@@ -144,9 +147,9 @@ def _encoded(clip: Any, text: str) -> list[Any]:
 
 
 def _token_positions(clip: Any, words: str, text: str) -> tuple[int, ...]:
-    """Return where words stand in the embedding of a text that names them; all its words where they are not found.
+    """Return the positions of `words` in the embedding of `text`; those of all its words if they are not found.
 
-    The marks of start and end and the padding are no words.
+    Start and end tokens and padding do not count as words.
     """
     wanted, found = _tokens(clip, words), _tokens(clip, text)
     if wanted == found:
@@ -158,7 +161,7 @@ def _token_positions(clip: Any, words: str, text: str) -> tuple[int, ...]:
 
 
 def _tokens(clip: Any, text: str) -> list[tuple[int, Any]]:
-    """Return the words' tokens, each with its place in the embedding; embeddings as their numbers."""
+    """Return each word token with its position in the embedding; textual inversions as tuples of numbers."""
     chunks = next(iter(clip.tokenize(text, return_word_ids=True).values()))
     every = [(token, word) for chunk in chunks for token, _, word in chunk]
     return [

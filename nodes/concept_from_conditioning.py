@@ -1,4 +1,4 @@
-"""SEGAConceptFromConditioning: a concept from an embedding that another node made."""
+"""SEGAConceptFromConditioning: a concept from another node's CONDITIONING."""
 
 from __future__ import annotations
 
@@ -24,25 +24,27 @@ class SEGAConceptFromConditioning(io.ComfyNode):
             node_id="SEGAConceptFromConditioning",
             display_name="SEGA Concept (from Conditioning)",
             category="sampling/SEGA",
-            description="A concept to add or remove whose text another node has encoded: any text encoder, combined "
-            "or averaged prompts.",
+            description="Adds or removes a concept that another node has encoded, with any text encoder: combined or "
+            "averaged prompts, for example.",
             search_aliases=["semantic guidance", "edit guidance", "concept slider", "editing prompt embeddings"],
             inputs=[
                 io.Conditioning.Input(
                     "conditioning",
-                    tooltip="The encoded concept. Only its text is used: areas, masks, sizes and ControlNets come "
-                    "from the prompt that the concept is compared with.",
+                    tooltip="The encoded concept. Only its text is used; areas, masks, sizes and ControlNets come "
+                    "from the prompt it is compared with.",
                 ),
                 io.Conditioning.Input(
                     "instead_of",
                     optional=True,
-                    tooltip="The encoded prompt without the concept; connect the positive prompt to compare with it. "
-                    "Off: not connected, the negative prompt.",
+                    tooltip="The encoded prompt without the concept, usually the positive prompt. Off: not connected; "
+                    "the negative prompt is used.",
                 ),
                 *concept_inputs(),
                 *advanced_inputs(),
             ],
-            outputs=[SegaConcept.Output("concept", display_name="concept", tooltip="For a SEGA Sampler or Stack.")],
+            outputs=[
+                SegaConcept.Output("concept", display_name="concept", tooltip="Connect to a SEGA Sampler or Stack.")
+            ],
         )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The inputs that every concept node shares, and the concept they describe."""
+"""The inputs shared by the concept nodes, and the concept made from them."""
 
 from __future__ import annotations
 
@@ -17,68 +17,68 @@ _DEFAULT = ConceptSettings()
 
 
 def concept_inputs() -> list[io.Input]:
-    """Return the inputs that most edits are made with: `direction` to `mask`."""
+    """Return the main inputs: `direction` to `mask`."""
     return [
         io.Combo.Input(
             "direction",
             options=list[str](DIRECTIONS),
             default=_DEFAULT.direction,
             optional=True,
-            tooltip="add moves the image towards the concept, remove away from it.",
+            tooltip="add moves the image towards the concept, remove moves it away.",
         ),
         setting_input(
             "strength",
             _DEFAULT,
-            "How strong the edit is, 0 to 100, in units of cfg: it means the same for every model. At 1 the "
-            "concept looks as it would if the prompt asked for it, above 1 it is exaggerated. 0 is off.",
+            "How strong the edit is, 0 to 100, as a multiple of cfg, so it means the same for every model. At 1 the "
+            "concept looks as if the prompt asked for it; above 1 it is exaggerated. 0 is off.",
             step=0.05,
         ),
         setting_input(
             "threshold",
             _DEFAULT,
-            "How local the edit is: the share of the concept's effect, 0 to 0.999, that is left out, beginning "
-            "with the places where it is weakest. Higher keeps more of the picture, 0 edits everywhere (off).",
+            "How local the edit is: the share of the concept's effect to leave out, 0 to 0.999, weakest places "
+            "first. Higher keeps more of the picture; 0 edits everywhere (off).",
             step=0.005,
         ),
         setting_input(
             "start_percent",
             _DEFAULT,
-            "When the edit begins, 0 to 1: the share of the sampling that is over by then. Later keeps more of "
-            "the composition; to remove something, begin at 0, which is the start (off).",
+            "When the edit starts, 0 to 1, as a share of the sampling. Later keeps more of the composition. To "
+            "remove something, start at 0, the very beginning (off).",
             step=0.005,
         ),
         setting_input(
             "end_percent",
             _DEFAULT,
-            "When the edit ends, 0 to 1, after start_percent. Earlier is weaker and faster. 1 is the end of "
+            "When the edit ends, 0 to 1; must be after start_percent. Earlier is weaker and faster. 1 is the end of "
             "the sampling (off).",
             step=0.005,
         ),
         io.Mask.Input(
             "mask",
             optional=True,
-            tooltip="Where the edit may act: white edits, black does not. It is resized to the latent; several masks "
-            "go to the images of a batch in turn, or to the frames of a video. Off: not connected.",
+            tooltip="Limits the edit to the white area; it is resized to the latent. Several masks are used in turn "
+            "for the images of a batch or the frames of a video. Off: not connected.",
         ),
     ]
 
 
 def advanced_inputs() -> list[io.Input]:
-    """Return the inputs that no good edit needs."""
+    """Return the inputs that good edits do not need."""
     return [
         setting_input(
             "guidance_scale",
             _DEFAULT,
-            "The paper's guidance scale, 0 to 100: a fixed number in place of cfg, multiplied by strength. "
-            "For published settings. 0 uses cfg (off).",
+            "The paper's guidance scale, 0 to 100: replaces cfg as what strength multiplies. For published "
+            "settings. 0 uses cfg (off).",
             step=0.05,
             advanced=True,
         ),
         setting_input(
             "weight",
             _DEFAULT,
-            "The concept's share among several, 0 to 100. 0 is off. In the sampler's reference mode the "
-            "weights are rescaled to a sum of 1 while some concepts have not begun.",
+            "The concept's weight among several, 0 to 100. 0 is off. In the sampler's reference mode, weights are "
+            "rescaled to sum to 1 until all concepts have started.",
             step=0.05,
             advanced=True,
         ),
@@ -88,40 +88,39 @@ def advanced_inputs() -> list[io.Input]:
             default=_DEFAULT.threshold_over,
             optional=True,
             advanced=True,
-            tooltip="What the threshold is a share of. energy: the concept's effect, so that glasses change few places "
-            "and a background many. channel: the places of each latent channel, as in the paper. space: the places of "
-            "all channels together, as in LEDITS++.",
+            tooltip="What the threshold is a share of. energy: the concept's total effect, so glasses change few "
+            "places and a background many. channel: the places in each latent channel, as in the paper. space: the "
+            "places in all channels together, as in LEDITS++.",
         ),
         setting_input(
             "attention_threshold",
             _DEFAULT,
-            "Edits only where the model looks at the concept's words: the share of the image, 0 to 0.999, that "
-            "is left alone because it looks there least. 0 is off. For UNets with text cross-attention: SD1.x, SD2.x, "
-            "SDXL.",
+            "Edits only where the model attends to the concept's words: leaves alone the share of the image, 0 to "
+            "0.999, with the least attention. 0 is off. For UNets with text cross-attention: SD1.x, SD2.x, SDXL.",
             step=0.005,
             advanced=True,
         ),
-        # A socket: the host's own input of this type would draw an editor with a curve of its own in the node.
+        # A socket: the host's own CURVE input would draw a curve editor in the node.
         io.Custom("CURVE").Input(
             "curve",
             optional=True,
             advanced=True,
             extra_dict={"forceInput": True},
-            tooltip="How the strength changes from start_percent (left) to end_percent (right): a factor at each "
-            "moment, from a Curve Editor for example. Off: not connected, 1 all the time.",
+            tooltip="How strength varies from start_percent (left) to end_percent (right), as a factor; connect a "
+            "Curve Editor, for example. Off: not connected; 1 throughout.",
         ),
         io.Custom("FLOATS").Input(
             "strengths",
             optional=True,
             advanced=True,
-            tooltip="A factor of the strength for each image of the batch, in turn, from SEGA Strengths for example: a "
-            "row of strengths in one run. Off: not connected, 1 for all.",
+            tooltip="A strength factor for each image of the batch, in turn: a row of strengths in one run. Connect "
+            "SEGA Strengths, for example. Off: not connected; 1 for all.",
         ),
     ]
 
 
 def concept_settings(node_id: str, **settings: Any) -> ConceptSettings:
-    """Return the settings that the inputs describe; those left out have their defaults.
+    """Return the settings of the inputs; those left out have their defaults.
 
     Raises:
         ValueError: names the node, the input and the value.
@@ -144,7 +143,7 @@ def encoded_concept(
     curve: Any = None,
     strengths: Sequence[float] | None = None,
 ) -> EncodedConcept:
-    """Return what the samplers are given.
+    """Return the concept as the samplers take it.
 
     Raises:
         ValueError: names the node, the input and the value.
@@ -182,7 +181,7 @@ def _check_mask(node_id: str, mask: Tensor) -> None:
 
 
 def check_percents(start_percent: float | None, end_percent: float | None) -> bool | str:
-    """Say before anything runs what is wrong with them; None is a value that is not known yet."""
+    """Check the percents before anything runs: True or the error text. None is a value that is not known yet."""
     values: dict[str, Any] = {"start_percent": start_percent, "end_percent": end_percent}
     try:
         ConceptSettings(**{name: value for name, value in values.items() if value is not None})

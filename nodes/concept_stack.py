@@ -1,4 +1,4 @@
-"""SEGAConceptStack: several concepts as one."""
+"""SEGAConceptStack: several concepts for one sampler."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SEGAConceptStack(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         template = io.Autogrow.TemplatePrefix(
-            SegaConcept.Input("concept", tooltip="A concept; a new input appears as soon as this one is connected."),
+            SegaConcept.Input("concept", tooltip="A concept; when it is connected, a new input appears."),
             prefix="concept_",
             min=1,
             max=MAX_CONCEPTS,
@@ -23,19 +23,19 @@ class SEGAConceptStack(io.ComfyNode):
             node_id="SEGAConceptStack",
             display_name="SEGA Concept Stack",
             category="sampling/SEGA",
-            description="Several concepts for one SEGA Sampler, at most 100.",
+            description="Combines up to 100 concepts for one SEGA Sampler.",
             search_aliases=["semantic guidance", "edit guidance", "combine concepts", "multiple concepts"],
             inputs=[
                 io.Autogrow.Input(
                     "concepts",
                     template=template,
-                    tooltip="The concepts, 1 to 100; a new input appears as soon as the last one is connected.",
+                    tooltip="The concepts, 1 to 100; when the last input is connected, a new one appears.",
                 ),
                 SegaConceptStack.Input(
-                    "stack", optional=True, tooltip="A stack to extend: its concepts come first. Off: not connected."
+                    "stack", optional=True, tooltip="A stack to extend; its concepts come first. Off: not connected."
                 ),
             ],
-            outputs=[SegaConceptStack.Output("stack", display_name="stack", tooltip="For a SEGA Sampler.")],
+            outputs=[SegaConceptStack.Output("stack", display_name="stack", tooltip="Connect to a SEGA Sampler.")],
         )
 
     @classmethod

@@ -1,6 +1,6 @@
 """SEGASaveConditioning and SEGALoadConditioning: encoded texts in a safetensors file.
 
-The file holds what a concept takes from a CONDITIONING, and nothing that is executed.
+The file holds the parts of a CONDITIONING that a concept uses, as plain data.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ class SEGASaveConditioning(io.ComfyNode):
             node_id="SEGASaveConditioning",
             display_name="SEGA Save Conditioning",
             category="sampling/SEGA",
-            description="Saves an encoded text, to use it as a concept without its text encoder.",
+            description="Saves an encoded text, so that you can use it as a concept without its text encoder.",
             search_aliases=["semantic guidance", "editing prompt embeddings", "save embedding"],
             is_output_node=True,
             inputs=[
                 io.Conditioning.Input(
                     "conditioning",
-                    tooltip="The encoded text. Areas, masks, ControlNets and what else is no text are not saved.",
+                    tooltip="The encoded text. Areas, masks, ControlNets and anything else are not saved.",
                 ),
                 io.String.Input(
                     "filename_prefix",
                     default="conditioning",
-                    tooltip="The file's name in the folder sega of ComfyUI's output folder, with folders if you like; "
-                    "a number and .conditioning.safetensors follow.",
+                    tooltip="File name in ComfyUI's output/sega folder, with subfolders if you like. A number and "
+                    ".conditioning.safetensors are added.",
                 ),
             ],
             outputs=[],
@@ -64,17 +64,16 @@ class SEGALoadConditioning(io.ComfyNode):
             node_id="SEGALoadConditioning",
             display_name="SEGA Load Conditioning",
             category="sampling/SEGA",
-            description="Loads an encoded text, for SEGA Concept (from Conditioning).",
+            description="Loads a saved text for SEGA Concept (from Conditioning).",
             search_aliases=["semantic guidance", "editing prompt embeddings", "load embedding"],
             inputs=[
                 io.Combo.Input(
                     "file",
                     options=choices("conditioning"),
-                    tooltip="A .conditioning.safetensors file in ComfyUI's input folder, or in the folder sega of its "
-                    "output folder.",
+                    tooltip="A .conditioning.safetensors file in ComfyUI's input folder or its output/sega folder.",
                 ),
             ],
-            outputs=[io.Conditioning.Output(display_name="conditioning", tooltip="The encoded text, as it was saved.")],
+            outputs=[io.Conditioning.Output(display_name="conditioning", tooltip="The encoded text, as saved.")],
         )
 
     @classmethod
@@ -91,7 +90,7 @@ class SEGALoadConditioning(io.ComfyNode):
 
 
 def save_conditioning(conditioning: list[Any], path: Path) -> None:
-    """Write the texts of a conditioning: its embeddings and what text encoders add to them.
+    """Write the text part of a conditioning: the embeddings and what text encoders add to them.
 
     Raises:
         ValueError: names an entry that is neither a tensor nor text, a number or a list of these.
@@ -104,7 +103,7 @@ def save_conditioning(conditioning: list[Any], path: Path) -> None:
             if key in NOT_TEXT:
                 continue
             if isinstance(value, Tensor):
-                # Entries may share an embedding, and safetensors takes no memory twice.
+                # Entries may share an embedding, and safetensors refuses shared memory.
                 tensors[f"{number}.{key}"] = value.detach().cpu().clone()
             elif _is_plain(value):
                 plain[key] = value
@@ -134,11 +133,11 @@ def load_conditioning(path: Path) -> list[Any]:
     for name, tensor in tensors.items():
         number, _, key = name.partition(".")
         if number not in numbered or not key:
-            raise ValueError(f"{path.name}: the tensor {name!r} belongs to no entry")
+            raise ValueError(f"{path.name}: the tensor {name!r} does not belong to an entry")
         numbered[number][key] = tensor
     for entry in entries:
         if unknown := entry.keys() & NOT_TEXT:
-            raise ValueError(f"{path.name}: {', '.join(sorted(unknown))} is no text")
+            raise ValueError(f"{path.name}: a text must not have {', '.join(sorted(unknown))}")
         for key in ("cross_attn", "pooled_output"):
             if entry.get(key) is not None and not isinstance(entry[key], Tensor):
                 raise ValueError(f"{path.name}: {key} must be a tensor, got {entry[key]!r}")

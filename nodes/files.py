@@ -1,4 +1,4 @@
-"""Files of tensors in ComfyUI's input and output folders: their names, for the nodes that save and load them."""
+"""Names and paths of the files that our nodes save and load, in ComfyUI's input and output folders."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TypeVar
 import folder_paths
 
 _OUTPUT = " [output]"
-# The folder in ComfyUI's output folder that holds all our files, so that the pickers need not look through the others.
+# Our folder in ComfyUI's output folder. The pickers need not search the rest.
 _OURS = "sega"
 
 Loaded = TypeVar("Loaded")
 
 
 def choices(kind: str) -> list[str]:
-    """Return the files of a kind, such as "guidance", as a picker shows them; those in the output folder say so.
+    """Return the files of a kind, such as "guidance", as a picker lists them; output files are marked [output].
 
-    The host asks whenever the editor starts and for every queued workflow: no folder of pictures is walked through.
+    The host calls this when the editor starts and for every queued workflow, so it must not walk folders of images.
     """
     pattern, output = f"*.{kind}.safetensors", Path(folder_paths.get_output_directory())
     given = sorted(file.name for file in Path(folder_paths.get_input_directory()).glob(pattern) if file.is_file())
@@ -28,10 +28,10 @@ def choices(kind: str) -> list[str]:
 
 
 def input_file(node_id: str, name: str) -> Path:
-    """Return the file that a picker's choice stands for.
+    """Return the path of a picker's choice.
 
     Raises:
-        ValueError: the name leads out of ComfyUI's folders, is no safetensors file or does not exist.
+        ValueError: the name leads out of ComfyUI's folders, is not a .safetensors file or does not exist.
     """
     if not isinstance(name, str):
         raise ValueError(f"{node_id}: file must be a name, got {name!r}")
@@ -49,7 +49,7 @@ def input_file(node_id: str, name: str) -> Path:
 
 
 def loaded(node_id: str, name: str, load: Callable[[Path], Loaded]) -> Loaded:
-    """Return what `load` makes of the file that a picker's choice stands for.
+    """Return `load` of a picker's choice.
 
     Raises:
         ValueError: names the node, the file and what is wrong with it.
@@ -62,7 +62,7 @@ def loaded(node_id: str, name: str, load: Callable[[Path], Loaded]) -> Loaded:
 
 
 def check_file(node_id: str, name: str | None) -> bool | str:
-    """Say before anything runs what `input_file` would; None is a value that is not known yet."""
+    """Check the file before anything runs: True or the error text. None is a value that is not known yet."""
     try:
         if name is not None:
             input_file(node_id, name)
@@ -72,13 +72,13 @@ def check_file(node_id: str, name: str | None) -> bool | str:
 
 
 def stamp(node_id: str, name: str) -> str:
-    """Return what changes when the file does."""
+    """Return a string that changes whenever the file does."""
     status = input_file(node_id, name).stat()
     return f"{status.st_mtime_ns} {status.st_size}"
 
 
 def output_file(node_id: str, prefix: str, kind: str) -> Path:
-    """Return a new file's path in our part of the output folder: the prefix, a counter and the kind.
+    """Return the path of a new file in our output folder: prefix, counter and kind.
 
     Raises:
         ValueError: the prefix leads out of the folder.
@@ -101,7 +101,7 @@ def as_result(file: Path) -> dict[str, str]:
 
 
 def _is_inside(folder: Path, name: str) -> bool:
-    # Half a surrogate pair is no part of a name either.
+    # Nor may a name hold a lone surrogate.
     if "\0" in name or name != name.encode(errors="ignore").decode():
         return False
     base = os.path.abspath(folder)

@@ -16,7 +16,7 @@ class SEGASaveGuidance(io.ComfyNode):
             node_id="SEGASaveGuidance",
             display_name="SEGA Save Guidance",
             category="sampling/SEGA",
-            description="Saves what the concepts of a run added at each step, to make the same edit in another prompt.",
+            description="Saves what a run's concepts added at each step, so that another prompt can get the same edit.",
             search_aliases=["semantic guidance", "edit guidance", "sem_guidance", "guidance vectors"],
             is_output_node=True,
             inputs=[
@@ -24,8 +24,8 @@ class SEGASaveGuidance(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="guidance",
-                    tooltip="The file's name in the folder sega of ComfyUI's output folder, with folders if you like; "
-                    "a number and .guidance.safetensors follow.",
+                    tooltip="File name in ComfyUI's output/sega folder, with subfolders if you like. A number and "
+                    ".guidance.safetensors are added.",
                 ),
             ],
             outputs=[],
@@ -50,18 +50,21 @@ class SEGALoadGuidance(io.ComfyNode):
             node_id="SEGALoadGuidance",
             display_name="SEGA Load Guidance",
             category="sampling/SEGA",
-            description="Loads what the concepts of another run added at each step, for the guidance input of a SEGA "
+            description="Loads what another run's concepts added at each step. Connect it to guidance on a SEGA "
             "Sampler or Model Patch.",
             search_aliases=["semantic guidance", "edit guidance", "sem_guidance", "guidance vectors"],
             inputs=[
                 io.Combo.Input(
                     "file",
                     options=choices("guidance"),
-                    tooltip="A .guidance.safetensors file in ComfyUI's input folder, or in the folder sega of its "
-                    "output folder.",
+                    tooltip="A .guidance.safetensors file in ComfyUI's input folder or its output/sega folder.",
                 ),
             ],
-            outputs=[SegaGuidance.Output(display_name="guidance", tooltip="For a SEGA Sampler or Model Patch.")],
+            outputs=[
+                SegaGuidance.Output(
+                    display_name="guidance", tooltip="Connect to guidance on a SEGA Sampler or Model Patch."
+                )
+            ],
         )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What the samplers and the model patch share: their inputs, the guidance output, and the patched model."""
+"""Shared by the samplers and the model patch: inputs, the guidance output and the patched model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .sampling.request import GuidanceRequest
 from .setting_input import setting_input
 from .types import SegaConcept, SegaConceptStack, SegaGuidance, as_stack
 
-# Without momentum a strength of 1 is exactly the changed prompt, and a concept costs nothing before it begins.
+# Without momentum, strength 1 matches the changed prompt exactly, and a concept costs nothing before it starts.
 _DEFAULT = Settings(mode="independent", momentum_scale=0.0)
 
 
@@ -25,7 +25,7 @@ def guidance_inputs() -> list[io.Input]:
             "concepts",
             types=[SegaConcept, SegaConceptStack],
             optional=True,
-            tooltip="A concept or a stack of up to 100. Off: not connected, then the sampling is the plain one.",
+            tooltip="A concept, or a stack of up to 100. Off: not connected; samples as usual.",
         ),
         io.Combo.Input(
             "mode",
@@ -33,15 +33,15 @@ def guidance_inputs() -> list[io.Input]:
             default=_DEFAULT.mode,
             optional=True,
             advanced=True,
-            tooltip="independent keeps the concepts apart: one concept's settings never change another's strength. "
-            "reference computes what the paper's implementation computes: concepts share one momentum and their "
-            "weights are rescaled while some have not begun.",
+            tooltip="independent keeps concepts apart: one concept's settings never change another's strength. "
+            "reference matches the paper's implementation: concepts share one momentum, and weights are rescaled "
+            "until all have started.",
         ),
         setting_input(
             "momentum_scale",
             _DEFAULT,
-            "How much of the previous steps' guidance is added to each step's, 0 to 10. 0 is off and saves "
-            "the passes before a concept begins. The paper's default is 0.1.",
+            "How much guidance carries over from earlier steps, 0 to 10. Higher is stronger. 0 is off and skips the "
+            "passes before a concept starts. The paper's default is 0.1.",
             step=0.01,
             most=10.0,
             advanced=True,
@@ -49,8 +49,8 @@ def guidance_inputs() -> list[io.Input]:
         setting_input(
             "momentum_beta",
             _DEFAULT,
-            "How slowly the momentum changes, 0 to 0.999: the share kept from step to step. 0 keeps only the "
-            "last step's (off). The paper's default is 0.4.",
+            "How slowly the momentum changes, 0 to 0.999: the share kept from step to step. 0 keeps only the last "
+            "step (off). The paper's default is 0.4.",
             step=0.01,
             advanced=True,
         ),
@@ -58,8 +58,8 @@ def guidance_inputs() -> list[io.Input]:
             "guidance",
             optional=True,
             advanced=True,
-            tooltip="Guidance of another run, added to that of the concepts: the same edit in another prompt with the "
-            "same seed. Other steps are matched by their noise level; the size must be the same. Off: not connected.",
+            tooltip="Guidance from another run, added to the concepts': makes the same edit with another prompt and "
+            "the same seed. The size must match; the number of steps may differ. Off: not connected.",
         ),
         io.Int.Input(
             "reuse_steps",
@@ -68,29 +68,29 @@ def guidance_inputs() -> list[io.Input]:
             max=100,
             optional=True,
             advanced=True,
-            tooltip="Approximate, saves time: reuses each concept's guidance for up to this many steps, fewer where it "
-            "changes fast, 1 to 100. 1 is off.",
+            tooltip="Faster but approximate: reuses each concept's guidance for up to this many steps, 1 to 100, fewer "
+            "where it changes fast. 1 is off.",
         ),
         setting_input(
             "warmup_tolerance",
             _DEFAULT,
-            "Approximate, saves time: passes before a concept begins are left out where their share of the "
-            "momentum is this or less, 0 to 1. 0 is off.",
+            "Faster but approximate: skips the passes before a concept starts that add no more than this share of "
+            "the momentum, 0 to 1. 0 is off.",
             step=0.01,
             advanced=True,
         ),
     ]
 
 
-# The place of the guidance among a sampler's outputs.
+# The index of the guidance among a sampler's outputs.
 GUIDANCE = 1
 
 
 def guidance_output() -> io.Output:
     return SegaGuidance.Output(
         display_name="guidance",
-        tooltip="What the concepts added at each step and where they acted, for SEGA Preview, SEGA Save Guidance or "
-        "the guidance input of another sampler. It is recorded only when it is connected.",
+        tooltip="What the concepts added at each step and where they acted. Connect to SEGA Preview, SEGA Save "
+        "Guidance or another sampler's guidance. Recorded only while connected.",
     )
 
 
@@ -106,9 +106,9 @@ def guided_model(
     warmup_tolerance: float = _DEFAULT.warmup_tolerance,
     record: Callable[[GuidanceVectors], None] | None = None,
 ) -> Any:
-    """Return the host's MODEL with the guidance that the inputs describe; without any, a plain clone.
+    """Return a clone of the host's MODEL, patched as the inputs say; without guidance, a plain clone.
 
-    `record` is given what the concepts did when the sampling is over.
+    `record` is called with what the concepts did, after sampling.
 
     Raises:
         ValueError: names the node, the input and the value.

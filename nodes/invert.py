@@ -1,4 +1,4 @@
-"""SEGAInvert: the noises that lead a model back to a given picture, exactly."""
+"""SEGAInvert: finds the noise that makes a model reproduce a given picture exactly."""
 
 from __future__ import annotations
 
@@ -35,9 +35,8 @@ class SEGAInvert(io.ComfyNode):
             node_id=_NODE_ID,
             display_name="SEGA Invert",
             category="sampling/SEGA",
-            description="Prepares a picture of yours for editing: finds the noises from which the model makes exactly "
-            "this picture. A sampler with concepts then changes only what the concepts change (LEDITS++, arXiv "
-            "2311.16711).",
+            description="Prepares your own picture for editing: finds the noise that makes the model reproduce it "
+            "exactly. A sampler with concepts then changes only what they ask for (LEDITS++, arXiv 2311.16711).",
             search_aliases=[
                 "semantic guidance",
                 "edit photo",
@@ -51,21 +50,22 @@ class SEGAInvert(io.ComfyNode):
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="The model that will edit the picture, before SEGA Model Patch; it is not changed.",
+                    tooltip="The model that will edit the picture, from before SEGA Model Patch; it is not changed.",
                 ),
                 seed_input(
                     "seed",
-                    "The random seed of the noise. Every seed comes back to the picture; edits differ.",
+                    "The random seed for the noise. Every seed reproduces the picture, but edits look a little "
+                    "different.",
                     control=False,
                 ),
-                steps_input("Number of steps of the whole schedule, 1 to 10000; start_percent leaves out the first."),
+                steps_input("Number of steps in the whole schedule, 1 to 10000; start_percent skips the first ones."),
                 cfg_input(
-                    "Classifier-free guidance scale, 0 to 100, the same as in the sampler that follows. 1 is off."
+                    "Classifier-free guidance scale, 0 to 100. Use the same one in the sampler that follows. 1 is off."
                 ),
                 io.Combo.Input(
                     "sampler_name",
                     options=list(STOCHASTIC),
-                    tooltip="The sampling algorithm. dpmpp_2m_sde is that of LEDITS++.",
+                    tooltip="The sampling algorithm. LEDITS++ uses dpmpp_2m_sde.",
                 ),
                 io.Combo.Input(
                     "scheduler",
@@ -74,10 +74,12 @@ class SEGAInvert(io.ComfyNode):
                 ),
                 io.Conditioning.Input(
                     "positive",
-                    tooltip="What the picture shows, as a prompt, or an empty one. The same as in the sampler that "
-                    "follows.",
+                    tooltip="A prompt for what the picture shows; it may be empty. Use the same one in the sampler "
+                    "that follows.",
                 ),
-                io.Conditioning.Input("negative", tooltip="The same as in the sampler that follows."),
+                io.Conditioning.Input(
+                    "negative", tooltip="The negative prompt. Use the same one in the sampler that follows."
+                ),
                 io.Latent.Input("latent_image", tooltip="The picture to edit, encoded with the model's VAE."),
                 io.Float.Input(
                     "start_percent",
@@ -86,20 +88,20 @@ class SEGAInvert(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     round=0.001,
-                    tooltip="Share of the sampling that is left out at its start, where there is most noise, 0 to 1: "
-                    "more keeps more of the picture. 0 is off.",
+                    tooltip="Share of the sampling to skip at the start, where there is most noise, 0 to 1. Higher "
+                    "keeps more of the picture. 0 is off.",
                 ),
             ],
             outputs=[
                 io.Latent.Output(
                     display_name="latent",
-                    tooltip="The picture, for the sampler's latent_image. Its noise comes with "
-                    "the sampler: add_noise and noise_seed there have no effect.",
+                    tooltip="Your picture, for the sampler's latent_image. The sampler output carries the noise, so "
+                    "add_noise and noise_seed have no effect there.",
                 ),
                 io.Sampler.Output(  # type: ignore[attr-defined]  # hidden by a type of this name
-                    display_name="sampler", tooltip="Samples with the noises that lead to the picture."
+                    display_name="sampler", tooltip="Samples with the noise that reproduces the picture."
                 ),
-                io.Sigmas.Output(display_name="sigmas", tooltip="The schedule of the noises."),
+                io.Sigmas.Output(display_name="sigmas", tooltip="The noise level of each step."),
             ],
         )
 
@@ -122,11 +124,11 @@ class SEGAInvert(io.ComfyNode):
         check_finite(_NODE_ID, "cfg", cfg)
         if sampler_name not in STOCHASTIC:
             raise ValueError(
-                f"{_NODE_ID}: sampler_name must be one of {', '.join(STOCHASTIC)}, which add noise once at each step, "
+                f"{_NODE_ID}: sampler_name must be one of {', '.join(STOCHASTIC)}, which add noise once per step, "
                 f"got {sampler_name!r}"
             )
         if is_patched(model):
-            raise ValueError(f"{_NODE_ID}: model must be without concepts; connect the model before SEGA Model Patch")
+            raise ValueError(f"{_NODE_ID}: model must not have concepts; connect it from before SEGA Model Patch")
         samples = latent_image["samples"]
         check_latent(_NODE_ID, model, samples)
         if not samples.is_nested and not samples.count_nonzero():
@@ -137,7 +139,7 @@ class SEGAInvert(io.ComfyNode):
         try:
             SamplerCustom.execute(model, True, seed, cfg, positive, negative, sampler, sigmas, latent_image)
         except StandsStill as error:
-            raise ValueError(f"{_NODE_ID}: {error}; take fewer steps or another scheduler") from error
+            raise ValueError(f"{_NODE_ID}: {error}; use fewer steps or another scheduler") from error
         return io.NodeOutput(latent_image, RepeatingSampler(walks[0]), sigmas)
 
 
@@ -150,15 +152,15 @@ def _schedule(model: Any, scheduler: str, steps: int, start_percent: float) -> T
     left = sigmas[window(sigmas.tolist(), first, 0.0).warmup_steps :]
     if len(left) < 2:
         raise ValueError(
-            f"{_NODE_ID}: start_percent {start_percent:g} leaves none of {steps} steps; lower it or take more steps"
+            f"{_NODE_ID}: start_percent {start_percent:g} leaves none of {steps} steps; lower it or use more steps"
         )
     return left
 
 
 def _noise_of_step(latent: dict[str, Any], seed: int, steps: int) -> Callable[[int], Tensor]:
-    """Return what draws the noise of a step, (B, values), as the host draws that of a seed.
+    """Return a function that draws a step's noise, (B, values), the way the host draws noise from a seed.
 
-    Each step has a seed of its own, so that an image of a batch has the same noises alone.
+    Each step has its own seed, so that an image gets the same noise in a batch and alone.
     """
     seeds = torch.randint(2**62, (steps,), generator=torch.Generator().manual_seed(seed)).tolist()
     samples = latent["samples"]

@@ -16,8 +16,8 @@ class SEGAModelPatch(io.ComfyNode):
             node_id="SEGAModelPatch",
             display_name="SEGA Model Patch",
             category="sampling/SEGA",
-            description="Adds concepts to a model, for any sampler or guider: KSampler (Advanced), SamplerCustom, "
-            "SamplerCustomAdvanced with any guider.",
+            description="Adds concepts to a model, so that any sampler or guider makes the edit: KSampler (Advanced), "
+            "SamplerCustom, SamplerCustomAdvanced.",
             search_aliases=[
                 "semantic guidance",
                 "edit guidance",
@@ -27,10 +27,10 @@ class SEGAModelPatch(io.ComfyNode):
                 "image editing",
             ],
             inputs=[
-                io.Model.Input("model", tooltip="The model to guide; it is cloned, not changed."),
+                io.Model.Input("model", tooltip="The model to patch; it is cloned, not changed."),
                 *guidance_inputs(),
             ],
-            outputs=[io.Model.Output(display_name="model", tooltip="The model, sampling with semantic guidance.")],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model with semantic guidance.")],
         )
 
     @classmethod

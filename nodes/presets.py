@@ -1,12 +1,12 @@
-"""Concept presets: published settings of concepts, and the user's own.
+"""Concept presets: published settings, and the user's own.
 
 The user's file is `default/sega_presets.json` in ComfyUI's user folder: a list of presets such as
 `[{"name": "hat", "text": "wearing a hat", "strength": 1.5, "threshold": 0.3, "source": "mine"}]`.
-The keys are `name` (needed), `text` (left out: the preset leaves the text alone), `source` (a note) and the inputs
+The keys are `name` (required), `text` (if missing, the text field stays as it is), `source` (a note) and the inputs
 `direction`, `strength`, `threshold`, `start_percent`, `end_percent`, `guidance_scale`, `weight`, `threshold_over` and
-`attention_threshold`, in the ranges of SEGAConcept; one left out has its default. `start_percent` is the share of the
-sampling that is over when the concept begins: a published warm-up of 10 of 50 steps is 0.2. A name of a shipped preset
-replaces it. A preset that is not valid is left out and the log says why. The file is data: nothing in it is executed.
+`attention_threshold`, in SEGAConcept's ranges; a missing one has its default. A published warm-up of 10 of 50 steps is
+a `start_percent` of 0.2. A preset with the name of a shipped one replaces it. Invalid presets are skipped, and the log
+says why. The file is data: nothing in it is executed.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Preset:
     """A named set of values for SEGAConcept's inputs.
 
     Args:
-        name: as the user picks it.
-        values: by the input's id: every setting, and the text if the preset has one.
-        source: the publication, what it says and what was chosen here; a warm-up there is `start_percent` here.
+        name: as the picker lists it.
+        values: by input id: every setting, and the text if the preset has one.
+        source: the publication, which values it gives and which were chosen here.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Preset:
 
 
 def available() -> dict[str, Preset]:
-    """Return the shipped presets and the user's, by name in alphabetical order; files that changed are read anew."""
+    """Return the shipped presets and the user's, by name in alphabetical order; re-read files that changed."""
     users = Path(folder_paths.get_user_directory()) / "default" / "sega_presets.json"
     found: dict[str, Preset] = {}
     for file in (Path(__file__).with_suffix(".json"), users):
@@ -57,7 +57,7 @@ def available() -> dict[str, Preset]:
 
 
 def completed(name: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the given inputs, and a preset's values for those that it has and that are not given.
+    """Return the given inputs, with a preset's values for those not given.
 
     Raises:
         ValueError: the text is missing or not a string, or an unknown preset leaves inputs missing.
@@ -73,14 +73,14 @@ def completed(name: Any, given: Mapping[str, Any]) -> dict[str, Any]:
             )
     values = {**(preset.values if preset else {}), **given}
     if "text" not in values:
-        raise ValueError(f"text is missing, and preset {_short(name)} has none")
+        raise ValueError(f"text is missing, and preset {_short(name)} does not set it")
     if not isinstance(values["text"], str):
-        raise ValueError(f"text must be a text, got {_short(values['text'])}")
+        raise ValueError(f"text must be a string, got {_short(values['text'])}")
     return values
 
 
 def _settings() -> dict[str, Any]:
-    """Return the inputs that a preset sets besides the text, by id."""
+    """Return the inputs a preset sets, other than the text, by id."""
     inputs = [*concept_inputs(), *advanced_inputs()]
     return {setting.id: setting for setting in inputs if isinstance(setting, io.Combo.Input | io.Float.Input)}
 
@@ -93,21 +93,21 @@ def _stamp(file: Path) -> tuple[int, int] | None:
     return stat.st_mtime_ns, stat.st_size
 
 
-# The editor asks often. The stamp makes a file that changed another call.
+# The editor asks often. A changed file has another stamp, so it is read again.
 @lru_cache(maxsize=4)
 def _presets(file: Path, stamp: tuple[int, int] | None) -> tuple[Preset, ...]:
     return tuple(_valid(file))
 
 
 def _valid(file: Path) -> Iterator[Preset]:
-    """Yield the file's valid presets and log one warning for each that is not."""
+    """Yield the file's valid presets and log one warning for each invalid one."""
     try:
         entries = _entries(file)
     except FileNotFoundError:
         return
-    # A RecursionError is the parser's answer to lists in lists in lists.
+    # The parser raises RecursionError on deeply nested lists.
     except (OSError, ValueError, RecursionError) as error:
-        logging.warning("SEGA presets: %s is left out: %s", file, error)
+        logging.warning("SEGA presets: skipped %s: %s", file, error)
         return
     if len(entries) > MAX_PRESETS:
         logging.warning("SEGA presets: %s: only the first %d of %d are used", file, MAX_PRESETS, len(entries))
@@ -119,7 +119,7 @@ def _valid(file: Path) -> Iterator[Preset]:
             if name in names:
                 raise ValueError("name must not be used twice")
         except ValueError as error:
-            logging.warning("SEGA presets: %s: preset %d, %s, is left out: %s", file, place, _short(name), error)
+            logging.warning("SEGA presets: %s: skipped preset %d, %s: %s", file, place, _short(name), error)
             continue
         names.add(name)
         yield preset
@@ -146,10 +146,10 @@ def _preset(entry: Any) -> Preset:
     fields = ["name", "text", *settings, "source"]
     unknown = entry.keys() - {*fields}
     if unknown:
-        raise ValueError(f"there is no field {_short(min(unknown))}, only {', '.join(fields)}")
+        raise ValueError(f"unknown field {_short(min(unknown))}, use {', '.join(fields)}")
     name = _words("name", entry.get("name"), MAX_NAME)
     if name.strip().casefold() == NONE:
-        raise ValueError(f"name must not be {NONE!r}, which is no preset, got {_short(name)}")
+        raise ValueError(f"name must not be {NONE!r}, which turns presets off, got {_short(name)}")
     values: dict[str, Any] = {"text": _words("text", entry["text"], MAX_TEXT, "\n\t")} if "text" in entry else {}
     for key, setting in settings.items():
         values[key] = _fitting(setting, entry[key]) if key in entry else setting.default
@@ -161,16 +161,16 @@ def _preset(entry: Any) -> Preset:
 
 
 def _words(key: str, value: Any, most: int, controls: str = "") -> str:
-    """Return a text if it is 1 to `most` characters long and has no control characters but those allowed."""
+    """Return a string of 1 to `most` characters without control characters other than `controls`."""
     if not isinstance(value, str) or not 1 <= len(value) <= most or not value.strip():
-        raise ValueError(f"{key} must be a text of 1 to {most} characters, got {_short(value)}")
+        raise ValueError(f"{key} must be a string of 1 to {most} characters, got {_short(value)}")
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") and c not in controls for c in value):
         raise ValueError(f"{key} must have no control characters, got {_short(value)}")
     return value
 
 
 def _fitting(setting: Any, value: Any) -> Any:
-    """Return a value if the input takes it."""
+    """Return a value if the input accepts it."""
     if isinstance(setting, io.Combo.Input):
         if value not in setting.options:
             raise ValueError(f"{setting.id} must be one of {', '.join(map(str, setting.options))}, got {_short(value)}")
@@ -181,5 +181,5 @@ def _fitting(setting: Any, value: Any) -> Any:
 
 
 def _short(value: Any) -> str:
-    """Return a value as a log shows it: in one line, never long."""
+    """Return a value shortened to one line for the log."""
     return reprlib.repr(value)

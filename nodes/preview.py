@@ -20,37 +20,37 @@ class SEGAPreview(io.ComfyNode):
             node_id="SEGAPreview",
             display_name="SEGA Preview",
             category="sampling/SEGA",
-            description="Shows what each concept did: a heat map over the image of where it acted, and a plot of how "
-            "strongly it acted at each step.",
+            description="Shows where each concept acted, as a heat map over the image, and how strongly at each step, "
+            "as a plot.",
             search_aliases=["semantic guidance", "heat map", "attention map", "concept mask", "plot", "strength"],
             inputs=[
                 SegaGuidance.Input(
-                    "guidance", tooltip="What the concepts of a run did: a SEGA Sampler's guidance, or a saved one."
+                    "guidance", tooltip="The guidance output of a SEGA Sampler, or of SEGA Load Guidance."
                 ),
                 io.Image.Input(
                     "image",
-                    tooltip="The decoded images of that run, in their order: one or more for each latent, as a "
-                    "video's frames. A single latent's guidance serves any number of images.",
+                    tooltip="The decoded images of the same run, in order: one or more per latent, such as a video's "
+                    "frames. Guidance of a single latent works with any number of images.",
                 ),
             ],
             outputs=[
                 io.Image.Output(
                     "heatmaps",
                     display_name="heatmaps",
-                    tooltip="A picture for each concept and image, concept by concept: brighter where the concept "
-                    "acted more, each concept on its own scale.",
+                    tooltip="One heat map per concept and image, concept by concept. Brighter is where the concept "
+                    "acted more; each concept has its own scale.",
                 ),
                 io.Image.Output(
                     "plot",
                     display_name="plot",
-                    tooltip="Each concept's strength over the steps, on one scale; steps in which it does not act are "
+                    tooltip="Each concept's strength over the steps, all on one scale. Steps where it does not act are "
                     "hatched.",
                 ),
                 io.Mask.Output(
                     "mask",
                     display_name="mask",
-                    tooltip="Where any of the concepts acted, with soft edges, in the size of the images: with "
-                    "ImageCompositeMasked the rest stays the picture you had, to the pixel.",
+                    tooltip="Where any concept acted, with soft edges, at the size of the images. With "
+                    "ImageCompositeMasked, the rest of your picture stays the same to the pixel.",
                 ),
             ],
             is_output_node=True,
@@ -62,14 +62,14 @@ class SEGAPreview(io.ComfyNode):
             raise ValueError(f"SEGAPreview: {NOT_RECORDED}")
         _check(guidance, image)
         heat, pictures = heat_of(guidance.activity[0], len(image)), image[..., :3].float().cpu()
-        # Without a concept the workflow runs as well: to compare.
+        # The workflow also runs without concepts, to compare.
         maps = heat_maps(heat, pictures, guidance.concepts, guidance.texts) if guidance.concepts else pictures
         plot = effect_plot(guidance.magnitudes, guidance.concepts, guidance.texts)
         shown = ui.PreviewImage(plot.unsqueeze(0), cls=cls)
         if guidance.concepts:
-            # Pictures of another size need a call of their own.
+            # The heat maps have another size, so they need a separate call.
             shown.values = ui.PreviewImage(maps, cls=cls).values + shown.values
-        # The editor's tabs, in the order of the pictures: the concepts, and the plot.
+        # The editor's tabs, in the order of the pictures: the concepts, then the plot.
         tabs: list[dict[str, Any]] = [
             {"text": text, "direction": concept.direction, "count": len(image)}
             for text, concept in zip(guidance.texts, guidance.concepts, strict=True)
@@ -80,7 +80,7 @@ class SEGAPreview(io.ComfyNode):
 
 
 def _check(guidance: GuidanceVectors, image: Tensor) -> None:
-    """Refuse what cannot be shown.
+    """Refuse guidance and images that cannot be shown.
 
     Raises:
         ValueError: names the input and the value.

@@ -30,8 +30,8 @@ class SEGASampler(io.ComfyNode):
             node_id="SEGASampler",
             display_name="SEGA Sampler",
             category="sampling/SEGA",
-            description="KSampler that adds concepts to the image, or removes them, while it is sampled, and leaves "
-            "the rest of the image as it would have been (SEGA, arXiv 2301.12247).",
+            description="KSampler that adds concepts to the image, or removes them, and leaves the rest as it would "
+            "have been (SEGA, arXiv 2301.12247).",
             search_aliases=[
                 "semantic guidance",
                 "edit guidance",
@@ -44,7 +44,7 @@ class SEGASampler(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The model used for denoising the latent; it is not changed."),
                 seed_input(
-                    "seed", "The random seed of the noise. The same seed without concepts gives the unedited image."
+                    "seed", "The random seed for the noise. The same seed without concepts gives the unedited image."
                 ),
                 steps_input("Number of sampling steps, 1 to 10000."),
                 cfg_input(
@@ -63,7 +63,7 @@ class SEGASampler(io.ComfyNode):
                 io.Conditioning.Input("positive", tooltip="What the image should show."),
                 io.Conditioning.Input(
                     "negative",
-                    tooltip="What the image should not show; concepts without a prompt are compared with it.",
+                    tooltip="What the image should not show. Concepts without a prompt are compared with it.",
                 ),
                 io.Latent.Input("latent_image", tooltip="The latent image to denoise."),
                 io.Float.Input(
@@ -72,8 +72,8 @@ class SEGASampler(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="The amount of denoising, 0 to 1; below 1 keeps the structure of the latent image. "
-                    "1 starts from noise (off).",
+                    tooltip="The amount of denoising, 0 to 1. Below 1 keeps the structure of the latent image; 1 "
+                    "starts from pure noise (off).",
                 ),
                 *guidance_inputs(),
             ],
@@ -86,7 +86,7 @@ class SEGASampler(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **inputs: Any) -> bool:
-        # A run that recorded nothing must not be taken from the cache once the guidance is connected.
+        # A cached run that recorded nothing must not be reused once the guidance is connected.
         return is_wired_in_queue(cls.hidden.unique_id, GUIDANCE)
 
     @classmethod

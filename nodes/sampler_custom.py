@@ -20,8 +20,8 @@ class SEGASamplerCustom(io.ComfyNode):
             node_id="SEGASamplerCustom",
             display_name="SEGA Sampler (Custom)",
             category="sampling/SEGA",
-            description="SamplerCustom that adds concepts to the image, or removes them: for a picture of yours with "
-            "SEGA Invert, and for any SAMPLER and SIGMAS.",
+            description="SamplerCustom that adds concepts to the image, or removes them. Edits your own picture with "
+            "SEGA Invert, and works with any SAMPLER and SIGMAS.",
             search_aliases=["semantic guidance", "edit photo", "real image editing", "SamplerCustom", "LEDITS++"],
             inputs=[
                 io.Model.Input("model", tooltip="The model used for denoising the latent; it is not changed."),
@@ -29,26 +29,28 @@ class SEGASamplerCustom(io.ComfyNode):
                     "add_noise",
                     default=True,
                     advanced=True,
-                    tooltip="Whether noise is added to the latent image first. No effect with SEGA Invert's sampler.",
+                    tooltip="Adds noise to the latent image first. No effect with SEGA Invert's sampler.",
                 ),
                 seed_input(
                     "noise_seed",
-                    "The random seed of the noise. No effect with SEGA Invert's sampler, which brings its own.",
+                    "The random seed for the noise. No effect with SEGA Invert's sampler, which brings its own noise.",
                 ),
                 cfg_input(
-                    "Classifier-free guidance scale, 0 to 100: how closely the image follows the prompts; that "
-                    "of SEGA Invert, if its sampler is connected. 1 is off."
+                    "Classifier-free guidance scale, 0 to 100: how closely the image follows the prompts. With SEGA "
+                    "Invert, use the same value as there. 1 is off."
                 ),
-                io.Conditioning.Input("positive", tooltip="What the image should show, or what your picture shows."),
+                io.Conditioning.Input(
+                    "positive", tooltip="What the image should show; with SEGA Invert, what your picture shows."
+                ),
                 io.Conditioning.Input(
                     "negative",
-                    tooltip="What the image should not show; concepts without a prompt are compared with it.",
+                    tooltip="What the image should not show. Concepts without a prompt are compared with it.",
                 ),
                 io.Sampler.Input(  # type: ignore[attr-defined]  # hidden by a type of this name
                     "sampler", tooltip="The sampling algorithm; concepts work with all of them."
                 ),
-                io.Sigmas.Input("sigmas", tooltip="The noise levels of the steps."),
-                io.Latent.Input("latent_image", tooltip="The latent image to denoise, or the latent of SEGA Invert."),
+                io.Sigmas.Input("sigmas", tooltip="The noise level of each step."),
+                io.Latent.Input("latent_image", tooltip="The latent image to denoise, or SEGA Invert's latent."),
                 *guidance_inputs(),
             ],
             outputs=[
@@ -60,7 +62,7 @@ class SEGASamplerCustom(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **inputs: Any) -> bool:
-        # A run that recorded nothing must not be taken from the cache once the guidance is connected.
+        # A cached run that recorded nothing must not be reused once the guidance is connected.
         return is_wired_in_queue(cls.hidden.unique_id, GUIDANCE)
 
     @classmethod

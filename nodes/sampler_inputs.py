@@ -1,4 +1,4 @@
-"""The inputs that samplers have in common, and what their values must be."""
+"""Inputs shared by the samplers, and checks of their values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HIGHEST_SEED, MOST_STEPS = 0xFFFFFFFFFFFFFFFF, 10000
 
 
 def seed_input(name: str, tooltip: str, control: bool = True) -> io.Input:
-    """Return a seed; `control` lets the editor change it after each run, as it does with any input of this name."""
+    """Return a seed input; with `control`, the editor can change it after each run."""
     return io.Int.Input(name, default=0, min=0, max=HIGHEST_SEED, control_after_generate=control, tooltip=tooltip)
 
 
@@ -24,7 +24,7 @@ def cfg_input(tooltip: str) -> io.Input:
 
 
 def check_integer(node_id: str, name: str, value: int, low: int, high: int) -> None:
-    """Refuse a number out of its range.
+    """Refuse a number outside its range.
 
     Raises:
         ValueError: names the node, the input and the value.
@@ -44,7 +44,7 @@ def check_finite(node_id: str, name: str, value: float) -> None:
 
 
 def check_latent(node_id: str, model: Any, samples: Any) -> None:
-    """Refuse a latent image that the model cannot sample; the host itself gives empty ones the model's channels.
+    """Refuse a latent image that the model cannot sample; the host gives empty ones the right channels.
 
     Raises:
         ValueError: names the node, the input and the value.
@@ -54,7 +54,7 @@ def check_latent(node_id: str, model: Any, samples: Any) -> None:
     latent_format = model.get_model_object("latent_format")
     axes, channels = latent_format.latent_dimensions + 2, latent_format.latent_channels
     advice = "encode it with the VAE that belongs to the model"
-    # The host makes a video of one frame of an image.
+    # The host turns an image into a video of one frame.
     if samples.ndim != axes and not (axes == 5 and samples.ndim == 4):
         raise ValueError(
             f"{node_id}: latent_image must have {axes} dimensions for this model, got {samples.ndim}; {advice}"

@@ -1,4 +1,4 @@
-"""An input for a number of the core: its default and its range are the core's."""
+"""A node input for one of the core's settings, with the core's default and range."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from comfy_api.latest import io
 
 from ..sega_core import RANGES
 
-# How near the editor's field comes to the end of a range that the end does not belong to.
+# How close the editor's field gets to an excluded upper bound.
 NEAREST = 0.001
 
 
 def setting_input(
     name: str, defaults: object, tooltip: str, step: float, most: float = 100.0, advanced: bool = False
 ) -> io.Input:
-    """Return the input for a setting, optional.
+    """Return an optional input for a setting.
 
     Args:
         name: of the setting and of the input.
         defaults: the core's settings with their default values.
         tooltip: what it does to the picture, its range and its off value.
         step: of the editor's field.
-        most: what the editor's field offers of a range without an end.
-        advanced: whether no good edit needs it.
+        most: the field's maximum if the setting has no upper bound.
+        advanced: whether it is an advanced input.
     """
     numbers = RANGES[name]
     return io.Float.Input(

@@ -1,4 +1,4 @@
-"""SEGAStrengths: a factor of a concept's strength for each image of a batch."""
+"""SEGAStrengths: a strength factor for each image of a batch."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class SEGAStrengths(io.ComfyNode):
             node_id="SEGAStrengths",
             display_name="SEGA Strengths",
             category="sampling/SEGA",
-            description="Strengths for the images of a batch: a row from weak to strong, or the concept in some of the "
-            "images and not in the others. Connect it to the strengths of a SEGA Concept.",
+            description="Gives each image of a batch its own strength: a row from weak to strong, or the concept in "
+            "only some of the images. Connect it to strengths on a SEGA Concept.",
             search_aliases=["semantic guidance", "concept slider", "strength slider", "batch", "variation", "floats"],
             inputs=[
                 io.Float.Input(
@@ -27,7 +27,7 @@ class SEGAStrengths(io.ComfyNode):
                     max=100.0,
                     step=0.05,
                     round=0.001,
-                    tooltip="The first image's factor of the concept's strength, 0 to 100. 0 leaves the image alone.",
+                    tooltip="The first image's factor on the concept's strength, 0 to 100. 0 leaves the image alone.",
                 ),
                 io.Float.Input(
                     "last",
@@ -36,14 +36,14 @@ class SEGAStrengths(io.ComfyNode):
                     max=100.0,
                     step=0.05,
                     round=0.001,
-                    tooltip="The last image's factor, 0 to 100; the others lie between, at equal distances.",
+                    tooltip="The last image's factor, 0 to 100. The images in between are evenly spaced.",
                 ),
                 io.Int.Input(
                     "count",
                     default=5,
                     min=1,
                     max=MAX_COUNT,
-                    tooltip="How many images, 1 to 4096: as many as the batch has. A larger batch takes them in turn.",
+                    tooltip="Number of images, 1 to 4096; use the batch size. In a larger batch the row starts again.",
                 ),
                 io.Float.Input(
                     "share",
@@ -52,8 +52,8 @@ class SEGAStrengths(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     optional=True,
-                    tooltip="The share of the images that get the concept, 0 to 1, drawn with the seed; the others get "
-                    "0. 1 is all of them (off).",
+                    tooltip="Share of the images that get the concept, 0 to 1, picked at random; the others get 0. 1 "
+                    "is all of them (off).",
                 ),
                 io.Int.Input(
                     "seed",
@@ -62,12 +62,12 @@ class SEGAStrengths(io.ComfyNode):
                     max=0xFFFFFFFFFFFFFFFF,
                     optional=True,
                     control_after_generate=True,
-                    tooltip="Which images get the concept where the share is below 1.",
+                    tooltip="Decides which images get the concept when share is below 1.",
                 ),
             ],
             outputs=[
                 io.Custom("FLOATS").Output(
-                    "strengths", display_name="strengths", tooltip="For the strengths of a SEGA Concept."
+                    "strengths", display_name="strengths", tooltip="Connect to strengths on a SEGA Concept."
                 )
             ],
         )

@@ -1,4 +1,4 @@
-"""What the editor asks the server: which two texts a concept compares."""
+"""A server route for the editor: which two texts a concept compares."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 from ..sega_core import compared_texts
 
 ROUTE = "/sega/texts"
-# The answer takes time with the square of the length, and the server waits for it.
+# The time grows with the square of the length, and it blocks the server.
 MAX_LENGTH = 4000
 
 
 def add_texts_route() -> None:
-    """Answer the editor where the host has a server."""
-    # Importing the host's server would build one.
+    """Add the route if the host has a server."""
+    # Not an import: that would load a server where none runs.
     host = getattr(sys.modules.get("server"), "PromptServer", None)
     server = getattr(host, "instance", None)
-    # A second copy of the pack would keep the host from starting.
+    # Two copies of the pack must not stop the host from starting.
     if server is not None and not any(getattr(route, "path", None) == ROUTE for route in server.routes):
         server.routes.post(ROUTE)(_answer)
 
@@ -33,15 +33,15 @@ async def _answer(request: Any) -> Any:
 
 
 def _question(content: str) -> dict[str, Any]:
-    """Return the arguments that a request is about.
+    """Return the arguments in a request.
 
     Raises:
-        ValueError: says what is wrong with it.
+        ValueError: says what is wrong with the request.
     """
     asked = json.loads(content)
     if not isinstance(asked, dict) or asked.keys() != {"text", "prompt", "instead_of"}:
-        raise ValueError("text, prompt and instead_of are needed, and nothing else")
+        raise ValueError("the request must have text, prompt and instead_of, and nothing else")
     for name, value in asked.items():
         if not (isinstance(value, str) and len(value) <= MAX_LENGTH) and not (name == "prompt" and value is None):
-            raise ValueError(f"{name} must be a text of at most {MAX_LENGTH} characters")
+            raise ValueError(f"{name} must be a string of at most {MAX_LENGTH} characters")
     return asked

@@ -1,4 +1,4 @@
-"""What the nodes hand to each other."""
+"""The types of our links."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from .sampling.encoded_concept import EncodedConcept
 MAX_CONCEPTS = 100
 
 NOT_RECORDED = (
-    "guidance must come from a SEGA Sampler that made a step with this output connected, got None; change its seed or "
-    "another input to run it again"
+    "guidance must come from a SEGA Sampler run with this output connected, got None; change the sampler's seed to run "
+    "it again"
 )
 
 SegaConcept = io.Custom("SEGA_CONCEPT")

@@ -1,4 +1,4 @@
-"""Semantic guidance (SEGA, arXiv 2301.12247) on noise estimates: pure torch, usable without any host."""
+"""Semantic guidance (SEGA, arXiv 2301.12247) on noise estimates, in pure torch: needs no host."""
 
 from .comparison import Comparison
 from .concept import DIRECTIONS, MODES, THRESHOLDS_OVER, Concept, Direction, Mode, Settings, ThresholdOver

@@ -1,4 +1,4 @@
-"""What the user asks for: concepts and settings, validated when they are built.
+"""Concepts and settings, validated on construction.
 
 The names follow diffusers' SemanticStableDiffusionPipeline without its `edit_` prefix:
 
@@ -20,15 +20,15 @@ Two settings are LEDITS++'s (arXiv 2311.16711, section 3.3), off by default:
 | threshold_over      | M^2: summed over the channels | always "space"; "energy" is our own     |
 | attention_threshold | lambda of M^1                 | use_intersect_mask, use_cross_attn_mask |
 
-Two settings are neither's, off by default, and approximate:
+Two settings are our own, off by default, and approximate:
 
 | here                | saves                                                             |
 |---------------------|-------------------------------------------------------------------|
-| reuse_steps         | passes whose guidance would be much as it was a few steps before  |
-| warmup_tolerance    | passes of the warm-up that hardly count in the momentum           |
+| reuse_steps         | passes whose guidance has hardly changed since a few steps before |
+| warmup_tolerance    | warm-up passes that hardly count in the momentum                  |
 
-`ConceptSettings` says the same in terms that hold for any model and any number of steps: the strength in units of the
-prompt's own guidance scale, the steps as progress.
+`ConceptSettings` holds the same in terms that suit any model and number of steps: strength as a multiple of the
+prompt's own guidance scale, steps as progress.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ class Concept:
     Args:
         direction: "add" moves the image towards the concept, "remove" away from it.
         guidance_scale: strength, in [0, inf); 0 is off. Reference default 5.
-        threshold: the quantile, in [0, 1), under which the concept's guidance is dropped; 0 keeps every element.
-            Reference default 0.9: a tenth of the elements is edited.
+        threshold: the quantile, in [0, 1), below which the concept's guidance is dropped; 0 keeps every element.
+            Reference default 0.9: edits a tenth of the elements.
         warmup_steps: first step, in [0, inf), at which the concept acts. Reference default 10.
-        cooldown_steps: first step at which it acts no longer; None is never. Must be after `warmup_steps`.
-        weight: share among the concepts, in [0, inf); 0 is off. Reference default 1.
-        threshold_over: "channel" takes the quantile in each channel separately, as SEGA does; "space" takes it of the
-            magnitude summed over the channels, as LEDITS++ does: a place is edited in all channels or in none; "energy"
-            likewise, with places that count by their energy (`guidance.keep_largest`).
-        attention_threshold: the quantile, in [0, 1), of the cross-attention to the concept's words under which its
-            guidance is dropped as well; 0 is off. LEDITS++ uses the same number as for `threshold`.
+        cooldown_steps: first step at which it no longer acts; None is never. Must be after `warmup_steps`.
+        weight: weight among the concepts, in [0, inf); 0 is off. Reference default 1.
+        threshold_over: "channel" takes the quantile in each channel separately, as in SEGA; "space" takes it of the
+            magnitude summed over the channels, as in LEDITS++: a place is edited in all channels or none; "energy"
+            is like "space", but weights places by their energy (`guidance.keep_largest`).
+        attention_threshold: the quantile, in [0, 1), of the cross-attention to the concept's words, below which the
+            guidance is dropped too; 0 is off. LEDITS++ uses the same number as for `threshold`.
 
     Raises:
         ValueError: names the argument, its range and the value.
@@ -108,18 +108,17 @@ class Concept:
 
 @dataclass(frozen=True)
 class Settings:
-    """What all concepts of a run share.
+    """Settings that all concepts of a run share.
 
     Args:
         momentum_scale: s_m, in [0, inf); 0 is off. Reference default 0.1.
         momentum_beta: beta_m, in [0, 1), how much of the momentum is kept from step to step. Reference default 0.4.
-        mode: "reference" computes what diffusers computes; "independent" keeps the concepts apart: each has a
-            momentum of its own, weights are used as they are, and a concept acts exactly from its warm-up to its
-            cool-down.
-        reuse_steps: the most steps for which a concept's guidance is used before it is evaluated again, in [1, inf); 1
-            is off, larger is approximate and saves passes (`plan.passes_due`). Not in the reference.
-        warmup_tolerance: share of the momentum, in [0, 1], up to which a pass of the warm-up is left out; 0 is off,
-            larger is approximate and saves passes. Not in the reference.
+        mode: "reference" computes what diffusers computes; "independent" keeps the concepts apart: each has its own
+            momentum, weights are used as they are, and a concept acts exactly from its warm-up to its cool-down.
+        reuse_steps: reuses a concept's guidance for up to this many steps, in [1, inf); 1 is off, more is approximate
+            and saves passes (`plan.passes_due`). Not in the reference.
+        warmup_tolerance: skips warm-up passes that add up to this share of the momentum, in [0, 1]; 0 is off, more is
+            approximate and saves passes. Not in the reference.
 
     Raises:
         ValueError: names the argument, its range and the value.
@@ -138,5 +137,5 @@ class Settings:
 
     @property
     def momentum_kept(self) -> float:
-        """What a step without any estimate leaves of the momentum (equations 9 and 10), as a factor."""
+        """The factor on the momentum at a step without any estimate (equations 9 and 10)."""
         return self.momentum_beta + (1 - self.momentum_beta) * self.momentum_scale

@@ -1,6 +1,6 @@
-"""What a user asks of a concept, in terms that mean the same for any model, cfg and number of steps.
+"""A concept's settings in terms that mean the same for any model, cfg and number of steps.
 
-The terms are our own; `ConceptSettings.concept` turns them into the paper's (arXiv 2301.12247).
+`ConceptSettings.concept` turns them into the paper's (arXiv 2301.12247).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from .concept import Concept, Direction, ThresholdOver
 from .plan import Window, window
 from .ranges import check_numbers
 
-# Found by trying numbers of steps, cfgs and two models, as evaluation/search.py does. A strength above 1 makes good
-# what the threshold cuts off; what the prompt asks for is settled in the first steps. A share of the energy is the one
-# threshold that serves glasses and a whole background.
+# Found by search over step counts, cfgs and two models. Strength above 1 makes up for what
+# the threshold cuts off. The first steps settle what the prompt asks for, so start at 0. A share of the energy is the
+# one threshold that suits both glasses and a whole background.
 STRENGTH, THRESHOLD, START_PERCENT = 1.5, 0.2, 0.0
 
 
@@ -25,17 +25,17 @@ class ConceptSettings:
 
     Args:
         direction: "add" moves the image towards the concept, "remove" away from it.
-        strength: in [0, inf), in units of the prompt's own guidance scale (cfg): at 1 the picture is painted as the
-            changed prompt would paint it where the concept acts; 0 is off, above 1 exaggerates.
-        threshold: the share, in [0, 1), of the concept's guidance that is dropped, where it is weakest;
-            `threshold_over` says what it is a share of. 0 keeps every element.
-        start_percent: progress of the sampling, in [0, 1], from which the concept acts; 0 is from the start (off). It
-            stands for a noise level, so it holds for any number of steps and any scheduler.
-        end_percent: progress up to which it acts, in [0, 1], after `start_percent`; 1 is to the end (off).
-        weight: share among the concepts, in [0, inf); 0 is off.
+        strength: in [0, inf), as a multiple of the prompt's own guidance scale (cfg). At 1 the changed prompt's picture
+            appears where the concept acts; 0 is off, above 1 exaggerates.
+        threshold: the share, in [0, 1), of the concept's guidance to drop, weakest first; `threshold_over` says what
+            it is a share of. 0 keeps every element.
+        start_percent: sampling progress, in [0, 1], at which the concept starts; 0 is from the start (off). It
+            stands for a noise level, so it suits any number of steps and any scheduler.
+        end_percent: progress at which it ends, in [0, 1], after `start_percent`; 1 is the end (off).
+        weight: weight among the concepts, in [0, inf); 0 is off.
         threshold_over: see `Concept`.
         attention_threshold: see `Concept`; 0 is off.
-        guidance_scale: takes cfg's place where it is above 0, in [0, inf): the paper's absolute s_e at strength 1.
+        guidance_scale: replaces cfg if above 0, in [0, inf): the paper's absolute s_e at strength 1. 0 uses cfg.
 
     Raises:
         ValueError: names the argument, its range and the value.
@@ -65,11 +65,11 @@ class ConceptSettings:
 
     @property
     def is_relative(self) -> bool:
-        """Whether the strength is in units of cfg."""
+        """Whether the strength is a multiple of cfg."""
         return self.guidance_scale == 0
 
     def concept(self, sigmas: Sequence[float], percent_to_sigma: Callable[[float], float]) -> Concept:
-        """Return the concept for a schedule, in the paper's terms; its scale is in units of cfg where it is relative.
+        """Return the concept for a schedule, in the paper's terms; its scale is a multiple of cfg if relative.
 
         Args:
             sigmas: the schedule, one more entry than steps.

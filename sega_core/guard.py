@@ -1,4 +1,4 @@
-"""The guard of strong edits: what a strength above the default may add. Our own, off in reference mode."""
+"""The guard: limits what a strength above the default may add. Our own; off in reference mode."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from torch import Tensor
 
 from .concept_settings import STRENGTH
 
-# What this strength, the default one, makes is never limited.
+# Up to the default strength, nothing is limited.
 FREE_STRENGTH = STRENGTH
-# How far a stronger one may take the estimate of x0 beyond that at each step, as a share of the range of the unedited
-# estimate.
+# How far a stronger edit may move the estimate of x0 beyond that per step, as a share of the unedited estimate's range.
 MARGIN = 0.05
 
 
@@ -21,8 +20,8 @@ class Guard:
     """The limits of one concept's guidance.
 
     Args:
-        free: the share of it that is not limited, in (0, 1], a number or (B,).
-        room: the most that the rest may be, in either direction, (B, C, 1, ...).
+        free: the share of the guidance that is not limited, in (0, 1], a number or (B,).
+        room: the largest magnitude of the rest, (B, C, 1, ...).
     """
 
     free: Tensor | float
@@ -36,7 +35,7 @@ def guarded(guidance: Tensor, guard: Guard) -> Tensor:
 
 
 def room_of(plain: Tensor, sigma: float) -> Tensor:
-    """Return the room of each sample and channel, (B, C, 1, ...), fp32.
+    """Return `Guard.room` for each sample and channel, (B, C, 1, ...), fp32.
 
     Args:
         plain: the unedited estimate of x0, (B, C, *spatial).
@@ -47,5 +46,5 @@ def room_of(plain: Tensor, sigma: float) -> Tensor:
 
 
 def per_sample(factor: Tensor | float, values: Tensor) -> Tensor | float:
-    """Return a number as it is, and one for each sample, (B,), so that it multiplies values, (B, C, *spatial)."""
+    """Return a factor, a number or (B,), in a shape that multiplies values, (B, C, *spatial)."""
     return factor.view(-1, *[1] * (values.ndim - 1)) if isinstance(factor, Tensor) else factor

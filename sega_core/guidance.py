@@ -19,9 +19,9 @@ def concept_guidance(comparison: Comparison, concept: Concept) -> Tensor:
     """Scale, mask and threshold a concept's direction (equations 5 to 7): gamma.
 
     Args:
-        comparison: of the concept's text, (B, C, *spatial); its mask is applied first, so that the threshold looks at
-            what it leaves. Its attention, for two spatial axes, needs an `attention_threshold` above 0.
-        concept: its direction, scale and thresholds are used.
+        comparison: of the concept's text, (B, C, *spatial). Its mask is applied first, so the threshold only sees
+            what is inside. Its attention needs two spatial axes and an `attention_threshold` above 0.
+        concept: gives direction, scale and thresholds.
 
     Returns:
         The guidance, (B, C, *spatial), fp32, before weight and momentum.
@@ -37,19 +37,19 @@ def concept_guidance(comparison: Comparison, concept: Concept) -> Tensor:
 
 
 def keep_largest(psi: Tensor, threshold: float, over: ThresholdOver = "channel") -> Tensor:
-    """Zero the elements whose magnitude is under a quantile of their sample (equations 6 and 7).
+    """Zero the elements whose magnitude is below a quantile of their sample (equations 6 and 7).
 
-    The interpolated quantile lies between two neighbouring order statistics, so exactly the elements from the upper
-    one on reach it: one selection replaces the sort. (Where the quantile lies very near to the lower one,
-    torch.quantile may round to it, and keep one element more.)
+    The interpolated quantile lies between two neighbouring order statistics, and exactly the elements from the upper
+    one on reach it, so one selection replaces the sort. (If the quantile is very close to the lower one, torch.quantile
+    may round down to it and keep one more element.)
 
     Args:
         psi: (B, C, *spatial), fp32.
         threshold: the quantile over all spatial axes, in [0, 1).
-        over: "channel" for a quantile per channel; "space" for one of the magnitude summed over the channels
-            (LEDITS++, arXiv 2311.16711, section 3.3); "energy", our own, for the places that make up this share of
-            the energy: the sum is smoothed over its neighbours in the last two axes, and each place counts by its
-            square. What is strong in few places keeps few, what is even keeps most.
+        over: "channel" takes a quantile per channel; "space" takes one of the magnitude summed over the channels
+            (LEDITS++, arXiv 2311.16711, section 3.3); "energy", our own, drops the weakest places that make up this
+            share of the energy: the sum is smoothed over its neighbours in the last two axes, and each place counts
+            by its square. Guidance that is strong in few places keeps few; even guidance keeps most.
 
     Returns:
         Same shape; elements that pass keep their value.
@@ -63,13 +63,13 @@ def keep_largest(psi: Tensor, threshold: float, over: ThresholdOver = "channel")
         magnitude = _smoothed(magnitude)
     places = magnitude.flatten(2)
     least = (_energy_quantile_of if over == "energy" else _quantile_of)(places, threshold)
-    # In place, 1 and 0 as numbers: several times faster on a CPU than booleans, and no memory of its own.
+    # In place, with 1 and 0 as floats: several times faster on a CPU than booleans, and no extra memory.
     kept = places.ge_(least).view_as(magnitude)
     return kept.mul_(psi) if kept.shape == psi.shape else kept * psi
 
 
 def attention_mask(attention: Tensor, threshold: float, spatial: Sequence[int]) -> Tensor:
-    """Return where the picture looks at the concept's words (LEDITS++, arXiv 2311.16711, section 3.3: M^1).
+    """Return where the picture attends to the concept's words (LEDITS++, arXiv 2311.16711, section 3.3: M^1).
 
     Args:
         attention: cross-attention summed over the words, averaged over heads and layers, (B, h, w).
@@ -86,10 +86,9 @@ def attention_mask(attention: Tensor, threshold: float, spatial: Sequence[int]) 
 
 
 def _smoothed(values: Tensor) -> Tensor:
-    """Return the means of places and their neighbours in the last two axes, or the last one, (B, C, *spatial)."""
+    """Return the weighted mean of each place and its neighbours in the last one or two axes, (B, C, *spatial)."""
     planes = (values if values.ndim > 3 else values.unsqueeze(1)).flatten(1, -3)
-    # The weights that LEDITS++'s implementation gives to a place and its neighbours. Counted on the device: a copy from
-    # the CPU would wait for it.
+    # The weights of LEDITS++'s implementation, computed on the device: a copy from the CPU would have to wait for it.
     weights = torch.exp(-torch.arange(-1.0, 2.0, device=values.device).abs())
     weights = weights / weights.sum()
     edge = "reflect" if min(planes.shape[2:]) > 1 else "replicate"
@@ -100,26 +99,26 @@ def _smoothed(values: Tensor) -> Tensor:
 
 
 def _energy_quantile_of(values: Tensor, threshold: float) -> Tensor:
-    """Return the value along the last axis from which on the rest of the energy lies, (..., 1); values as below."""
+    """Return the value along the last axis above which the rest of the energy lies, (..., 1); fp32, 0 or more."""
     ordered = values.sort(dim=-1).values
-    # As shares of the largest, whose squares neither overflow nor vanish.
+    # Relative to the largest value, so that squares neither overflow nor vanish.
     energy = (ordered / ordered[..., -1:].clamp(min=torch.finfo(ordered.dtype).tiny)).square_().cumsum(-1)
     dropped = (energy < threshold * energy[..., -1:]).sum(-1, keepdim=True)
     return ordered.gather(-1, dropped.clamp_(max=values.shape[-1] - 1))
 
 
 def _quantile_of(values: Tensor, threshold: float) -> Tensor:
-    """Return the least value along the last axis that reaches its quantile, (..., 1); values are fp32, 0 or more."""
+    """Return the smallest value along the last axis that reaches its quantile, (..., 1); fp32, 0 or more."""
     # torch.quantile computes the rank in fp32 as well.
     rank = math.ceil(float(torch.tensor(threshold, dtype=torch.float32) * (values.shape[-1] - 1)))
     if values.device.type != "cpu":
         try:
             return values.kthvalue(rank + 1, dim=-1, keepdim=True).values
         except NotImplementedError:
-            # Apple's devices have it from PyTorch 2.9 on.
+            # Apple's devices support it since PyTorch 2.9.
             return values.sort(dim=-1).values[..., rank : rank + 1]
-    # The bits of such numbers, read as integers, have the same order, and NumPy selects among integers ten times faster
-    # than torch. Row by row, the copy that it needs is small.
+    # Read as integers, these bits keep their order, and NumPy selects integers ten times faster than torch. Row by row,
+    # its copy stays small.
     rows = values.detach().reshape(-1, values.shape[-1]).view(torch.int32).numpy()
     bits = np.array([np.partition(row, rank)[rank] for row in rows])
     return torch.from_numpy(bits).view(torch.float32).view(*values.shape[:-1], 1)

@@ -1,9 +1,9 @@
-"""Exact inversion: the noises that lead a stochastic sampler along a given path.
+"""Exact inversion: the noise that leads a stochastic sampler along a given path.
 
-Edit-friendly inversion (arXiv 2304.06140, section 3) draws every noisy latent of a schedule from the picture
-independently, and solves the sampler's own update for the noise between two of them; LEDITS++ (arXiv 2311.16711,
-section 3.1) does so with SDE-DPM-Solver++. Given these noises, the sampler walks the same path back to the picture, at
-any cfg and with any prompt.
+Edit-friendly inversion (arXiv 2304.06140, section 3) draws every noisy latent of a schedule independently from the
+picture, and solves the sampler's own update for the noise between two of them. LEDITS++ (arXiv 2311.16711, section 3.1)
+does this with SDE-DPM-Solver++. With this noise the sampler follows the same path back to the picture, at any cfg and
+with any prompt.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Level:
 
     Args:
         sigma: above 0; at most 1 in flow models.
-        flows: whether noise takes the picture's place (flow models) or is added to it.
+        flows: whether noise replaces the picture (flow models) or is added to it.
     """
 
     sigma: float
@@ -47,23 +47,23 @@ class Evaluation:
 
 
 class StandsStill(ValueError):
-    """A step adds no noise: its two noise levels are the same, or the second is the higher one."""
+    """A step adds no noise: its second noise level is not below the first."""
 
 
 def euler_ancestral_noise(now: Evaluation, before: Evaluation | None, following: Tensor, level: Level) -> Tensor:
-    """Return the noise with which ancestral Euler sampling, eta 1, steps to a given latent.
+    """Return the noise that makes ancestral Euler sampling, eta 1, step to a given latent.
 
-    It is DDPM's step (arXiv 2006.11239, equation 7). In flow models it is k-diffusion's rectified-flow twin: down to
-    sigma^2 / sigma_now, the picture scaled to the next level's share of it, noise up to the next level.
+    This is DDPM's step (arXiv 2006.11239, equation 7). In flow models it is k-diffusion's rectified-flow version: step
+    down to sigma^2 / sigma_now, scale to the next level's signal, add noise up to the next level.
 
     Args:
         now: the evaluation at the start of the step.
-        before: that of the step before; not used.
+        before: the previous step's; not used.
         following: the latent at the end of the step, (B, C, *spatial).
         level: its noise level.
 
     Returns:
-        The noise, of variance 1 where the model is right, (B, C, *spatial).
+        The noise, (B, C, *spatial), of variance 1 if the model is right.
 
     Raises:
         StandsStill: the step adds no noise.
@@ -75,18 +75,18 @@ def euler_ancestral_noise(now: Evaluation, before: Evaluation | None, following:
 
 
 def dpmpp_2m_sde_noise(now: Evaluation, before: Evaluation | None, following: Tensor, level: Level) -> Tensor:
-    """Return the noise with which DPM-Solver++(2M) SDE, midpoint, eta 1, steps to a given latent.
+    """Return the noise that makes DPM-Solver++(2M) SDE, midpoint, eta 1, step to a given latent.
 
-    It is SDE-DPM-Solver++ of second order (arXiv 2211.01095, equation 19), multistep; the first step is of first order.
+    This is second-order multistep SDE-DPM-Solver++ (arXiv 2211.01095, equation 19); the first step is first-order.
 
     Args:
         now: the evaluation at the start of the step.
-        before: that of the step before; None at the first step.
+        before: the previous step's; None at the first step.
         following: the latent at the end of the step, (B, C, *spatial).
         level: its noise level.
 
     Returns:
-        The noise, of variance 1 where the model is right, (B, C, *spatial).
+        The noise, (B, C, *spatial), of variance 1 if the model is right.
 
     Raises:
         StandsStill: the step adds no noise.
@@ -100,7 +100,7 @@ def dpmpp_2m_sde_noise(now: Evaluation, before: Evaluation | None, following: Te
 
 
 def _log_snr_step(now: Level, then: Level) -> float:
-    """Return by how much log(signal / sigma) grows from one level to another."""
+    """Return the increase of log(signal / sigma) from one level to another."""
     return math.log(then.signal * now.sigma / (then.sigma * now.signal))
 
 

@@ -1,4 +1,4 @@
-"""When things happen: the step of a sigma, and the concept passes that a step needs."""
+"""Which step a sigma belongs to, and which concept passes a step needs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from .concept import Concept, Settings
 
 # Samplers reach a step's sigma through logarithms and exponentials.
 _RELATIVE_TOLERANCE = 1e-4
-# What a schedule and a percentage make of one noise level.
+# Rounding between a schedule's and a percentage's value of one noise level.
 _SAME_LEVEL = 1e-5
-# Of the whole range, to find a progress to seven digits.
+# Bisections of the whole range that find a progress to seven digits.
 _HALVINGS = 24
 
 
@@ -21,7 +21,7 @@ class Window:
 
     Args:
         warmup_steps: the first step at which it acts.
-        cooldown_steps: the first one after it at which it acts no longer; None is never.
+        cooldown_steps: the first later step at which it no longer acts; None is never.
     """
 
     warmup_steps: int
@@ -29,10 +29,10 @@ class Window:
 
 
 def window(sigmas: Sequence[float], first: float, last: float) -> Window:
-    """Return the steps of a schedule from one noise level, included, to another, excluded.
+    """Return the steps of a schedule from one noise level (included) to another (excluded).
 
-    A schedule that rises in part or as a whole has one window too: from the first of its steps between the levels to
-    the last. Where no step lies between the levels, the window begins after the last step.
+    A schedule that rises has one window too: from its first step between the levels to its last. If no step lies
+    between the levels, the window starts after the last step.
     """
     within = [
         step
@@ -49,7 +49,7 @@ def progress_of(sigma: float, percent_to_sigma: Callable[[float], float]) -> flo
 
     Args:
         sigma: the noise level.
-        percent_to_sigma: the model's noise level at a progress; it falls.
+        percent_to_sigma: the model's noise level at a progress; decreasing.
     """
     low, high = 0.0, 1.0
     for _ in range(_HALVINGS):
@@ -61,17 +61,17 @@ def progress_of(sigma: float, percent_to_sigma: Callable[[float], float]) -> flo
 def step_of_sigma(sigma: float, sigmas: Sequence[float], before: int = 0) -> int:
     """Return the sampling step that an evaluation at `sigma` belongs to.
 
-    Step i covers the way from sigmas[i], included, to sigmas[i + 1], excluded, so that the intermediate evaluations of
-    second-order and SDE samplers belong to the step they are made for.
+    Step i covers sigmas[i] (included) to sigmas[i + 1] (excluded), so the intermediate evaluations of second-order and
+    SDE samplers belong to the step they are made for.
 
     Args:
         sigma: noise level of the evaluation.
-        sigmas: the schedule, one more entry than steps; falling, or rising (restarts, inversion) in part or as a whole.
-        before: the step of the evaluation before. Where several steps of a schedule that rises in part cover sigma, it
-            is the next of them from here on, or else the last one back.
+        sigmas: the schedule, one more entry than steps; it falls, or rises in part or throughout (restarts, inversion).
+        before: the step of the previous evaluation. If several steps cover sigma, the next one from here on is
+            returned, or else the last one.
 
     Returns:
-        A step in [0, len(sigmas) - 2]; where none covers sigma, the one that starts nearest to it.
+        A step in [0, len(sigmas) - 2]; if none covers sigma, the one that starts nearest to it.
     """
     step = covering_step(sigma, sigmas, before)
     if step is not None:
@@ -95,7 +95,7 @@ def _covers(first: float, after: float, sigma: float) -> bool:
 def passes_needed(concepts: Sequence[Concept], settings: Settings, steps: int) -> list[tuple[int, ...]]:
     """Return, for each step, the indices of the concepts whose guidance can change this or a later output.
 
-    Leaving out the others gives the same result to the bit; with a `warmup_tolerance` above 0, nearly the same.
+    Skipping the others gives a bit-identical result, or nearly the same with a `warmup_tolerance` above 0.
     """
     return [
         tuple(c for c, concept in enumerate(concepts) if _is_needed(concept, concepts, settings, step, steps))
@@ -106,10 +106,10 @@ def passes_needed(concepts: Sequence[Concept], settings: Settings, steps: int) -
 def passes_due(
     needed: Sequence[tuple[int, ...]], concepts: Sequence[Concept], reuse_steps: int
 ) -> list[tuple[int, ...]]:
-    """Return, for each step, which of the needed concepts to evaluate where guidance may serve several steps.
+    """Return, for each step, which of the needed concepts to evaluate when guidance may be reused.
 
-    Guidance changes fast when a concept begins to act, and ever more slowly then: it serves as many steps as have
-    passed since the warm-up, but no more than `reuse_steps`.
+    Guidance changes fast when a concept starts, then ever more slowly: it is reused for as many steps as have passed
+    since the warm-up, up to `reuse_steps`.
     """
     due: list[tuple[int, ...]] = []
     following: dict[int, int] = {}
@@ -125,8 +125,7 @@ def _is_needed(concept: Concept, concepts: Sequence[Concept], settings: Settings
         return False
     if concept.is_warm(step):
         return True
-    # A concept that is not warm yet reaches the image through the momentum alone, and only at a later step that
-    # uses the momentum.
+    # A concept that is not warm yet reaches the image only through the momentum, at a later step that uses it.
     if settings.momentum_scale == 0:
         return False
     independent = settings.mode == "independent"
@@ -138,13 +137,13 @@ def _is_needed(concept: Concept, concepts: Sequence[Concept], settings: Settings
 
 
 def _share_of_momentum(step: int, used: int, settings: Settings) -> float:
-    """Return the share of a step's guidance in the momentum that is first used at step `used`.
+    """Return a step's share of the momentum that is first used at step `used`.
 
-    By the update of the momentum, equations 9 and 10, if the guidance were of the same size at all steps.
+    Follows the momentum update (equations 9 and 10), assuming guidance of the same size at all steps.
     """
     ratio, age = settings.momentum_kept, used - 1 - step
     if ratio > 1:
-        # Then the first steps count most. Seen from there the numbers stay small.
+        # The first steps count most; counting from there keeps the numbers small.
         ratio, age = 1 / ratio, step
     whole = used if ratio == 1 else (1 - ratio**used) / (1 - ratio)
     return ratio**age / whole

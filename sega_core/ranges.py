@@ -1,4 +1,4 @@
-"""What numbers and choices a setting takes; the nodes' inputs show the same."""
+"""The numbers and choices that settings accept; the nodes' inputs use the same."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Range:
-    """Finite numbers from `low` on: up to `most`, or below `below`.
+    """Finite numbers from `low` up to `most`, or below `below`.
 
     Args:
-        low: the least.
-        most: the largest; None where `below` ends the range.
-        below: the first that is too large.
+        low: the smallest.
+        most: the largest; None if `below` ends the range.
+        below: an excluded upper bound.
     """
 
     low: float = 0.0
@@ -22,7 +22,7 @@ class Range:
     below: float = math.inf
 
     def check(self, name: str, value: float) -> None:
-        """Accept a number of this range.
+        """Check that a number is in this range.
 
         Raises:
             ValueError: names the setting, its range and the value.
@@ -39,7 +39,7 @@ AMOUNT = Range()
 SHARE = Range(most=1.0)
 SHARE_BELOW_1 = Range(below=1.0)
 
-# By the settings' names, in `Concept`, `ConceptSettings` and `Settings`.
+# By name, for `Concept`, `ConceptSettings` and `Settings`.
 RANGES = {
     "strength": AMOUNT,
     "guidance_scale": AMOUNT,
@@ -55,7 +55,7 @@ RANGES = {
 
 
 def check_numbers(settings: object) -> None:
-    """Accept settings whose numbers are in their ranges.
+    """Check that all numbers of a settings object are in their ranges.
 
     Raises:
         ValueError: names the setting, its range and the value.
@@ -66,17 +66,17 @@ def check_numbers(settings: object) -> None:
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Accept one of some words.
+    """Check that a value is one of the choices.
 
     Raises:
-        ValueError: names the setting, the words and the value.
+        ValueError: names the setting, the choices and the value.
     """
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 def check_count(name: str, value: int, least: int = 0) -> None:
-    """Accept a whole number of steps.
+    """Check a number of steps.
 
     Raises:
         ValueError: names the setting, the least and the value.

@@ -1,4 +1,4 @@
-"""Keeps what the concepts of a run added, for its guidance vectors."""
+"""Records what the concepts of a run added, for its guidance vectors."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .vectors import GuidanceVectors, Space
 
 
 class Recorder:
-    """Keeps what one part of the latents was given, on the CPU, while a run is under way.
+    """Records the guidance of one part of the latents during a run, on the CPU.
 
     Args:
         shape: of the latents, (B, C, *spatial).
         sigmas: the schedule.
-        concepts: how many there are.
+        concepts: the number of concepts.
     """
 
     def __init__(self, shape: Sequence[int], sigmas: Sequence[float], concepts: int) -> None:
@@ -28,30 +28,30 @@ class Recorder:
         self._kept: dict[int, _Kept] = {}
 
     def keep(self, step: int, sigma: float, guidance: Tensor | None, magnitudes: Mapping[int, Tensor]) -> None:
-        """Keep the evaluation of a step that is nearest to the step's own noise level, the last one of several.
+        """Keep a step's evaluation nearest to its own noise level; of several, the last.
 
         Args:
             step: the sampling step.
             sigma: noise level of the evaluation.
             guidance: what was added, (B, C, *spatial); None is nothing.
-            magnitudes: per concept that acted, the `magnitude` of its share, (B, *spatial).
+            magnitudes: for each concept that acted, the `magnitude` of its share, (B, *spatial).
 
         Raises:
-            ValueError: the latents have another size than at first.
+            ValueError: the latents have changed size.
         """
         distance = abs(sigma - self.sigmas[step])
         if step in self._kept and self._kept[step].distance < distance:
             return
         if guidance is not None and tuple(guidance.shape) != self.shape:
             raise ValueError(
-                f"guidance cannot be recorded where the latents change size: {tuple(guidance.shape)} after {self.shape}"
+                f"guidance cannot be recorded: the latents changed size from {self.shape} to {tuple(guidance.shape)}"
             )
-        # One copy each, however many concepts there are: each makes a GPU wait.
+        # One copy for all concepts: each copy makes a GPU wait.
         kept = dict(zip(magnitudes, torch.stack(list(magnitudes.values())).cpu(), strict=True)) if magnitudes else {}
         self._kept[step] = _Kept(distance, None if guidance is None else guidance.float().cpu(), kept)
 
     def guidance(self) -> Tensor:
-        """Return the guidance of all steps, (steps, B, C, *spatial); 0 where there was none."""
+        """Return the guidance of all steps, (steps, B, C, *spatial); 0 if there was none."""
         out = torch.zeros((len(self.sigmas) - 1, *self.shape))
         for step, kept in self._kept.items():
             if kept.guidance is not None:
@@ -77,7 +77,7 @@ class Recorder:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What one evaluation gave, on the CPU, and how far it was from the step's own noise level."""
+    """One evaluation, on the CPU, and its distance from the step's own noise level."""
 
     distance: float
     guidance: Tensor | None
@@ -92,7 +92,7 @@ def magnitude(share: Tensor) -> Tensor:
 def recorded(
     recorders: Sequence[Recorder], space: Space, concepts: Sequence[Concept], texts: Sequence[str], settings: Settings
 ) -> GuidanceVectors:
-    """Return what the recorders of a run, one for each part of its latents, have kept."""
+    """Return what a run's recorders, one for each part of its latents, have kept."""
     return GuidanceVectors(
         guidance=tuple(recorder.guidance() for recorder in recorders),
         activity=tuple(recorder.activity() for recorder in recorders),

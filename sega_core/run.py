@@ -1,4 +1,4 @@
-"""One sampling run: what is carried from step to step (arXiv 2301.12247, section 3, equations 8 to 10)."""
+"""One sampling run, and the state it carries from step to step (arXiv 2301.12247, section 3, equations 8 to 10)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .recorder import Recorder, magnitude
 class GuidanceRun:
     """Turns the concepts' estimates into guidance, step by step, and owns the momentum.
 
-    A step may be evaluated several times (second-order and SDE samplers), also after a later one (samplers that look
-    ahead, or try a step again); each evaluation starts from the momentum that the step began with, and the last one's
-    counts for the next step.
+    A step may be evaluated several times (second-order and SDE samplers), even after a later one (samplers that look
+    ahead or retry a step). Each evaluation starts from the momentum at the start of its step; the last one sets the
+    momentum of the next step.
 
     Args:
         concepts: the run's concepts, in the order of the indices used below.
         settings: what they share.
         steps: number of sampling steps.
-        recorder: is told what each evaluation gave; None keeps nothing.
+        recorder: records each evaluation; None records nothing.
     """
 
     def __init__(
@@ -36,10 +36,10 @@ class GuidanceRun:
         self.recorder = recorder
         self._needed = passes_needed(self.concepts, settings, steps)
         self._due = passes_due(self._needed, self.concepts, settings.reuse_steps)
-        # Each concept's guidance as it was last evaluated, where further steps use it.
+        # Each concept's last guidance, if further steps reuse it.
         self._held: dict[int, Tensor] = {}
-        # Momenta v with which each of the last steps began, and what the last one leaves to the next; one for all
-        # concepts in reference mode, one for those of the same beginning and end otherwise.
+        # The momenta v at the start of each of the last steps and of the next one. Reference mode has one for all
+        # concepts; otherwise, concepts with the same start and end share one.
         self._momenta: dict[int, dict[Hashable, Tensor]] = {0: {}}
         self._step = 0
 
@@ -48,18 +48,18 @@ class GuidanceRun:
         return tuple(c for c in self._needed[step] if c in self._due[step] or c not in self._held)
 
     def forget(self) -> None:
-        """Forget the steps before: the latents have another size now."""
+        """Forget earlier steps: the latents have changed size."""
         self._momenta = {self._step: {}}
         self._held = {}
 
     def guidance(self, step: int, comparisons: Mapping[int, Comparison | None], sigma: float = 0.0) -> Tensor | None:
-        """Return the guidance to add to the CFG estimate, or None where there is none.
+        """Return the guidance to add to the CFG estimate, or None if there is none.
 
         Args:
             step: the sampling step.
-            comparisons: for each concept of `needed(step)`, what its guidance is made of, (B, C, *spatial); None where
-                the concept has nothing to say at this noise level.
-            sigma: noise level of the evaluation; the recorder alone asks for it.
+            comparisons: for each concept of `needed(step)`, the inputs to its guidance, (B, C, *spatial); None if the
+                concept does not act at this noise level.
+            sigma: noise level of the evaluation; only the recorder uses it.
 
         Returns:
             Guidance of the same shape, fp32.
@@ -67,10 +67,10 @@ class GuidanceRun:
         self._begin(step)
         absent = {c for c, comparison in comparisons.items() if comparison is None}
         independent, weights = self.settings.mode == "independent", self._weights(step, absent)
-        # While some concepts warm up the reference rescales the weights of the others.
+        # While some concepts warm up, the reference rescales the weights of the others.
         total = 1.0 if independent or self._all_warm(step) else sum(weights)
         magnitudes: dict[int, Tensor] = {}
-        # Of concepts that share a momentum from beginning to end, only the sum counts.
+        # Concepts that share a momentum only count by their sum.
         sums: dict[Hashable, Tensor | None] = {}
         for c, concept in enumerate(self.concepts):
             gamma = None if concept.is_cooled(step) else self._gamma(c, step, comparisons)
@@ -80,7 +80,7 @@ class GuidanceRun:
                 magnitudes[c] = magnitude(weights[c] / total * gamma)
             key = self._key(concept, step)
             sums[key] = _added(sums.get(key), concept.weight * gamma)
-            # Gone before the next one comes: all concepts need no more memory than one.
+            # Freed before the next one, so that many concepts need no more memory than one.
             del gamma
         guidance = self._independent(step, sums) if independent else self._reference(step, sums, total)
         if self.recorder is not None:
@@ -88,7 +88,7 @@ class GuidanceRun:
         return guidance
 
     def _gamma(self, c: int, step: int, comparisons: Mapping[int, Comparison | None]) -> Tensor | None:
-        """Return a concept's guidance before weight and momentum, evaluated now or held; None where there is none."""
+        """Return a concept's guidance before weight and momentum, new or held; None if there is none."""
         if c not in comparisons:
             return self._held.get(c) if c in self._needed[step] else None
         comparison = comparisons[c]
@@ -101,9 +101,9 @@ class GuidanceRun:
         return gamma
 
     def _key(self, concept: Concept, step: int) -> Hashable:
-        """Return what the concepts have in common whose guidance counts by its sum alone."""
+        """Return the key of the sum that a concept's guidance goes into."""
         if self.settings.mode == "independent":
-            # Momenta of the same beginning and end add up as the guidance does.
+            # With the same start and end, momenta add up as the guidance does.
             return (concept.warmup_steps, concept.cooldown_steps)
         return concept.is_warm(step)
 
@@ -112,14 +112,14 @@ class GuidanceRun:
         if self._all_warm(step):
             return self._with_momentum(None, acting)
         guidance = None if acting is None or total == 0 else acting / total
-        # The one momentum takes in what still warms up as well.
+        # The shared momentum includes concepts that are still warming up.
         self._with_momentum(None, _added(acting, sums.pop(False, None)))
         return guidance
 
     def _independent(self, step: int, sums: dict[Hashable, Tensor | None]) -> Tensor | None:
         acting: Tensor | None = None
         alive = [concept for concept in self.concepts if not concept.is_cooled(step)]
-        # In a warm-up without passes there is momentum alone.
+        # A warm-up step without passes has only momentum.
         for concept in alive:
             sums.setdefault(self._key(concept, step), None)
         warm = {self._key(concept, step) for concept in alive if concept.is_warm(step)}
@@ -130,7 +130,7 @@ class GuidanceRun:
         return acting
 
     def _weights(self, step: int, absent: Collection[int]) -> list[float]:
-        """Return the weight of each concept that acts at this step, 0 for the others."""
+        """Return each concept's weight if it acts at this step, else 0."""
         return [
             concept.weight if concept.is_warm(step) and not concept.is_cooled(step) and c not in absent else 0.0
             for c, concept in enumerate(self.concepts)
@@ -140,10 +140,10 @@ class GuidanceRun:
         return all(concept.is_warm(step) for concept in self.concepts)
 
     def _begin(self, step: int) -> None:
-        """Go to a step: forth over steps without any estimate, or back to what the step began with."""
+        """Go to a step: forward over steps without any estimate, or back to the momenta at its start."""
         for passed in range(max(self._momenta), step):
             self._momenta[passed + 1] = self._decayed(self._momenta[passed])
-        # A sampler that goes back further than to the step before finds the oldest momentum that is kept.
+        # A sampler that goes back more than one step gets the oldest momenta kept.
         began = self._momenta.get(step, self._momenta[min(self._momenta)])
         kept = {s: momenta for s, momenta in self._momenta.items() if step - 1 <= s < step}
         self._momenta = {**kept, step: began, step + 1: {}}
@@ -169,7 +169,7 @@ class GuidanceRun:
 
 
 def _added(total: Tensor | None, term: Tensor | None) -> Tensor | None:
-    """Return the sum, in the memory of the first."""
+    """Return the sum, in place in the first."""
     if total is None or term is None:
         return term if total is None else total
     return total.add_(term)

@@ -1,4 +1,4 @@
-"""The two texts that a concept is the difference of: the prompt with it, and the prompt without it."""
+"""The two texts that a concept compares: the prompt with it and the prompt without it."""
 
 # ruff: noqa: RUF001
 
@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# Scripts that are written without spaces: a word may stand between any two letters.
+# Scripts written without spaces: a word may start and end at any letter.
 _UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
-# What belongs to the word beside it: "top-hat" does not name a hat, nor does "man's" a man.
+# Characters within a word: "top-hat" does not name a hat, nor does "man's" a man.
 _IN_A_WORD = rf"(?:(?![{_UNSPACED}])[\w'’-])"
 _COMMA = ",，、;；"
 _SENTENCE_END = ".!?。！？"
@@ -26,7 +26,7 @@ _BRACKETS = ("()", "[]", "（）", r"\(\)", r"\[\]")
 
 @dataclass(frozen=True)
 class ComparedTexts:
-    """What a concept compares.
+    """The two texts a concept compares.
 
     Args:
         text: the text with the concept.
@@ -38,25 +38,24 @@ class ComparedTexts:
 
 
 def compared_texts(text: str, prompt: str | None = None, instead_of: str = "") -> ComparedTexts:
-    """Return the two texts that a concept is the difference of.
+    """Return the two texts that a concept compares.
 
-    Without a prompt they are the bare text and `instead_of`, or the negative prompt where that is empty (arXiv
-    2301.12247, equation 5). With the picture's prompt they are the prompt with the text and the prompt without it, so
-    that one of the two is the prompt itself:
+    Without a prompt these are the bare text and `instead_of`, or the negative prompt if that is empty (arXiv
+    2301.12247, equation 5). With the picture's prompt, one of the two is the prompt itself:
 
-    - with it: the prompt where it names the text; else the prompt with the text in the place of `instead_of`, where it
-      names that; else the prompt and the text, with a comma between them;
-    - without it: where the prompt names the text, the prompt without its words, or with `instead_of` in their place;
-      else the prompt.
+    - with the concept: the prompt, if it names the text; else the prompt with `instead_of` replaced by the text, if it
+      names that; else the prompt, a comma and the text;
+    - without it: if the prompt names the text, the prompt with the text removed, or replaced by `instead_of`; else the
+      prompt.
 
-    Words are found in either case, whole, whatever weight they have, wherever they stand, but not as a part of an
-    embedding's name or of the other text: "no beard" names no beard where the one stands instead of the other. Those
-    that are taken out take their weight, their brackets and a comma with them.
+    Matching takes whole words, anywhere in the prompt and whatever their weight, and ignores case. Words inside an
+    embedding's name or inside the other text do not count: with "beard" instead of "no beard", a prompt's
+    "no beard" does not name a beard. Removed words take their weight, brackets and one comma with them.
 
     Args:
         text: the concept, such as "glasses".
-        prompt: of the picture; None where it is not known.
-        instead_of: what the text takes the place of, such as "black hair" for "ginger hair"; empty is nothing.
+        prompt: the picture's; None if not known.
+        instead_of: what the text replaces, such as "black hair" for "ginger hair"; empty is nothing.
     """
     if prompt is None:
         return ComparedTexts(text.strip(), instead_of.strip() or None)
@@ -69,7 +68,7 @@ def compared_texts(text: str, prompt: str | None = None, instead_of: str = "") -
 
 
 def _places(prompt: str, words: str, other: str) -> Iterator[tuple[int, int]]:
-    """Yield where a prompt names words, and not just a part of an embedding's name or of other words."""
+    """Yield where a prompt names words, other than inside an embedding's name or the other words."""
     units = [found.span() for pattern in (_EMBEDDING, _pattern(other)) for found in pattern.finditer(prompt)]
     for found in _pattern(words).finditer(prompt):
         first, last = found.span()
@@ -88,26 +87,26 @@ def _pattern(words: str) -> re.Pattern[str]:
 
 
 def _unweighted(words: str) -> str:
-    """Return a text without the brackets and the weights that are around the whole of it."""
+    """Return a text without brackets and weights around the whole of it."""
     while found := _WEIGHTED.fullmatch(words):
         words = found[1].strip(_BETWEEN)
     return words
 
 
 def _exchanged(prompt: str, words: str, other: str) -> str:
-    """Return the prompt with other words in the place of these; without them where the others are empty."""
+    """Return the prompt with words replaced by others, or removed if the others are empty."""
     if other:
         for first, last in reversed([*_places(prompt, words, other)]):
             prompt = prompt[:first] + other + prompt[last:]
         return prompt
-    # What stood around them may name them again.
+    # Their surroundings, once joined, may name them again.
     while place := next(_places(prompt, words, other), None):
         prompt = _without(prompt, *place)
     return prompt
 
 
 def _without(prompt: str, first: int, last: int) -> str:
-    """Return the prompt without a part and its brackets; of what stood on either side of it the stronger mark stays."""
+    """Return the prompt without a part and its brackets; keep the stronger of the marks on either side."""
     before, after = prompt[:first], prompt[last:]
     while (
         (opened := _OPENING.search(before)) and (closed := _CLOSING.match(after)) and opened[1] + closed[1] in _BRACKETS
@@ -123,12 +122,12 @@ def _without(prompt: str, first: int, last: int) -> str:
 
 
 def _mark(gap: str) -> list[bool]:
-    """Rank what separates two parts of a prompt."""
+    """Rank the separator between two parts of a prompt."""
     return [any(mark in gap for mark in marks) for marks in (_SENTENCE_END, "\n", _COMMA, _SPACE)]
 
 
 def _continued(prompt: str, text: str) -> str:
-    """Return the prompt and the text after it."""
+    """Return the prompt followed by the text."""
     if not _unweighted(text):
         return prompt
     start = prompt.rstrip(_BETWEEN)

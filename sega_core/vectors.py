@@ -1,7 +1,7 @@
 """Guidance vectors: what the concepts of a run added, step by step, and their safetensors file.
 
-They are diffusers' `sem_guidance`. Added to a run of another prompt with the same noise they make the same edit there
-(arXiv 2301.12247, section 4, uniqueness).
+They are diffusers' `sem_guidance`. Added to a run of another prompt with the same noise, they make the same edit (arXiv
+2301.12247, section 4, uniqueness).
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ class GuidanceVectors:
     """The guidance of a whole run, and which concept acted where and when.
 
     Args:
-        guidance: one tensor, or one for each part of packed latents (video and sound): what the concepts added at each
-            step, (steps, B, C, *spatial), fp32, on the CPU.
-        activity: likewise, (concepts, B, *spatial): where each concept acted, as the mean magnitude of its share over
-            steps and channels.
-        magnitudes: (steps, concepts): how strongly each concept acted, as the mean magnitude of its share.
+        guidance: what the concepts added at each step, (steps, B, C, *spatial), fp32, on the CPU; one tensor for each
+            part of packed latents (video and sound).
+        activity: where each concept acted, (concepts, B, *spatial), as the mean magnitude of its share over steps and
+            channels; one tensor for each part.
+        magnitudes: how strongly each concept acted, (steps, concepts), as the mean magnitude of its share.
         sigmas: the schedule, steps + 1 numbers.
         space: of the estimates that the guidance is added to.
         concepts: the run's concepts.
-        texts: theirs.
-        settings: what they shared.
+        texts: the concepts' texts.
+        settings: what the concepts shared.
 
-    A concept's share is its part of the guidance without the momentum.
+    A concept's share is its part of the guidance, without momentum.
 
     Raises:
-        ValueError: the tensors, the schedule and the concepts do not fit each other.
+        ValueError: the tensors, the schedule and the concepts do not match.
     """
 
     guidance: tuple[Tensor, ...]
@@ -63,9 +63,11 @@ class GuidanceVectors:
         if self.space not in SPACES:
             raise ValueError(f"space must be one of {', '.join(SPACES)}, got {self.space!r}")
         if len(self.texts) != concepts:
-            raise ValueError(f"texts must be as many as concepts ({concepts}), got {len(self.texts)}")
+            raise ValueError(f"texts must have one entry per concept ({concepts}), got {len(self.texts)}")
         if not self.guidance or len(self.activity) != len(self.guidance):
-            raise ValueError(f"activity must have a tensor for each of guidance's {len(self.guidance)}")
+            raise ValueError(
+                f"activity must have one tensor per guidance tensor ({len(self.guidance)}), got {len(self.activity)}"
+            )
         for guidance, activity in zip(self.guidance, self.activity, strict=True):
             if guidance.ndim < 4 or guidance.shape[0] != steps or guidance.numel() == 0:
                 raise ValueError(f"guidance must be ({steps}, B, C, *spatial), got {tuple(guidance.shape)}")
@@ -78,7 +80,7 @@ class GuidanceVectors:
         return [tuple(guidance.shape[1:]) for guidance in self.guidance]
 
     def step_at(self, sigma: float, before: int = 0) -> int | None:
-        """Return the step whose guidance belongs to a noise level; None outside the recorded range."""
+        """Return the step that covers a noise level; None outside the recorded range."""
         return covering_step(sigma, self.sigmas, before)
 
 
@@ -86,7 +88,7 @@ def save(vectors: GuidanceVectors, path: Path) -> None:
     """Write guidance vectors to a safetensors file, whole or not at all.
 
     Raises:
-        ValueError: they hold a number that is not finite.
+        ValueError: they have a number that is not finite.
     """
     parts = range(len(vectors.guidance))
     tensors = {f"guidance.{part}": vectors.guidance[part] for part in parts}

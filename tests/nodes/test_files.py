@@ -244,7 +244,7 @@ def test_a_save_that_fails_leaves_nothing_and_the_next_one_works(
 
 
 REASONS = {
-    "no file of tensors": "no safetensors file",
+    "no file of tensors": "not a safetensors file",
     "other kind": "must be a file of kind",
     "other version": "version must be 1, got '9'",
     "not a number": "must be finite",
@@ -383,9 +383,9 @@ FORGERIES: dict[str, tuple[dict[str, torch.Tensor], str, str]] = {
     "broken JSON": ({}, "[{", "entries must be JSON"),
     "endless JSON": ({}, "[" * 200_000, "entries must be JSON"),
     "a number too long": ({}, f'[{{"a": {"9" * 5000}}}]', "entries must be JSON"),
-    "an entry below 0": ({"-1.cross_attn": torch.ones(1)}, "[{}]", "belongs to no entry"),
-    "a mask": ({"0.mask": torch.ones(1)}, "[{}]", "mask is no text"),
-    "hooks": ({}, '[{"hooks": 1, "control": "x"}]', "control, hooks is no text"),
+    "an entry below 0": ({"-1.cross_attn": torch.ones(1)}, "[{}]", "does not belong to an entry"),
+    "a mask": ({"0.mask": torch.ones(1)}, "[{}]", "a text must not have mask"),
+    "hooks": ({}, '[{"hooks": 1, "control": "x"}]', "a text must not have control, hooks"),
     "an embedding of text": ({}, '[{"cross_attn": "x"}]', "cross_attn must be a tensor, got 'x'"),
     "a pooled output of text": ({}, '[{"pooled_output": [1]}]', r"pooled_output must be a tensor, got \[1\]"),
 }

@@ -247,7 +247,7 @@ def test_what_cannot_be_inverted_is_refused(host: Host) -> None:
         host, sampler_name="euler"
     )
     assert "got 'dpmpp_sde'" in refused(host, sampler_name="dpmpp_sde")
-    assert "model must be without concepts" in refused(host, model=host.patched(host.concept()))
+    assert "model must not have concepts" in refused(host, model=host.patched(host.concept()))
     assert "start_percent 0.95 leaves none of 4 steps" in refused(host, steps=4, scheduler="simple", start_percent=0.95)
     assert "start_percent 1 leaves none of 8 steps" in refused(host, start_percent=1.0)
     assert "start_percent must be in [0, 1], got -0.1" in refused(host, start_percent=-0.1)

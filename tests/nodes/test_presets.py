@@ -186,7 +186,7 @@ def test_a_preset_acts_on_the_prompt_that_is_connected(node: Any) -> None:
 
 @pytest.mark.parametrize("preset", ["none", "style (LEDITS++)"])
 def test_no_text_from_either_is_an_error(concept: Any, preset: str) -> None:
-    with pytest.raises(ValueError, match=rf"^SEGAConcept: text is missing, and preset '{re.escape(preset)}' has none$"):
+    with pytest.raises(ValueError, match=rf"^SEGAConcept: text is missing, and preset '{re.escape(preset)}' does not set it$"):
         concept(preset=preset)
 
 
@@ -311,23 +311,23 @@ def test_the_file_may_hold_any_script_and_a_byte_order_mark(concept: Any, users_
         ({"name": "bad", "start_percent": 10**30}, "start_percent must be a number in [0, 1]"),
         ({"name": "bad", "start_percent": 0.5, "end_percent": 0.2}, "end_percent must be after start_percent (0.5)"),
         ({"name": "bad", "end_percent": 0}, "end_percent must be after start_percent"),
-        ({"name": "bad", "warmup_steps": 10}, "no field 'warmup_steps', only name, text, direction, strength, "),
-        ({"name": "bad", "cooldown_steps": 20}, "no field 'cooldown_steps'"),
+        ({"name": "bad", "warmup_steps": 10}, "unknown field 'warmup_steps', use name, text, direction, strength, "),
+        ({"name": "bad", "cooldown_steps": 20}, "unknown field 'cooldown_steps'"),
         ({"name": "bad", "direction": "up"}, "direction must be one of add, remove, got 'up'"),
         ({"name": "bad", "threshold_over": ["space"]}, "threshold_over must be one of energy, channel, space"),
-        ({"name": "bad", "text": ""}, "text must be a text of 1 to 2000 characters, got ''"),
-        ({"name": "bad", "text": "x" * 2001}, "text must be a text of 1 to 2000 characters"),
+        ({"name": "bad", "text": ""}, "text must be a string of 1 to 2000 characters, got ''"),
+        ({"name": "bad", "text": "x" * 2001}, "text must be a string of 1 to 2000 characters"),
         ({"name": "bad", "text": "\x00"}, "text must have no control characters"),
         ({"name": "bad", "text": "\ud800"}, "text must have no control characters"),
-        ({"name": "bad", "source": {"a": {"b": []}}}, "source must be a text"),
-        ({"name": "bad", "guidance_skale": 5}, "no field 'guidance_skale'"),
-        ({"name": "bad", "mask": "x.png"}, "no field 'mask'"),
+        ({"name": "bad", "source": {"a": {"b": []}}}, "source must be a string"),
+        ({"name": "bad", "guidance_skale": 5}, "unknown field 'guidance_skale'"),
+        ({"name": "bad", "mask": "x.png"}, "unknown field 'mask'"),
         ({"name": "bad\nERROR forged"}, "name must have no control characters, got 'bad\\nERROR forged'"),
-        ({"name": "x" * 81}, "name must be a text of 1 to 80 characters"),
+        ({"name": "x" * 81}, "name must be a string of 1 to 80 characters"),
         ({"name": "none"}, "name must not be 'none'"),
         ({"name": " None "}, "name must not be 'none'"),
-        ({"name": ["bad"]}, "name must be a text"),
-        ({"text": "a hat"}, "name must be a text of 1 to 80 characters, got None"),
+        ({"name": ["bad"]}, "name must be a string"),
+        ({"text": "a hat"}, "name must be a string of 1 to 80 characters, got None"),
         ({"name": "good"}, "name must not be used twice"),
         ("bad", "must be an object, got 'bad'"),
         ([[[["bad"]]]], "must be an object"),

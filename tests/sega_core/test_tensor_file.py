@@ -133,19 +133,19 @@ def test_what_cannot_be_read_is_not_written(tmp_path: Path, tensor: torch.Tensor
 
 
 HEADERS = {
-    "no header": (b"", b"", None, "no safetensors file, or a damaged one"),
-    "not JSON": (b"{]", b"", None, "no safetensors file, or a damaged one"),
-    "not UTF-8": (b'{"\xff": 1}', b"", None, "no safetensors file, or a damaged one"),
-    "a list": (b"[]", b"", None, "no safetensors file, or a damaged one"),
-    "nested without end": (b"[" * 100_000, b"", None, "no safetensors file, or a damaged one"),
-    "a header of exabytes": (b"{}", b"", 2**63, "no safetensors file, or a damaged one"),
-    "a header longer than the file": (b"{}", b"", 90_000_000, "no safetensors file, or a damaged one"),
-    "a shape of exabytes": (one_tensor("F32", [2**40, 2**40], 4), b"1234", None, "or a damaged one"),
-    "a negative shape": (one_tensor("F32", [-1], 4), b"1234", None, "or a damaged one"),
-    "fewer bytes than the shape": (one_tensor("F32", [2], 8), b"1234", None, "or a damaged one"),
-    "more bytes than the shape": (one_tensor("F32", [1], 4), b"12345678", None, "or a damaged one"),
-    "an unknown type": (one_tensor("F1000", [1], 4), b"1234", None, "or a damaged one"),
-    "metadata of numbers": ({"__metadata__": {"kind": 1}}, b"", None, "or a damaged one"),
+    "no header": (b"", b"", None, "not a safetensors file, or is damaged"),
+    "not JSON": (b"{]", b"", None, "not a safetensors file, or is damaged"),
+    "not UTF-8": (b'{"\xff": 1}', b"", None, "not a safetensors file, or is damaged"),
+    "a list": (b"[]", b"", None, "not a safetensors file, or is damaged"),
+    "nested without end": (b"[" * 100_000, b"", None, "not a safetensors file, or is damaged"),
+    "a header of exabytes": (b"{}", b"", 2**63, "not a safetensors file, or is damaged"),
+    "a header longer than the file": (b"{}", b"", 90_000_000, "not a safetensors file, or is damaged"),
+    "a shape of exabytes": (one_tensor("F32", [2**40, 2**40], 4), b"1234", None, "or is damaged"),
+    "a negative shape": (one_tensor("F32", [-1], 4), b"1234", None, "or is damaged"),
+    "fewer bytes than the shape": (one_tensor("F32", [2], 8), b"1234", None, "or is damaged"),
+    "more bytes than the shape": (one_tensor("F32", [1], 4), b"12345678", None, "or is damaged"),
+    "an unknown type": (one_tensor("F1000", [1], 4), b"1234", None, "or is damaged"),
+    "metadata of numbers": ({"__metadata__": {"kind": 1}}, b"", None, "or is damaged"),
     "no metadata": ({}, b"", None, "must be a file of kind 'sega-test', got None"),
     "another kind": ({"__metadata__": {"format": "pt"}}, b"", None, "must be a file of kind 'sega-test', got None"),
     "NaN": (one_tensor("F32", [1], 4), b"\xff" * 4, None, "a must be finite, got NaN or infinity"),
@@ -168,7 +168,7 @@ def test_every_truncated_file_is_refused(tmp_path: Path) -> None:
     whole = (tmp_path / "whole").read_bytes()
     for length in range(len(whole)):
         (tmp_path / "x").write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=r"^x is no safetensors file, or a damaged one"):
+        with pytest.raises(ValueError, match=r"^x is not a safetensors file, or is damaged"):
             tensor_file.read(tmp_path / "x", KIND)
 
 
@@ -177,7 +177,7 @@ def test_noise_is_refused(tmp_path: Path) -> None:
     for size in (1, 8, 9, 100, 5000):
         content = torch.randint(256, (size,), generator=generator, dtype=torch.uint8).numpy().tobytes()
         (tmp_path / "x").write_bytes(content)
-        with pytest.raises(ValueError, match=r"^x is no safetensors file, or a damaged one"):
+        with pytest.raises(ValueError, match=r"^x is not a safetensors file, or is damaged"):
             tensor_file.read(tmp_path / "x", KIND)
 
 
@@ -194,7 +194,7 @@ class Bomb:
 @pytest.mark.parametrize("dump", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
 def test_a_pickle_is_refused_and_never_run(tmp_path: Path, dump: Any) -> None:
     dump({"a": Bomb(tmp_path / "exploded")}, tmp_path / "x")
-    with pytest.raises(ValueError, match=r"^x is no safetensors file"):
+    with pytest.raises(ValueError, match=r"^x is not a safetensors file"):
         tensor_file.read(tmp_path / "x", KIND)
     assert not (tmp_path / "exploded").exists()
 

@@ -83,10 +83,10 @@ def test_guidance_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
         ({"sigmas": (*SIGMAS[:-1], -0.1)}, "sigmas must be two or more numbers"),
         ({"sigmas": (*SIGMAS, 0.0)}, r"guidance must be \(6, B, C, \*spatial\), got \(5, 2, 4, 6, 5\)"),
         ({"space": "pixels"}, "space must be one of noise, velocity, got 'pixels'"),
-        ({"texts": TEXTS[:2]}, r"texts must be as many as concepts \(3\), got 2"),
+        ({"texts": TEXTS[:2]}, r"texts must have one entry per concept \(3\), got 2"),
         ({"concepts": CONCEPTS[:2], "texts": TEXTS[:2]}, r"activity must be \(2, 2, 6, 5\), got \(3, 2, 6, 5\)"),
         ({"guidance": (), "activity": ()}, "guidance"),
-        ({"activity": (noise(3, 2, 6, 5),)}, "activity must have a tensor for each of guidance's 2"),
+        ({"activity": (noise(3, 2, 6, 5),)}, r"activity must have one tensor per guidance tensor \(2\), got 1"),
         ({"guidance": (noise(STEPS, 2, 4), noise(STEPS, 2, 4))}, "guidance must be"),
         ({"guidance": (noise(STEPS, 2, 0, 6, 5), noise(STEPS, 2, 3, 7))}, r"guidance must be .* got \(5, 2, 0, 6, 5\)"),
         ({"magnitudes": noise(3, STEPS)}, r"magnitudes must be \(5, 3\), got \(3, 5\)"),
@@ -246,7 +246,7 @@ def test_parts_share_their_strength_and_keep_their_own_activity() -> None:
 def test_latents_that_change_size_cannot_be_recorded() -> None:
     recorder = Recorder((1, 4, 8, 8), (2.0, 1.0, 0.0), 1)
     recorder.keep(0, 2.0, noise(1, 4, 8, 8), {})
-    with pytest.raises(ValueError, match=r"change size: \(1, 4, 16, 16\) after \(1, 4, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"changed size from \(1, 4, 8, 8\) to \(1, 4, 16, 16\)"):
         recorder.keep(1, 1.0, noise(1, 4, 16, 16), {})
 
 
