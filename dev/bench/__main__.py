@@ -6,7 +6,6 @@ import argparse
 import json
 import logging
 import platform
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from . import generation, gpu, maths, memory, overhead, plot, report
 from .twins import TINY, Twin
 
 PARTS = ("generation", "overhead", "maths", "memory")
-GPU_ROUNDS = 5
 
 log = logging.getLogger("bench")
 
@@ -51,27 +49,27 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         figures["maths"] = maths.measure(device, options.quick, log.info)
         figures["exactness"] = maths.exactness(device, options.quick)
         if device.type == "cuda":
-            figures["gpu"] = gpu.measure(device, GPU_ROUNDS)
+            figures["gpu"] = gpu.measure(device)
     if "memory" in options.only:
         figures["memory"] = memory.measure(Twin(TINY, torch.device("cpu"), torch.float32), log.info)
     return figures
 
 
 def _measure_networks(figures: dict[str, Any], options: argparse.Namespace, device: torch.device) -> None:
+    on_gpu, generates = device.type == "cuda", "generation" in options.only
+    figures |= {part: [] for part in ("generation_memory", "generation", "overhead")}
     for plan in generation.plans(device, options.quick):
         # On the CPU each of the two samples alone for the memory, before this process holds the weights too.
-        if "generation" in options.only and device.type == "cpu" and generation.STATUS.exists():
-            figures.setdefault("generation_memory", []).append(generation.measure_memory(plan, None))
-        twin = Twin(plan.shape, device, generation.dtype_on(device))
-        measures: dict[str, Callable[..., list[dict[str, Any]]]] = {
-            "generation": generation.measure,
-            "overhead": overhead.measure,
-        }
-        for part, measure in measures.items():
-            if part in options.only:
-                figures.setdefault(part, []).extend(measure(plan, twin, log.info))
-        if "generation" in options.only and device.type == "cuda":
-            figures.setdefault("generation_memory", []).append(generation.measure_memory(plan, twin))
+        if generates and not on_gpu and generation.STATUS.exists():
+            figures["generation_memory"].append(generation.measure_memory(plan, None))
+        # The numbers that users run these networks in.
+        twin = Twin(plan.shape, device, torch.float16 if on_gpu else torch.float32)
+        if generates:
+            figures["generation"] += generation.measure(plan, twin, log.info)
+        if "overhead" in options.only:
+            figures["overhead"] += overhead.measure(plan, twin, log.info)
+        if generates and on_gpu:
+            figures["generation_memory"].append(generation.measure_memory(plan, twin))
 
 
 def _machine(device: torch.device) -> dict[str, Any]:

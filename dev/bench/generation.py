@@ -23,14 +23,9 @@ CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is generated with a network.
+    """What is generated with a network, `rounds` times each, in latents with sides of `size`.
 
-    Args:
-        shape: the network's.
-        size: of the latents' sides.
-        steps: of the edits whose passes can be left out.
-        steps_all: of those that need every pass.
-        rounds: how often each is.
+    Edits that need every pass take `steps_all` steps, those whose passes can be left out `steps`.
     """
 
     shape: Shape
@@ -56,11 +51,6 @@ def plans(device: torch.device, quick: bool) -> list[Plan]:
     return [Plan(TINY, 32, 50, 10, 3), Plan(SD15, 24, 5, 2, 1)]
 
 
-def dtype_on(device: torch.device) -> torch.dtype:
-    """Return the type of number that users run these networks in."""
-    return torch.float16 if device.type == "cuda" else torch.float32
-
-
 def measure(plan: Plan, twin: Twin, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """Return a row for each edit."""
     noise = noise_of(plan.size)
@@ -81,19 +71,17 @@ def noise_of(size: int) -> Tensor:
 
 
 def _compare(twin: Twin, scenario: Scenario, noise: Tensor, rounds: int) -> dict[str, Any]:
-    made: dict[str, Tensor] = {}
-
-    def reference() -> None:
-        made["reference"] = twin.sample_reference(scenario, noise)
-
-    def ours() -> None:
-        made["ours"] = twin.sample_ours(scenario, noise)
-
-    for calls in (twin.reference_calls, twin.our_calls):
+    made: tuple[list[Tensor], list[Tensor]] = ([], [])
+    both_calls = (twin.reference_calls, twin.our_calls)
+    for calls in both_calls:
         calls.clear()
-    times = in_turns(reference, ours, rounds)
-    passes = [sum(calls) // rounds for calls in (twin.reference_calls, twin.our_calls)]
-    theirs, own = (made[who].cpu().double() for who in ("reference", "ours"))
+    times = in_turns(
+        lambda: made[0].append(twin.sample_reference(scenario, noise)),
+        lambda: made[1].append(twin.sample_ours(scenario, noise)),
+        rounds,
+    )
+    passes = [sum(calls) // rounds for calls in both_calls]
+    theirs, own = (latents[-1].cpu().double() for latents in made)
     return {
         "reference_seconds": times["first_seconds"],
         "our_seconds": times["second_seconds"],

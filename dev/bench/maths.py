@@ -7,6 +7,7 @@ is all that it does between the two: from the batch of estimates to the one that
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,15 +32,11 @@ CONCEPT = Concept(warmup_steps=0)
 
 def measure(device: torch.device, quick: bool, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """Return a row for each size, number of concepts and type of number."""
-    sizes = list(SIZES)[:1] if quick else list(SIZES)
     rows = []
-    for size in sizes:
-        for count in CONCEPTS:
-            for dtype in DTYPES:
-                estimates = estimates_of(SIZES[size], count, DTYPES[dtype], device)
-                figures = _compare(estimates, count, ROUNDS[size])
-                rows.append({"size": size, "concepts": count, "dtype": dtype, **figures})
-            say(f"{size}, {count} concepts: " + ", ".join(f"{row['ratio']:.1f}" for row in rows[-len(DTYPES) :]))
+    for size, count, dtype in product(list(SIZES)[: 1 if quick else None], CONCEPTS, DTYPES):
+        figures = _compare(estimates_of(SIZES[size], count, DTYPES[dtype], device), count, ROUNDS[size])
+        rows.append({"size": size, "concepts": count, "dtype": dtype, **figures})
+        say(f"{size}, {count} concepts, {dtype}: {figures['ratio']:.1f} times as fast")
     return rows
 
 
@@ -153,14 +150,13 @@ class _Scheduler:
 def exactness(device: torch.device, quick: bool) -> list[dict[str, Any]]:
     """Return how many elements the core's threshold and a full quantile judge differently."""
     rows = []
-    for size in list(SIZES)[:1] if quick else SIZES:
-        for dtype in DTYPES:
-            negative, _, concept = estimates_of(SIZES[size], 1, DTYPES[dtype], device).float().chunk(3)
-            psi = (concept - negative) * CONCEPT.factor
-            counts = [compare_thresholds(psi, threshold) for threshold in THRESHOLDS]
-            differ, rounded = (sum(column) for column in zip(*counts, strict=True))
-            row = {"size": size, "dtype": dtype, "elements": psi.numel() * len(THRESHOLDS)}
-            rows.append({**row, "differ": differ, "rounded": rounded})
+    for size, dtype in product(list(SIZES)[: 1 if quick else None], DTYPES):
+        negative, _, concept = estimates_of(SIZES[size], 1, DTYPES[dtype], device).float().chunk(3)
+        psi = (concept - negative) * CONCEPT.factor
+        counts = [compare_thresholds(psi, threshold) for threshold in THRESHOLDS]
+        differ, rounded = (sum(column) for column in zip(*counts, strict=True))
+        elements = psi.numel() * len(THRESHOLDS)
+        rows.append({"size": size, "dtype": dtype, "elements": elements, "differ": differ, "rounded": rounded})
     return rows
 
 

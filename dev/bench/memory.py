@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, product
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -33,21 +33,8 @@ STEPS = 6
 CONCEPT = Concept(warmup_steps=2)
 
 
-@dataclass(frozen=True)
-class Memory:
-    """What a piece of work allocated, beyond what was there when it began.
-
-    Args:
-        peak: the most at any time, in bytes.
-        kept: at the end, in bytes.
-    """
-
-    peak: int
-    kept: int
-
-
-def allocated(work: Callable[[], Any]) -> Memory:
-    """Do some work on the CPU, drop what it returns, and return what it allocated."""
+def allocated(work: Callable[[], Any]) -> tuple[int, int]:
+    """Do some work on the CPU; return the most bytes that it held beyond what was there before, and what it keeps."""
     gc.collect()
     # What waits to be collected would be more or less, as it happens.
     gc.disable()
@@ -59,19 +46,13 @@ def allocated(work: Callable[[], Any]) -> Memory:
         gc.enable()
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
     held = list(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
-    return Memory(max(held, default=0), held[-1] if held else 0)
+    return max(held, default=0), held[-1] if held else 0
 
 
 def core_memory(concepts: Sequence[Concept], settings: Settings, shape: Sequence[int], steps: int) -> tuple[float, int]:
-    """Return what the core holds over a run at most, in latents, and what it leaves behind, in bytes.
+    """Return what the core holds over a run at most, in latents (B, C, *spatial), and what it leaves behind, in bytes.
 
     What it is given is there before: the differences stand where the host's estimates were.
-
-    Args:
-        concepts: of the run.
-        settings: what they share.
-        shape: of the latents, (B, C, *spatial).
-        steps: number of sampling steps.
     """
     generator = torch.Generator().manual_seed(0)
     given = [Comparison(difference) for difference in torch.randn((len(concepts), *shape), generator=generator)]
@@ -81,8 +62,8 @@ def core_memory(concepts: Sequence[Concept], settings: Settings, shape: Sequence
         for step in range(steps):
             run.guidance(step, {c: given[c] for c in run.needed(step)})
 
-    memory = allocated(sample)
-    return memory.peak / (FLOAT_BYTES * prod(shape)), memory.kept
+    peak, kept = allocated(sample)
+    return peak / (FLOAT_BYTES * prod(shape)), kept
 
 
 def measure(twin: Twin, say: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -109,8 +90,7 @@ def in_host(twin: Twin, scenario: Scenario) -> tuple[float, int]:
     guided, unguided = twin.guided(scenario), twin.unguided(len(scenario.concepts))
     for model in (guided, unguided):
         model.set_model_unet_function_wrapper(answer)
-    with_concepts, without = (
-        allocated(lambda model=model: twin.sample_host(model, scenario.steps, noise)) for model in (guided, unguided)
+    (peak, kept), (peak_without, kept_without) = (
+        allocated(partial(twin.sample_host, model, scenario.steps, noise)) for model in (guided, unguided)
     )
-    latent = FLOAT_BYTES * noise.numel()
-    return (with_concepts.peak - without.peak) / latent, with_concepts.kept - without.kept
+    return (peak - peak_without) / (FLOAT_BYTES * noise.numel()), kept - kept_without

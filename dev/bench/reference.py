@@ -55,15 +55,10 @@ class Table(nn.Module):
 
 def make_pipeline(unet: Any, scheduler: Any, embeddings: Tensor) -> Any:
     """Return the pipeline; it makes latents, never images."""
+    left_out = dict.fromkeys(("vae", "safety_checker", "feature_extractor"))
+    texts = {"text_encoder": Table(embeddings), "tokenizer": Numbers(embeddings.shape[1])}
     pipeline = diffusers.SemanticStableDiffusionPipeline(
-        vae=None,
-        text_encoder=Table(embeddings),
-        tokenizer=Numbers(embeddings.shape[1]),
-        unet=unet,
-        scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
+        unet=unet, scheduler=scheduler, **texts, **left_out, requires_safety_checker=False
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 
 from ..host import in_process
@@ -20,17 +22,7 @@ MOST_CONCEPTS = 16
 
 @dataclass(frozen=True)
 class Shape:
-    """A UNet's sizes.
-
-    Args:
-        name: in tables.
-        channels: of the first level.
-        multiples: of it, per level.
-        blocks: residual blocks per level.
-        attention: whether a level has attention.
-        context: width of the embeddings.
-        heads: of the attention.
-    """
+    """A UNet's name in tables and its sizes: multiples of the channels and attention per level, blocks in each."""
 
     name: str
     channels: int
@@ -46,13 +38,7 @@ SD15 = Shape("SD1.5", 320, (1, 2, 4, 4), 2, (True, True, True, False), 768, 8)
 
 
 class Twin:
-    """The network, its embeddings, and both ways to sample it.
-
-    Args:
-        shape: the network's.
-        device: where it runs.
-        dtype: of its weights.
-    """
+    """The network, its embeddings, and both ways to sample it."""
 
     def __init__(self, shape: Shape, device: torch.device, dtype: torch.dtype) -> None:
         self.pack = in_process.load_pack()
@@ -61,7 +47,9 @@ class Twin:
         # The host's prompts stay on the CPU until it samples.
         self.embeddings = embeddings.to(dtype)
         unet = _diffusers_unet(shape, device, dtype)
-        self.pipeline = reference.make_pipeline(unet, _scheduler(), self.embeddings.to(device))
+        betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+        scheduler = DDIMScheduler(**betas, clip_sample=False, set_alpha_to_one=True, steps_offset=1)
+        self.pipeline = reference.make_pipeline(unet, scheduler, self.embeddings.to(device))
         passes = Passes(_host_model(shape, unet, device, dtype))
         self.model = passes.model
         # How many latents each network is asked about, call by call.
@@ -120,13 +108,8 @@ class Twin:
                 for c, concept in enumerate(scenario.concepts)
             }
         )[0]
-        return nodes.SEGAModelPatch.execute(
-            self.model,
-            stack,
-            momentum_scale=settings.momentum_scale,
-            momentum_beta=settings.momentum_beta,
-            mode=settings.mode,
-        )[0]
+        shared = {name: getattr(settings, name) for name in ("momentum_scale", "momentum_beta", "mode")}
+        return nodes.SEGAModelPatch.execute(self.model, stack, **shared)[0]
 
     def _progress_at(self, step: int, steps: int) -> float:
         """Return a progress between the step before and this one; 0 before the first and 1 after the last."""
@@ -156,9 +139,7 @@ class Twin:
         return [[self.embeddings[place : place + 1], {}]]
 
 
-def _diffusers_unet(shape: Shape, device: torch.device, dtype: torch.dtype) -> Any:
-    from diffusers import UNet2DConditionModel
-
+def _diffusers_unet(shape: Shape, device: torch.device, dtype: torch.dtype) -> UNet2DConditionModel:
     down = ["CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in shape.attention]
     up = ["CrossAttnUpBlock2D" if attends else "UpBlock2D" for attends in reversed(shape.attention)]
     with torch.device("meta"):
@@ -186,19 +167,6 @@ def fill(network: nn.Module) -> None:
             parameter.normal_(mean=float("norm" in name and name.endswith("weight")), std=0.1)
 
 
-def _scheduler() -> Any:
-    from diffusers import DDIMScheduler
-
-    return DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=True,
-        steps_offset=1,
-    )
-
-
 def _host_model(shape: Shape, unet: Any, device: torch.device, dtype: torch.dtype) -> Any:
     """Return the host's MODEL with the very tensors of a UNet of diffusers."""
     import comfy.latent_formats
@@ -219,23 +187,12 @@ def _host_model(shape: Shape, unet: Any, device: torch.device, dtype: torch.dtyp
         "transformer_depth_middle": 1,
         "transformer_depth_output": [depth for depth in levels for _ in range(shape.blocks + 1)],
     }
-    names = comfy.utils.unet_to_diffusers(sizes)
-    config = Config(
-        {
-            **{key: value[:] if isinstance(value, list) else value for key, value in sizes.items()},
-            "image_size": 32,
-            "in_channels": 4,
-            "out_channels": 4,
-            "model_channels": shape.channels,
-            "use_spatial_transformer": True,
-            "use_linear_in_transformer": False,
-            "context_dim": shape.context,
-            "legacy": False,
-            "use_temporal_attention": False,
-            "use_temporal_resblock": False,
-            "adm_in_channels": None,
-        }
-    )
+    # The host pops the transformer depths off these lists.
+    names = comfy.utils.unet_to_diffusers(copy.deepcopy(sizes))
+    inputs = {"image_size": 32, "in_channels": 4, "out_channels": 4, "context_dim": shape.context}
+    kind = {"use_spatial_transformer": True, "use_linear_in_transformer": False, "legacy": False}
+    left_out = {"use_temporal_attention": False, "use_temporal_resblock": False, "adm_in_channels": None}
+    config = Config({**sizes, **inputs, **kind, **left_out, "model_channels": shape.channels})
     config.set_inference_dtype(dtype, None)
     base = comfy.model_base.BaseModel(config, comfy.model_base.ModelType.EPS, device=device)
     weights = {names[key]: value for key, value in unet.state_dict().items()}

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
-from torch import Tensor
 
 from ..report import table
 from .faces import ATTRIBUTES
@@ -34,20 +34,14 @@ class Edit:
     def index(self) -> int:
         return ATTRIBUTES[self.attribute].index(self.value)
 
-    def could_and_did(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Any, Any]:
-        """Return which faces could show the edit and which of all faces it leaves as asked, both (B,).
+    @property
+    def name(self) -> str:
+        """What reports call it: "+ hat", "- glasses"."""
+        return ("+ " if self.direction == "add" else "- ") + self.text
 
-        The judged attributes, each (B,) of value indices, are arrays or tensors.
-
-        Raises:
-            ValueError: no face could show it.
-        """
-        had, has = (judged[self.attribute] == self.index for judged in (before, after))
-        could, did = (~had, has) if self.direction == "add" else (had, ~has)
-        if not could.any():
-            state = "lacks" if self.direction == "add" else "has"
-            raise ValueError(f"no face {state} {self.value!r} ({self.attribute}) before the edit")
-        return could, did
+    def concept(self, **values: Any) -> dict[str, Any]:
+        """Return a concept node's values; what they do not name has its default."""
+        return {"text": self.text, "direction": self.direction, **values}
 
 
 ADDS = (
@@ -61,37 +55,56 @@ EDITS = ADDS + REMOVES
 
 
 @dataclass(frozen=True)
-class Figures:
-    """The figures of one edit.
+class Outcome:
+    """What an edit did to the faces that lacked what was to be added, or had what was to be removed.
 
     Args:
-        faces: faces that lacked (add) or had (remove) the concept before the edit.
-        success: share of them that have (lack) it afterwards.
-        kept: per other attribute, the share of these faces on which it stays.
+        eligible: (N,), these faces among all.
+        done: (F,), whether the edit succeeded; this and the rest is of the F eligible faces.
+        stayed: per other attribute, (F,), whether it did.
     """
 
-    faces: int
-    success: float
-    kept: dict[str, float]
+    eligible: NDArray[np.bool_]
+    done: NDArray[np.bool_]
+    stayed: Mapping[str, NDArray[np.bool_]]
+
+    @property
+    def faces(self) -> int:
+        return len(self.done)
+
+    @property
+    def success(self) -> float:
+        return float(self.done.mean())
+
+    @property
+    def kept(self) -> dict[str, float]:
+        """Per other attribute, the share of the faces on which it stayed."""
+        return {name: float(stayed.mean()) for name, stayed in self.stayed.items()}
+
+    @property
+    def isolation(self) -> NDArray[np.float64]:
+        """Per face the share of the other attributes that stayed, (F,)."""
+        return np.mean(list(self.stayed.values()), axis=0)
 
     @property
     def kept_on_average(self) -> float:
-        return sum(self.kept.values()) / len(self.kept)
+        return float(self.isolation.mean())
 
 
-def measure(edit: Edit, before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> Figures:
-    """Compare the judged attributes, each (B,) of value indices, before and after an edit.
+def measure(edit: Edit, before: Mapping[str, ArrayLike], after: Mapping[str, ArrayLike]) -> Outcome:
+    """Compare the judged attributes, each (N,) of value indices, before and after an edit.
 
     Raises:
         ValueError: no face could show the edit.
     """
-    could, did = edit.could_and_did(before, after)
-    kept = {
-        name: (before[name] == after[name])[could].float().mean().item()
-        for name in ATTRIBUTES
-        if name != edit.attribute
-    }
-    return Figures(int(could.sum()), did[could].float().mean().item(), kept)
+    had, has = (np.asarray(judged[edit.attribute]) == edit.index for judged in (before, after))
+    eligible, done = (~had, has) if edit.direction == "add" else (had, ~has)
+    if not eligible.any():
+        state = "lacks" if edit.direction == "add" else "has"
+        raise ValueError(f"no face {state} {edit.value!r} ({edit.attribute}) before the edit")
+    others = [name for name in ATTRIBUTES if name != edit.attribute]
+    stayed = {name: (np.asarray(before[name]) == np.asarray(after[name]))[eligible] for name in others}
+    return Outcome(eligible, done[eligible], stayed)
 
 
 def change_outside(
@@ -105,11 +118,11 @@ def change_outside(
     return float(change[:, outside].mean())
 
 
-def figures_table(rows: Sequence[tuple[Edit, Figures]]) -> str:
+def figures_table(rows: Sequence[tuple[Edit, Outcome]]) -> str:
     """Return the figures as a Markdown table."""
     cells = []
-    for edit, figures in rows:
-        kept = [f"{figures.kept[name]:.0%}" if name in figures.kept else "" for name in ATTRIBUTES]
-        means = (f"{figures.success:.1%}", f"{figures.kept_on_average:.1%}")
-        cells.append((f"{edit.direction} {edit.text}", figures.faces, *means, *kept))
+    for edit, outcome in rows:
+        kept = [f"{outcome.kept[name]:.0%}" if name in outcome.kept else "" for name in ATTRIBUTES]
+        means = (f"{outcome.success:.1%}", f"{outcome.kept_on_average:.1%}")
+        cells.append((f"{edit.direction} {edit.text}", outcome.faces, *means, *kept))
     return table(("edit", "faces", "success", "others kept", *(f"{name} kept" for name in ATTRIBUTES)), cells)

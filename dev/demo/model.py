@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import tempfile
 from pathlib import Path
@@ -165,9 +166,8 @@ class FaceModelConfig(comfy.supported_models_base.BASE):
 
 def build_unet(dtype: torch.dtype = torch.float32) -> comfy.model_base.BaseModel:
     """Return the host's model around its UNet, weights not yet set."""
-    config = FaceModelConfig(UNET_CONFIG)
     # The host pops the transformer depths off these lists.
-    config.unet_config = {k: list(v) if isinstance(v, list) else v for k, v in config.unet_config.items()}
+    config = FaceModelConfig(copy.deepcopy(UNET_CONFIG))
     config.set_inference_dtype(dtype, None)
     return comfy.model_base.BaseModel(config, comfy.model_base.ModelType.V_PREDICTION)
 

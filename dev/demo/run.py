@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from ..host.server import DEMO_PACK, PACK, Server
 from ..report import table
 from . import classifier, measure, workflows
 from .faces import described_drawings
-from .measure import ADDS, EDITS, REMOVES, Edit
+from .measure import ADDS, REMOVES, Edit
 from .sheet import Row, contact_sheet
 from .workflows import LOOKS
 
@@ -53,12 +53,9 @@ Images = list[Image.Image]
 
 
 class Demo:
-    """Runs workflows on the server, with a progress bar for each row of the sheet.
+    """Runs workflows on the server, so many faces per look, with a progress bar for each row of the sheet.
 
-    Args:
-        client: the server's.
-        seed: of the first look; the others count on.
-        faces: number of faces per look.
+    The seed is the first look's; the others count on.
     """
 
     def __init__(self, client: Client, seed: int, faces: int) -> None:
@@ -66,11 +63,9 @@ class Demo:
         self.rows = 0
         self.judge = classifier.load()
 
-    @contextmanager
-    def row(self, label: str, runs: int) -> Iterator[Callable[[Workflow], dict[str, Images]]]:
+    def row(self, label: str, runs: int) -> AbstractContextManager[Callable[[Workflow], dict[str, Images]]]:
         self.rows += 1
-        with progress(self.client, f"[{self.rows:2}/{ROWS}] {label}", runs) as run:
-            yield run
+        return progress(self.client, f"[{self.rows:2}/{ROWS}] {label}", runs)
 
     def draw(
         self, label: str, prompt: str, concepts: Sequence[Mapping[str, Any]] = (), faces: int | None = None
@@ -105,7 +100,7 @@ class Demo:
         with self.row(label, len(LOOKS)) as run:
             return [run(workflow) for workflow in of_looks]
 
-    def measured(self, edit: Edit, before: Images, after: Images) -> measure.Figures:
+    def measured(self, edit: Edit, before: Images, after: Images) -> measure.Outcome:
         return measure.measure(edit, self._judged(before), self._judged(after))
 
     def _judged(self, images: Images) -> dict[str, torch.Tensor]:
@@ -136,29 +131,24 @@ def above_caption(heat: Image.Image) -> Image.Image:
     return heat.crop((0, 0, heat.width, heat.width))
 
 
-def concept(edit: Edit, **changes: Any) -> dict[str, Any]:
-    """Return a concept node's values; what the changes do not name has its default."""
-    return {"text": edit.text, "direction": edit.direction} | changes
-
-
 def show_faces(client: Client, output: Path, seed: int, faces: int) -> None:
     """Edit faces of the demo model; write the contact sheet and the figures."""
     demo = Demo(client, seed, faces // len(LOOKS))
     plain = demo.draw("no edit", "a face")
-    edited = {edit.text: demo.draw(f"+ {edit.text}", "a face", [concept(edit)]) for edit in ADDS}
-    figures = [(edit, demo.measured(edit, plain, edited[edit.text])) for edit in ADDS]
+    edited = {edit: demo.draw(edit.name, "a face", [edit.concept()]) for edit in ADDS}
+    figures = [(edit, demo.measured(edit, plain, images)) for edit, images in edited.items()]
     rows = [Row("no edit", "a face", plain, "adding a concept")]
-    rows += [Row(f"+ {text}", "", images) for text, images in edited.items()]
+    rows += [Row(edit.name, "", images) for edit, images in edited.items()]
 
     for edit in REMOVES:
         prompt = f"a face, {edit.text}"
         named = demo.draw("no edit", prompt)
-        images = demo.draw(f"- {edit.text}", prompt, [concept(edit)])
+        images = demo.draw(edit.name, prompt, [edit.concept()])
         rows.append(Row("no edit", prompt, named, "removing a concept" if edit is REMOVES[0] else ""))
-        rows.append(Row(f"- {edit.text}", "", images))
+        rows.append(Row(edit.name, "", images))
         figures.append((edit, demo.measured(edit, named, images)))
 
-    three = [concept(edit) for edit in ADDS if edit.text != "beard"]
+    three = [edit.concept() for edit in ADDS if edit.text != "beard"]
     images, heat = demo.draw_with_heat("three at once", "a face", three)
     rows.append(Row("three at once", "+ glasses + hat + smiling", images, "several concepts, and where they act"))
     rows += [Row(f"heat: {values['text']}", "", maps) for values, maps in zip(three, heat, strict=True)]
@@ -169,7 +159,7 @@ def show_faces(client: Client, output: Path, seed: int, faces: int) -> None:
     smiling = next(edit for edit in ADDS if edit.text == "smiling")
     for strength in STRENGTHS:
         label = f"strength {strength:g}"
-        images = demo.draw(f"+ smiling, {label}", "a face", [concept(smiling, strength=strength)], COLUMNS_PER_LOOK)
+        images = demo.draw(f"+ smiling, {label}", "a face", [smiling.concept(strength=strength)], COLUMNS_PER_LOOK)
         rising.append(Row(label, "+ smiling", images))
 
     contact_sheet(
@@ -180,29 +170,26 @@ def show_faces(client: Client, output: Path, seed: int, faces: int) -> None:
     ).save(output / "contact_sheet.png")
     text = f"{measure.figures_table(figures)}\n{places}"
     (output / "figures.md").write_text(text, encoding="utf-8")
-    record = [asdict(edit) | asdict(row) for edit, row in figures]
+    record = [asdict(edit) | {"faces": row.faces, "success": row.success, "kept": row.kept} for edit, row in figures]
     (output / "figures.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(f"\n{demo.faces * len(LOOKS)} faces per edit, judged by the classifier:\n\n{text}")
 
 
-def show_places(demo: Demo, plain: Images, edited: Mapping[str, Images]) -> tuple[list[Row], str]:
+def show_places(demo: Demo, plain: Images, edited: Mapping[Edit, Images]) -> tuple[list[Row], str]:
     """Keep edits in their places by a mask and by attention; return rows of the sheet, and the figures as a table."""
     rows: list[Row] = []
     cells = []
-    for text, box in BOXES.items():
-        edit = next(edit for edit in EDITS if edit.text == text and edit.direction == "add")
-        ways = {"everywhere": edited[text]}
+    for edit in (edit for edit in edited if edit.text in BOXES):
+        box, ways = BOXES[edit.text], {"everywhere": edited[edit]}
         for way, values, mask in (("in a mask", {}, box), ("by attention", ATTENTION, None)):
-            ways[way], (heat,) = demo.draw_with_heat(f"+ {text} {way}", "a face", [concept(edit, **values)], mask)
-            if text == "glasses":
+            ways[way], (heat,) = demo.draw_with_heat(f"{edit.name} {way}", "a face", [edit.concept(**values)], mask)
+            if edit.text == "glasses":
                 section = "" if rows else "an edit in its place"
-                rows += [Row(f"+ {text}", way, ways[way], section), Row(f"heat: {text}", way, heat)]
+                rows += [Row(edit.name, way, ways[way], section), Row(f"heat: {edit.text}", way, heat)]
         for way, images in ways.items():
-            figures = demo.measured(edit, plain, images)
-            outside = measure.change_outside(plain, images, box)
-            cells.append(
-                (f"add {text}", way, f"{figures.success:.1%}", f"{figures.kept_on_average:.1%}", f"{outside:.2f}")
-            )
+            outcome, outside = demo.measured(edit, plain, images), measure.change_outside(plain, images, box)
+            shares = (f"{outcome.success:.1%}", f"{outcome.kept_on_average:.1%}")
+            cells.append((f"add {edit.text}", way, *shares, f"{outside:.2f}"))
     return rows, table(("edit", "where", "success", "others kept", "change outside"), cells)
 
 
@@ -262,7 +249,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="nox -s demo --", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, help="an SD1.5 or SDXL checkpoint file instead of the demo model")
     parser.add_argument("--output", type=Path, default=REPO / "demo-output", help="folder for the results")
-    parser.add_argument("--port", type=int, help="the server's port; default: a free one")
     parser.add_argument("--seed", type=int, help="seed of the noise")
     parser.add_argument("--faces", type=int, default=64, help="faces per edit, 8 or more (demo model)")
     parser.add_argument("--columns", type=int, default=2, help="seeds to show (own checkpoint)")
@@ -282,7 +268,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with Server(
         {**PACK, **DEMO_PACK} if checkpoint is None else PACK,
         checkpoints=checkpoint and checkpoint.resolve().parent,
-        port=options.port,
         cpu=not torch.cuda.is_available(),
     ) as server:
         client = server.client()

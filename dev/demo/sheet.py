@@ -30,22 +30,18 @@ def contact_sheet(title: str, subtitle: str, rows: Sequence[Row], cell: int = 12
     height = MARGIN * 2 + 62 + sum(cell + GAP + (34 if row.section else 0) for row in rows)
     sheet = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, MARGIN - 4), title, font=_font(26), fill=INK)
-    pen.text((MARGIN, MARGIN + 30), subtitle, font=_font(14), fill=FAINT)
+    pen.text((MARGIN, MARGIN - 4), title, font=ImageFont.load_default(26), fill=INK)
+    pen.text((MARGIN, MARGIN + 30), subtitle, font=ImageFont.load_default(14), fill=FAINT)
     y = MARGIN + 62
     for row in rows:
         if row.section:
             pen.line([(MARGIN, y + 8), (width - MARGIN, y + 8)], fill=RULE)
-            pen.text((MARGIN, y + 13), row.section.upper(), font=_font(12), fill=FAINT)
+            pen.text((MARGIN, y + 13), row.section.upper(), font=ImageFont.load_default(12), fill=FAINT)
             y += 34
-        pen.text((MARGIN, y + cell / 2 - 20), row.label, font=_font(17), fill=INK)
-        pen.text((MARGIN, y + cell / 2 + 4), row.detail, font=_font(13), fill=FAINT)
+        pen.text((MARGIN, y + cell / 2 - 20), row.label, font=ImageFont.load_default(17), fill=INK)
+        pen.text((MARGIN, y + cell / 2 + 4), row.detail, font=ImageFont.load_default(13), fill=FAINT)
         for column, image in enumerate(row.images):
             picture = image if image.width == cell else image.resize((cell, cell), Image.Resampling.LANCZOS)
             sheet.paste(picture, (MARGIN + LABEL_WIDTH + column * (cell + GAP), y))
         y += cell + GAP
     return sheet
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)

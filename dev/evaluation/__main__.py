@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..demo.workflows import LOOKS
 from ..host.packages import REPO
@@ -57,19 +56,13 @@ def _measure(parts: Sequence[str], faces: int, folder: Path) -> None:
     studio = Studio(OUTPUT / "drawn", faces)
     for name in parts:
         studio.bar.set_description(name)
-        figures = _rounded({"faces": faces, **PARTS[name](studio)})
-        (folder / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        figures = json.dumps({"faces": faces, **PARTS[name](studio)})
+        # Five digits are enough.
+        rounded = json.loads(figures, parse_float=lambda digits: float(f"{float(digits):.5g}"))
+        (folder / f"{name}.json").write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
     if "first_edit" in parts:
         pictures.draw_strengths(studio, folder / "strengths.webp")
     studio.bar.close()
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _rounded(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(each) for each in value]
-    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from ..demo.measure import EDITS, Edit
 from . import statistics
-from .outcome import Outcome, compare
-from .recipe import Recipe, edited, name_of, plain, with_changed_prompt
-from .studio import Faces, Studio
+from .recipe import Recipe, edited, plain, with_changed_prompt
+from .studio import Studio, compare
 
 # Steps and cfg.
 CONDITIONS = ((4, 3.5), (8, 3.5), (20, 3.5), (50, 3.5), (8, 8.0), (20, 8.0), (50, 8.0), (20, 1.0))
@@ -53,9 +52,8 @@ def _condition(studio: Studio, edit: Edit, steps: int, cfg: float) -> Iterator[d
         "changed prompt": with_changed_prompt(edit, **drawn),
     }
     for way, recipe in recipes.items():
-        after = studio.draw(recipe)
-        figures = compare(edit, before, after).figures()
-        yield {"edit": name_of(edit), **drawn, "way": way, "passes": after.passes, **figures}
+        figures = statistics.figures(compare(edit, before, studio.draw(recipe)))
+        yield {"edit": edit.name, **drawn, "way": way, **figures}
 
 
 def _together(studio: Studio, edit: Edit) -> Iterator[dict[str, Any]]:
@@ -63,21 +61,21 @@ def _together(studio: Studio, edit: Edit) -> Iterator[dict[str, Any]]:
     recipes = (plain(edit), edited(edit), with_changed_prompt(edit))
     drawn = [studio.draw(replace(recipe.with_open_prompt(), model="together")) for recipe in recipes]
     ours, changed = (compare(edit, drawn[0], after) for after in drawn[1:])
-    gain = asdict(statistics.mean(ours.isolation - changed.isolation))
+    gain = statistics.mean(ours.isolation - changed.isolation)
     for way, outcome in (("ours", ours), ("changed prompt", changed)):
-        yield {"edit": name_of(edit), "way": way, **outcome.figures(), "gain": gain}
+        yield {"edit": edit.name, "way": way, **statistics.figures(outcome), "gain": gain}
 
 
 def _replacement(studio: Studio, edit: Edit, instead_of: str) -> dict[str, Any]:
     """Return an edit that puts one thing in the place of another that the prompt names."""
     prompt = f"a face, {instead_of}"
-    concept = {"text": edit.text, "direction": "add", "instead_of": instead_of}
-    recipes = (Recipe(prompt), Recipe(prompt, concept), Recipe(prompt.replace(instead_of, edit.text)))
-    before, after, changed = map(studio.draw, recipes)
+    before = studio.draw(Recipe(prompt))
+    after = studio.draw(Recipe(prompt, edit.concept(instead_of=instead_of)))
+    changed = studio.draw(Recipe(f"a face, {edit.text}"))
     return {
         "edit": f"{edit.text} instead of {instead_of}",
-        **compare(edit, before, after).figures(),
-        "changed prompt": compare(edit, before, changed).figures(),
+        **statistics.figures(compare(edit, before, after)),
+        "changed prompt": statistics.figures(compare(edit, before, changed)),
     }
 
 
@@ -91,11 +89,11 @@ def _strength(studio: Studio, edit: Edit) -> dict[str, Any]:
     towards = chances if edit.direction == "add" else 1 - chances
     correlations = [statistics.rank_correlation(STRENGTHS, face) for face in towards.T]
     return {
-        "edit": name_of(edit),
+        "edit": edit.name,
         "strengths": STRENGTHS,
-        "chance": [asdict(statistics.mean(row)) for row in chances],
-        "success": [asdict(statistics.share(outcome.done)) for outcome in outcomes],
-        "rank correlation": asdict(statistics.mean(correlations)),
+        "chance": [statistics.mean(row) for row in chances],
+        "success": [statistics.share(outcome.done) for outcome in outcomes],
+        "rank correlation": statistics.mean(correlations),
         "of the means": statistics.rank_correlation(STRENGTHS, towards.mean(1)),
     }
 
@@ -107,20 +105,16 @@ def _strong(studio: Studio) -> dict[str, Any]:
 
 
 def _edits_and_looks(studio: Studio, recipe_of: Callable[[Edit], Recipe]) -> dict[str, Any]:
-    rows, looks = [], []
+    rows: list[dict[str, Any]] = []
+    looks: dict[str, list[Any]] = {name: [] for name in MEASURES}
     for edit in EDITS:
         before, after = studio.draw(plain(edit)), studio.draw(recipe_of(edit))
         outcome = compare(edit, before, after)
-        looks.append(_looks(before, after, outcome))
-        rows.append({"edit": name_of(edit), **outcome.figures()})
-    ratios = {name: np.concatenate([look[name] for look in looks], axis=1) for name in MEASURES}
-    return {"edits": rows, **{name: _ratio(pair) for name, pair in ratios.items()}}
-
-
-def _looks(before: Faces, after: Faces, outcome: Outcome) -> dict[str, NDArray[np.float64]]:
-    """Return measures of the edited and of the plain pictures, (2, faces) each."""
-    pairs = [faces.images[outcome.eligible].astype(np.float64) for faces in (after, before)]
-    return {name: np.stack([measure(images) for images in pairs]) for name, measure in MEASURES.items()}
+        rows.append({"edit": edit.name, **statistics.figures(outcome)})
+        pair = [faces.images[outcome.eligible].astype(np.float64) for faces in (after, before)]
+        for name, measure in MEASURES.items():
+            looks[name].append([measure(images) for images in pair])
+    return {"edits": rows, **{name: _ratio(np.concatenate(pairs, axis=1)) for name, pairs in looks.items()}}
 
 
 def _nearly_black_or_white(images: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -143,4 +137,4 @@ def _ratio(pair: NDArray[np.float64]) -> dict[str, float]:
     """Return the edited pictures' mean against the plain ones', with its interval over the faces."""
     samples = pair[:, statistics.resampled(pair.shape[1])].mean(-1)
     edited_mean, plain_mean = pair.mean(1)
-    return asdict(statistics.with_samples(edited_mean / plain_mean, samples[0] / samples[1]))
+    return statistics.with_samples(edited_mean / plain_mean, samples[0] / samples[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -32,23 +33,12 @@ class Ledits:
         unet = _demo_unet(base.diffusion_model)
         # It asks for one; the latents decide.
         unet.register_to_config(sample_size=64)
+        betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+        solver = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2, "steps_offset": 1}
+        scheduler = DPMSolverMultistepScheduler(**betas, **solver, prediction_type="v_prediction")
+        left_out = dict.fromkeys(("vae", "text_encoder", "tokenizer", "safety_checker", "feature_extractor"))
         self.pipe = LEditsPPPipelineStableDiffusion(
-            vae=None,
-            text_encoder=None,
-            tokenizer=None,
-            unet=unet,
-            scheduler=DPMSolverMultistepScheduler(
-                beta_start=0.00085,
-                beta_end=0.012,
-                beta_schedule="scaled_linear",
-                algorithm_type="sde-dpmsolver++",
-                solver_order=2,
-                steps_offset=1,
-                prediction_type="v_prediction",
-            ),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
+            unet=unet, scheduler=scheduler, **left_out, requires_safety_checker=False
         )
         self.pipe.set_progress_bar_config(disable=True)
         # The latents and the texts' embeddings are there already.
@@ -101,10 +91,8 @@ def _demo_unet(host: nn.Module) -> UNet2DConditionModel:
         attention_head_dim=4,
         use_linear_projection=True,
     )
-    # The host changes the lists of the configuration it is given.
-    names = comfy.utils.unet_to_diffusers(
-        {name: list(value) if isinstance(value, list) else value for name, value in UNET_CONFIG.items()}
-    )
+    # The host pops the transformer depths off these lists.
+    names = comfy.utils.unet_to_diffusers(copy.deepcopy(UNET_CONFIG))
     weights = host.state_dict()
     unet.load_state_dict({name: weights[names[name]] for name in unet.state_dict()}, strict=True)
     return unet.eval().requires_grad_(False)

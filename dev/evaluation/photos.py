@@ -17,14 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..demo import faces
-from ..demo.measure import EDITS, Edit
+from ..demo.measure import EDITS, Edit, Outcome
 from ..demo.workflows import CFG, STEPS
 from . import statistics
 from .first_edit import REPLACEMENTS
-from .outcome import Outcome, compare
-from .recipe import name_of
-from .regions import REGIONS, region
-from .studio import Faces, Studio
+from .studio import Studio, compare
 
 SEED = 20261128
 BATCH = 16
@@ -43,6 +40,16 @@ RECONSTRUCTIONS = (
     ("euler_ancestral", "normal", 20, 3.5, "fp16"),
     ("dpmpp_2m_sde", "normal", 20, 3.5, "fp16"),
 )
+
+
+# Left, top, right, bottom in pixels: where an attribute can be, at all places and proportions of a face, in whole cells
+# of the latent, each of which is 8 x 8 pixels.
+REGIONS = {
+    "mouth": (32, 64, 96, 112),
+    "glasses": (16, 40, 112, 88),
+    "hat": (8, 8, 120, 64),
+    "beard": (16, 64, 112, 120),
+}
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,14 @@ class Drawings:
         ]
 
 
+def region(attribute: str) -> NDArray[np.bool_]:
+    """Return which pixels, (SIZE, SIZE), lie inside of an attribute's region: outside an edit should change nothing."""
+    inside = np.zeros((faces.SIZE, faces.SIZE), bool)
+    left, top, right, bottom = REGIONS[attribute]
+    inside[top:bottom, left:right] = True
+    return inside
+
+
 def photos(studio: Studio) -> dict[str, Any]:
     """Return the figures of edits of drawings."""
     darkroom = Darkroom(studio)
@@ -101,18 +116,18 @@ def _errors(back: Tensor, drawings: Drawings) -> dict[str, float]:
 def _edits(darkroom: Darkroom, drawings: Drawings) -> Iterator[dict[str, Any]]:
     """Yield the figures of each way; for the others what ours keeps more, at its default strength, by face."""
     edit = drawings.edit
-    name = f"{edit.text} instead of {drawings.instead_of}" if drawings.instead_of else name_of(edit)
-    before = darkroom.judged(drawings.latents)
+    name = f"{edit.text} instead of {drawings.instead_of}" if drawings.instead_of else edit.name
+    before = darkroom.studio.seen(drawings.latents)
 
     def outcome_of(way: Callable[..., Tensor], **options: Any) -> Outcome:
-        return compare(edit, before, darkroom.judged(darkroom.kept(way, drawings, **options)))
+        return compare(edit, before, darkroom.studio.seen(darkroom.kept(way, drawings, **options)))
 
     ours: dict[bool, Outcome] = {}
     for is_described, strength in product((True, False), (None, *STRENGTHS)):
         outcome = outcome_of(darkroom.ours, is_described=is_described, strength=strength)
         ours.setdefault(is_described, outcome)
         row = {"way": "ours", "is described": is_described, "strength": strength}
-        yield {"edit": name, **row, **outcome.figures()}
+        yield {"edit": name, **row, **statistics.figures(outcome)}
     # An image to image user tries until it looks right.
     tries = {denoise: outcome_of(darkroom.image_to_image, denoise=denoise) for denoise in DENOISES}
     best = max(tries, key=lambda denoise: float((tries[denoise].done * tries[denoise].isolation).mean()))
@@ -125,10 +140,10 @@ def _edits(darkroom: Darkroom, drawings: Drawings) -> Iterator[dict[str, Any]]:
         others["inpainting in a box"] = True, outcome_of(darkroom.inpainted)
     for way, (is_described, outcome) in others.items():
         gains = {
-            "success gain": asdict(statistics.mean(ours[is_described].done * 1.0 - outcome.done)),
-            "gain": asdict(statistics.mean(ours[is_described].isolation - outcome.isolation)),
+            "success gain": statistics.mean(ours[is_described].done * 1.0 - outcome.done),
+            "gain": statistics.mean(ours[is_described].isolation - outcome.isolation),
         }
-        yield {"edit": name, "way": way, "is described": is_described, **outcome.figures(), **gains}
+        yield {"edit": name, "way": way, "is described": is_described, **statistics.figures(outcome), **gains}
 
 
 def _rest(darkroom: Darkroom, drawings: Drawings) -> dict[str, Any]:
@@ -141,13 +156,13 @@ def _rest(darkroom: Darkroom, drawings: Drawings) -> dict[str, Any]:
     same = {way: (each == images).all(-1) for way, each in pictures.items()}
     outside = ~region(drawings.edit.attribute)
     return {
-        "edit": name_of(drawings.edit),
-        "composite": compare(drawings.edit, studio.judged(images), studio.judged(composite)).figures(),
-        "mask": asdict(statistics.mean((mask > 0).mean((1, 2, 3)))),
+        "edit": drawings.edit.name,
+        "composite": statistics.figures(compare(drawings.edit, studio.judged(images), studio.judged(composite))),
+        "mask": statistics.mean((mask > 0).mean((1, 2, 3))),
         "unchanged": {
             way: {
-                "background": asdict(statistics.mean(unchanged[:, outside].mean(1))),
-                "picture": asdict(statistics.mean(unchanged.mean((1, 2)))),
+                "background": statistics.mean(unchanged[:, outside].mean(1)),
+                "picture": statistics.mean(unchanged.mean((1, 2))),
             }
             for way, unchanged in same.items()
         },
@@ -183,13 +198,7 @@ class Darkroom:
         """Return what a way makes of drawings, made now or before."""
         given = [way.__name__, asdict(drawings.edit), drawings.instead_of, SEED, options]
         key = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
-        kept = self.studio.kept(
-            key, lambda: {"made": torch.cat([way(part, **options) for part in drawings.parts(BATCH)]).numpy()}
-        )
-        return torch.from_numpy(kept["made"])
-
-    def judged(self, latents: Tensor) -> Faces:
-        return self.studio.judged(self.studio.decoded(latents))
+        return self.studio.kept(key, lambda: torch.cat([way(part, **options) for part in drawings.parts(BATCH)]))
 
     def inverted(self, drawings: Drawings, dtype: str, **options: Any) -> Tensor:
         """Return what comes back of the latents without a concept."""

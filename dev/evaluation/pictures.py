@@ -18,7 +18,7 @@ from ..demo.sheet import Row, contact_sheet
 from ..demo.workflows import LOOKS
 from ..report import BLUE, GREY, INK, ORANGE, STYLE
 from .first_edit import STRENGTHS, STRONG
-from .recipe import Recipe, edited, name_of, plain
+from .recipe import Recipe, edited, plain
 from .studio import Studio
 
 GRID = {"axes.grid": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.8}
@@ -50,8 +50,8 @@ def draw_strengths(studio: Studio, file: Path) -> None:
     """Draw a few faces of two edits at rising strength, in the report's own size."""
     rows = []
     for edit in EDITS:
-        if name_of(edit) in SHOWN:
-            rows.append(_row(studio, "no edit", plain(edit), name_of(edit)))
+        if edit.name in SHOWN:
+            rows.append(_row(studio, "no edit", plain(edit), edit.name))
             rows += [_row(studio, f"strength {each:g}", edited(edit, each)) for each in (*STRENGTHS[1:], STRONG)]
     sheet = contact_sheet("Rising strength", "the same noise in every column", rows, CELL)
     sheet.save(file, quality=80, method=6)

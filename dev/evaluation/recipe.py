@@ -51,16 +51,11 @@ def plain(edit: Edit, **changes: Any) -> Recipe:
 
 def edited(edit: Edit, strength: float | None = None, **changes: Any) -> Recipe:
     """Return the picture with the edit, at the default strength or another."""
-    given = {} if strength is None else {"strength": strength}
-    return replace(plain(edit), concept={"text": edit.text, "direction": edit.direction, **given}, **changes)
+    concept = edit.concept() if strength is None else edit.concept(strength=strength)
+    return replace(plain(edit), concept=concept, **changes)
 
 
 def with_changed_prompt(edit: Edit, **changes: Any) -> Recipe:
     """Return what a user would do instead: the prompt that says it."""
     # An added word goes to the end, as a concept's does.
     return Recipe("a face, {look}" if edit.direction == "remove" else f"a face, {{look}}, {edit.text}", **changes)
-
-
-def name_of(edit: Edit) -> str:
-    """Return how the report calls an edit: "+ hat", "- glasses"."""
-    return ("+ " if edit.direction == "add" else "- ") + edit.text

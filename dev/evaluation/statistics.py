@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from ..demo.measure import Outcome
+
 RESAMPLES = 2000
 SEED = 20261121
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A figure and its 95% confidence interval."""
-
-    value: float
-    low: float
-    high: float
+# A figure and its 95% confidence interval: value, low and high.
+Estimate = dict[str, float]
 
 
 def share(successes: ArrayLike) -> Estimate:
     """Return the share of successes, a bool for each face, with Wilson's score interval."""
     done = np.asarray(successes, bool)
     interval = stats.binomtest(int(done.sum()), done.size).proportion_ci(0.95, "wilson")
-    return Estimate(float(done.mean()), float(interval.low), float(interval.high))
+    return {"value": float(done.mean()), "low": float(interval.low), "high": float(interval.high)}
 
 
 def resampled(faces: int) -> NDArray[np.intp]:
@@ -43,7 +40,17 @@ def mean(values: ArrayLike) -> Estimate:
 def with_samples(value: float, samples: ArrayLike) -> Estimate:
     """Return a figure with the middle 95% of its bootstrap samples."""
     low, high = np.quantile(np.asarray(samples, float), (0.025, 0.975))
-    return Estimate(value, float(low), float(high))
+    return {"value": value, "low": float(low), "high": float(high)}
+
+
+def figures(outcome: Outcome) -> dict[str, Any]:
+    """Return an edit's figures with their intervals."""
+    return {
+        "faces": outcome.faces,
+        "success": share(outcome.done),
+        "isolation": mean(outcome.isolation),
+        "kept": {name: share(stayed) for name, stayed in outcome.stayed.items()},
+    }
 
 
 def rank_correlation(xs: Sequence[float], ys: Sequence[float]) -> float:

@@ -18,10 +18,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..demo import classifier
+from ..demo.measure import Edit, Outcome, measure
 from ..demo.workflows import LOOKS
 from ..host import in_process
 from ..host.packages import REPO
-from ..host.passes import Passes
 from .recipe import Recipe
 
 CELLS = 16
@@ -37,25 +37,23 @@ class Faces:
     Args:
         images: (N, H, W, 3), of 255.
         chances: per attribute the classifier's probabilities, (N, values).
-        passes: of the UNet, per face and step; 0 where they were not counted.
     """
 
     images: NDArray[np.uint8]
     chances: Mapping[str, NDArray[np.float32]]
-    passes: float
 
     @cached_property
     def judged(self) -> dict[str, NDArray[np.intp]]:
         return {name: chances.argmax(1) for name, chances in self.chances.items()}
 
 
-class Studio:
-    """Draws recipes; what it drew is kept on disk, for as long as the code that draws is the same.
+def compare(edit: Edit, before: Faces, after: Faces) -> Outcome:
+    """Return what an edit did."""
+    return measure(edit, before.judged, after.judged)
 
-    Args:
-        folder: where the latents are kept.
-        faces: how many per recipe.
-    """
+
+class Studio:
+    """Draws so many faces per recipe; keeps them in a folder, for as long as the code that draws is the same."""
 
     def __init__(self, folder: Path, faces: int) -> None:
         self.per_look = faces // len(LOOKS)
@@ -75,47 +73,45 @@ class Studio:
     def draw(self, recipe: Recipe) -> Faces:
         """Return the faces of a recipe, drawn now or before."""
         if recipe.key not in self._seen:
-            kept = self.kept(recipe.key, lambda: self._drawn(recipe))
-            images = self.decoded(torch.from_numpy(kept["made"]))
-            self._seen[recipe.key] = self.judged(images, float(kept["passes"]))
+            self._seen[recipe.key] = self.seen(self.kept(recipe.key, lambda: self._drawn(recipe)))
         return self._seen[recipe.key]
 
-    def kept(self, key: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
-        """Return what was made under a key, now or before: "made", one for each face, and what belongs to it."""
-        file = self.folder / f"{key}.npz"
+    def kept(self, key: str, make: Callable[[], Tensor]) -> Tensor:
+        """Return what was made under a key, now or before, for each face."""
+        file = self.folder / f"{key}.npy"
         if not file.exists():
             with torch.inference_mode():
                 made = make()
             # Several programs may draw different parts at the same time.
-            unfinished = file.with_suffix(f".{os.getpid()}.npz")
-            np.savez(unfinished, **made)
+            unfinished = file.with_suffix(f".{os.getpid()}.npy")
+            np.save(unfinished, made.numpy())
             unfinished.rename(file)
-            self.bar.update(len(made["made"]))
-        with np.load(file) as found:
-            return dict(found)
+            self.bar.update(len(made))
+        return torch.from_numpy(np.load(file))
 
     def decoded(self, latents: Tensor) -> NDArray[np.uint8]:
         """Return the pictures of latents."""
         with torch.inference_mode():
             return (self.vae.decode(latents) * 255).round().to(torch.uint8).numpy()
 
-    def judged(self, images: NDArray[np.uint8], passes: float = 0.0) -> Faces:
+    def seen(self, latents: Tensor) -> Faces:
+        return self.judged(self.decoded(latents))
+
+    def judged(self, images: NDArray[np.uint8]) -> Faces:
         """Return pictures with what the classifier sees in them."""
         with torch.inference_mode():
             logits = self.judge(torch.from_numpy(images).movedim(-1, 1).float() / 255)
-        return Faces(images, {name: each.softmax(1).numpy() for name, each in logits.items()}, passes)
+        return Faces(images, {name: each.softmax(1).numpy() for name, each in logits.items()})
 
     def encode(self, text: str) -> Any:
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
 
-    def _drawn(self, recipe: Recipe) -> dict[str, Any]:
-        model, clip = (self.model, self.clip) if recipe.model == "shipped" else self._together
-        passes = Passes(model)
-        latents = torch.cat([self._sample(recipe, look, passes.model, clip) for look in range(len(LOOKS))])
-        return {"made": latents.numpy(), "passes": sum(passes.sizes) / (len(latents) * recipe.steps)}
+    def _drawn(self, recipe: Recipe) -> Tensor:
+        return torch.cat([self._sample(recipe, look) for look in range(len(LOOKS))])
 
-    def _sample(self, recipe: Recipe, look: int, model: Any, clip: Any) -> Tensor:
+    def _sample(self, recipe: Recipe, look: int) -> Tensor:
         """Return the latents of one look."""
+        model, clip = (self.model, self.clip) if recipe.model == "shipped" else self._together
         nodes, prompt = self.pack.nodes, recipe.prompt.format(look=LOOKS[look])
         positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (prompt, ""))
         known = {"prompt": prompt} if recipe.is_connected else {}

@@ -43,13 +43,7 @@ class ExecutionInterrupted(RuntimeError):
 
 @dataclass(frozen=True)
 class Event:
-    """What the server said while it ran a workflow.
-
-    Args:
-        type: the host's name: executing, progress, execution_cached, execution_success, ...; preview for an image.
-        data: the host's data.
-        image: an encoded preview (JPEG or PNG).
-    """
+    """What the server said while it ran a workflow: the host's type and data, or "preview" and an encoded image."""
 
     type: str
     data: dict[str, Any] = field(default_factory=dict)

@@ -16,8 +16,6 @@ from .templates import TEMPLATES, written
 
 NAME, TEMPLATE = "Edit Picture (SEGA)", "edit_photo"
 FILE = TEMPLATES.parent / "subgraphs" / f"{NAME}.json"
-CATEGORY = "Image generation and editing/Edit image"
-DESCRIPTION = "Adds a concept to a picture of yours, or removes it, and keeps the rest to the pixel."
 
 # What the new node calls what goes in and comes out: outputs of the nodes that stay outside, fields of nodes, and an
 # output. Nodes are known by their titles, or their class where they have none.
@@ -97,8 +95,8 @@ def make() -> Json:
         "groups": [],
         "links": links,
         "extra": LOOK,
-        "category": CATEGORY,
-        "description": DESCRIPTION,
+        "category": "Image generation and editing/Edit image",
+        "description": "Adds a concept to a picture of yours, or removes it, and keeps the rest to the pixel.",
     }
     return {
         "id": _uuid(f"{NAME}, outside"),

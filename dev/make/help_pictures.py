@@ -86,10 +86,8 @@ def remove(text: str) -> dict[str, Any]:
 
 
 def first_edit(client: Client) -> list[Column]:
-    return [
-        ("no concept", draw(client)),
-        *((text, draw(client, [add(text)])) for text in ("glasses", "hat", "smiling")),
-    ]
+    edited = ((text, draw(client, [add(text)])) for text in ("glasses", "hat", "smiling"))
+    return [("no concept", draw(client)), *edited]
 
 
 def several(client: Client) -> list[Column]:

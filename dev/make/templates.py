@@ -13,7 +13,6 @@ import re
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,34 +72,33 @@ LOOK = {
 SCREEN, MARGIN = (1800, 880), (80, 90)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How a template is laid out.
-
-    Args:
-        note: what it shows and what to change first, as Markdown.
-        columns: from left to right, each of groups from top to bottom: {title: node ids}.
-    """
-
-    note: str
-    columns: Sequence[Mapping[str, Sequence[str]]]
+# From left to right, each column of groups from top to bottom: {title: node ids}.
+Columns = Sequence[Mapping[str, Sequence[str]]]
 
 
-def _start(*prompt: str) -> list[Mapping[str, Sequence[str]]]:
+def _start(*prompt: str) -> Columns:
     """Return the first columns: the loader, and beside it the prompts and the size."""
     return [{"Model": ["1"]}, {"Prompt": [*prompt, "2", "3", "4"]}]
 
 
 def _sampler_layout(
     note: str, prompt: str, sampler: Sequence[str] = ("6",), result: Sequence[str] = ("7", "8")
-) -> Layout:
-    return Layout(note, [*_start(prompt), {"Concept": ["5"]}, {"Sampling": sampler}, {"Picture": result}])
+) -> tuple[str, Columns]:
+    return note, [*_start(prompt), {"Concept": ["5"]}, {"Sampling": sampler}, {"Picture": result}]
+
+
+def _two_columns_of_concepts(
+    note: str, *prompt: str, sampler: Sequence[str], last: Mapping[str, Sequence[str]]
+) -> tuple[str, Columns]:
+    concepts = [{"Concepts": ["5", "6"]}, {"More concepts": ["7", "8"]}]
+    return note, [*_start(*prompt), *concepts, {"Sampling": sampler}, last]
 
 
 SAME_SEED = "**Compare**: bypass the concept (Ctrl+B) and run again: the same picture without the edit."
 WITHOUT_STACK = "**Compare**: bypass the stack (Ctrl+B) and run again: the same picture without the edits."
 
-LAYOUTS = {
+# What each shows and what to change first, as Markdown, and its columns.
+LAYOUTS: dict[str, tuple[str, Columns]] = {
     "first_edit": _sampler_layout(
         "Adds glasses to a face. The rest of the picture stays what the seed and the prompt make it.\n\n"
         "**Change first**: the concept's *text*. Too weak or too strong: *strength*. Too much changes: raise "
@@ -125,51 +123,38 @@ LAYOUTS = {
         "yet: set *start_percent* to 0, then raise *strength*.\n\n" + SAME_SEED,
         "9",
     ),
-    "three_concepts": Layout(
+    "three_concepts": _two_columns_of_concepts(
         "Glasses, a hat and a smile at once. No concept changes another's strength.\n\n"
         "**Change first**: the concepts' *text* and *strength*. For one more, add a SEGA Concept and connect it to "
         "the stack's free input.\n\n" + WITHOUT_STACK,
-        [
-            *_start("12"),
-            {"Concepts": ["5", "6"]},
-            {"More concepts": ["7", "8"]},
-            {"Sampling": ["9"]},
-            {"Picture": ["10", "11"]},
-        ],
+        "12",
+        sampler=["9"],
+        last={"Picture": ["10", "11"]},
     ),
-    "four_concept_face": Layout(
+    "four_concept_face": _two_columns_of_concepts(
         "The example of diffusers' documentation of SEGA: smile, glasses, curls and beard, with its values, in "
         "*reference* mode. The prompt is not connected: each concept is its text alone, as in the paper.\n\n"
         "**Change first**: the *seed*, then a concept's *guidance_scale*, which is the paper's number in place of "
         "cfg.\n\n" + WITHOUT_STACK,
-        [
-            *_start(),
-            {"Concepts": ["5", "6"]},
-            {"More concepts": ["7", "8"]},
-            {"Sampling": ["9", "10"]},
-            {"Picture": ["11", "12"]},
-        ],
+        sampler=["9", "10"],
+        last={"Picture": ["11", "12"]},
     ),
-    "preview": Layout(
+    "preview": _two_columns_of_concepts(
         "Shows where in the picture each concept acted, and how strongly at each step.\n\n"
         "**Change first**: a concept's *threshold* (how much of the picture it leaves alone) and *start_percent* "
         "(when it starts), and watch the heat map and the plot.",
-        [
-            *_start("13"),
-            {"Concepts": ["5", "6"]},
-            {"More concepts": ["7", "8"]},
-            {"Sampling": ["9", "10"]},
-            {"What the concepts did": ["12"], "Picture": ["11"]},
-        ],
+        "13",
+        sampler=["9", "10"],
+        last={"What the concepts did": ["12"], "Picture": ["11"]},
     ),
-    "mask": Layout(
+    "mask": (
         "The glasses act inside the mask only. Two SolidMask nodes make a rectangle; any MASK will do, of any "
         "size.\n\n"
         "**Change first**: the rectangle's size (White) and its place, *x* and *y*, in pixels of the picture. Or "
         "connect the mask of a Load Image and paint it there.",
         [*_start("12"), {"Mask": ["9", "10"]}, {"Concept": ["11", "5"]}, {"Sampling": ["6"]}, {"Picture": ["7", "8"]}],
     ),
-    "model_patch": Layout(
+    "model_patch": (
         "The first edit for any sampler or guider: SEGA Model Patch gives the model its concept, and ComfyUI's own "
         "nodes sample.\n\n"
         "**Change first**: the guider or the sampler. The picture is the one that SEGA Sampler makes.",
@@ -181,7 +166,7 @@ LAYOUTS = {
             {"Picture": ["12", "13"]},
         ],
     ),
-    "compare_strengths": Layout(
+    "compare_strengths": (
         "The same seed with five strengths of a concept, side by side. A list at an input makes one picture for "
         "each of its values.\n\n"
         "**Change first**: the five values. The list fits the concept's other numbers too, such as *threshold* or "
@@ -194,7 +179,7 @@ LAYOUTS = {
             {"Pictures": ["7", "15", "8"]},
         ],
     ),
-    "strength_slider": Layout(
+    "strength_slider": (
         "One face with more and more of a concept, all in one run: the images of the batch have the same noise, and "
         "SEGA Strengths gives each its own strength.\n\n"
         "**Change first**: *first* and *last*, which are multiplied by the concept's *strength*. For more images "
@@ -216,13 +201,13 @@ LAYOUTS = {
         "10",
         result=["9", "7", "8"],
     ),
-    "load_guidance": Layout(
+    "load_guidance": (
         "Puts an edit that *save_guidance* has saved into a picture of another prompt. No concept is needed.\n\n"
         "**Run *save_guidance* first**, then press R and pick its file.\n\n"
         "**Change first**: the prompt. Seed, size and sampler stay those of the saved run.",
         [*_start(), {"Saved edit": ["9"]}, {"Sampling": ["6"]}, {"Picture": ["7", "8"]}],
     ),
-    "edit_photo": Layout(
+    "edit_photo": (
         "Adds glasses to a picture of yours and keeps the rest. The inversion finds the noises from which the model "
         "makes exactly this picture; sampled with the concept, only what the concept changes is different.\n\n"
         "**Change first**: the picture, and the concept's *text*. *Prompt* says what the picture shows: name at least "
@@ -239,7 +224,7 @@ LAYOUTS = {
             {"Picture": ["13", "14"]},
         ],
     ),
-    "real_image_img2img": Layout(
+    "real_image_img2img": (
         "Adds glasses to a picture of yours, image to image: fast, but all of the picture may change a little.\n\n"
         "**Change first**: the picture, and the prompt so that it says what is there. Then *denoise*: 0.5 keeps "
         "more of the picture, 0.8 edits more.\n\n" + SAME_SEED,
@@ -258,19 +243,17 @@ LAYOUTS = {
 def make(page: Page, name: str) -> dict[str, Any]:
     """Return the template of an API workflow."""
     twin = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    layout = LAYOUTS[name]
+    note, columns = LAYOUTS[name]
     (file,) = (node["inputs"]["ckpt_name"] for node in twin.values() if "ckpt_name" in node["inputs"])
     url, other = MODELS[file]
-    text = f"{layout.note}\n\n**Model**: [{file}]({url}) in *models/checkpoints*, {other}."
+    text = f"{note}\n\n**Model**: [{file}]({url}) in *models/checkpoints*, {other}."
     graph = json.loads(
         page.evaluate(
             ARRANGE,
             {
                 "twin": twin,
                 "name": name,
-                "columns": [
-                    [{"group": title, "ids": ids} for title, ids in groups.items()] for groups in layout.columns
-                ],
+                "columns": [[{"group": title, "ids": ids} for title, ids in groups.items()] for groups in columns],
                 "note": {"title": "About this workflow", "text": text, "height": NOTE_HEIGHT},
                 "models": {file: url},
                 "look": LOOK,

@@ -17,7 +17,7 @@ import pytest
 @pytest.fixture(scope="module")
 def evaluation() -> SimpleNamespace:
     """The evaluation's modules that need no host, and the demo's."""
-    names = ("outcome", "recipe", "regions", "statistics", "studio")
+    names = ("photos", "recipe", "statistics", "studio")
     modules = {name: importlib.import_module(f"dev.evaluation.{name}") for name in names}
     modules |= {name: importlib.import_module(f"dev.demo.{name}") for name in ("faces", "measure")}
     modules["report"] = importlib.import_module("dev.report")
@@ -33,7 +33,7 @@ def as_faces(evaluation: SimpleNamespace) -> Callable:
         for name, choices in evaluation.faces.ATTRIBUTES.items():
             judged = [choices.index(value) for value in values.get(name, [choices[0]] * len(images))]
             chances[name] = np.eye(len(choices), dtype=np.float32)[judged]
-        return evaluation.studio.Faces(images, chances, passes=2.0)
+        return evaluation.studio.Faces(images, chances)
 
     return make
 
@@ -44,21 +44,21 @@ def black(count: int) -> np.ndarray:
 
 def test_a_share_lies_in_its_interval_which_shrinks_with_more_faces(evaluation: SimpleNamespace) -> None:
     few, many = (evaluation.statistics.share(([True] * 9 + [False]) * times) for times in (1, 100))
-    assert few.low < 0.9 < few.high
-    assert many.high - many.low < (few.high - few.low) / 5
+    assert few["low"] < 0.9 < few["high"]
+    assert many["high"] - many["low"] < (few["high"] - few["low"]) / 5
 
 
 def test_the_interval_of_a_share_is_wilsons(evaluation: SimpleNamespace) -> None:
     # Of 10 in 10, Wilson's lower end is n / (n + z^2).
     full = evaluation.statistics.share([True] * 10)
-    assert full.low == pytest.approx(10 / (10 + 1.96**2), abs=1e-3)
-    assert full.high == 1
+    assert full["low"] == pytest.approx(10 / (10 + 1.96**2), abs=1e-3)
+    assert full["high"] == 1
 
 
 def test_the_interval_of_a_mean_covers_the_truth_as_often_as_it_says(evaluation: SimpleNamespace) -> None:
     rng = np.random.default_rng(1)
     estimates = [evaluation.statistics.mean(rng.normal(3.0, 1.0, 60)) for _ in range(200)]
-    covered = sum(estimate.low <= 3.0 <= estimate.high for estimate in estimates)
+    covered = sum(estimate["low"] <= 3.0 <= estimate["high"] for estimate in estimates)
     assert 0.9 <= covered / 200 <= 0.99
 
 
@@ -71,7 +71,7 @@ def test_the_rank_correlation_knows_rising_from_falling(
 
 @pytest.mark.parametrize(("attribute", "value"), [("glasses", 1), ("hat", 1), ("beard", 1), ("mouth", 1), ("mouth", 2)])
 def test_a_region_holds_all_that_its_attribute_draws(attribute: str, value: int, evaluation: SimpleNamespace) -> None:
-    outside = ~evaluation.regions.region(attribute)
+    outside = ~evaluation.photos.region(attribute)
     for seed in range(60):
         face = replace(evaluation.faces.random_face(random.Random(seed)), **{attribute: 0})
         pictures = [
@@ -87,16 +87,16 @@ def test_only_faces_that_could_show_an_edit_count(evaluation: SimpleNamespace, a
     edit = evaluation.measure.Edit("hat", "add", "hat", "yes")
     before = as_faces(black(4), hat=["yes", "no", "no", "no"])
     after = as_faces(black(4), hat=["yes", "yes", "yes", "no"], hair=["black", "black", "brown", "black"])
-    outcome = evaluation.outcome.compare(edit, before, after)
+    outcome = evaluation.studio.compare(edit, before, after)
     assert outcome.done.tolist() == [True, True, False]
-    assert outcome.kept["hair"].tolist() == [True, False, True]
-    assert "hat" not in outcome.kept
+    assert outcome.stayed["hair"].tolist() == [True, False, True]
+    assert "hat" not in outcome.stayed
 
 
 def test_an_edit_that_no_face_can_show_is_an_error(evaluation: SimpleNamespace, as_faces: Callable) -> None:
     edit = evaluation.measure.Edit("hat", "remove", "hat", "yes")
     with pytest.raises(ValueError, match=r"no face has 'yes' \(hat\)"):
-        evaluation.outcome.compare(edit, as_faces(black(2)), as_faces(black(2)))
+        evaluation.studio.compare(edit, as_faces(black(2)), as_faces(black(2)))
 
 
 def test_every_recipe_has_a_key_of_its_own(evaluation: SimpleNamespace) -> None:

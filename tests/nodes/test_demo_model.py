@@ -132,13 +132,13 @@ def assert_succeeds(studio: Studio, plain: dict[str, Tensor], edit: Any, **chang
 
 @pytest.mark.parametrize("number", range(8))
 def test_an_edit_succeeds_and_the_rest_stays_by_default(studio: Studio, plain: dict[str, Tensor], number: int) -> None:
-    assert len(studio.run.EDITS) == 8
-    assert_succeeds(studio, plain, studio.run.EDITS[number])
+    assert len(studio.run.measure.EDITS) == 8
+    assert_succeeds(studio, plain, studio.run.measure.EDITS[number])
 
 
 @pytest.mark.parametrize(("text", "direction"), [("hat", "add"), ("beard", "remove")])
 def test_a_bare_word_edits_too(studio: Studio, plain: dict[str, Tensor], text: str, direction: str) -> None:
-    (edit,) = (edit for edit in studio.run.EDITS if (edit.text, edit.direction) == (text, direction))
+    (edit,) = (edit for edit in studio.run.measure.EDITS if (edit.text, edit.direction) == (text, direction))
     assert_succeeds(studio, plain, edit, is_connected=False, strength=2.0)
 
 

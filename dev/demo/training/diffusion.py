@@ -95,44 +95,38 @@ def _initialise(module: nn.Module) -> None:
 
 
 def train(work: Path, minutes: float, learning_rate: float) -> dict[str, Any]:
-    """Train for `minutes` of wall clock, from the partial weights of a broken-off training where there are any.
-
-    Writes the averaged weights, returns the figures.
-    """
+    """Train for `minutes` of wall clock, from the partial weights of a broken-off training where there are any."""
     partial = work / "diffusion.partial.safetensors"
-    seed = 1 if partial.exists() else 0
-    torch.manual_seed(seed)
-    network = Network()
-    if partial.exists():
-        network.load_state_dict(load_file(partial))
+    seed = int(partial.exists())
+    network = _network(seed, partial if seed else None)
     start = time.monotonic()
-    average, figures = _fitted(
-        network, work, seed, learning_rate, lambda step: (time.monotonic() - start) / 60 / minutes, partial
-    )
-    save_file(average, work / "diffusion.safetensors")
+    figures = _fit(network, work, seed, learning_rate, lambda _: (time.monotonic() - start) / 60 / minutes, partial)
     return {**figures, "minutes": minutes}
 
 
 def train_on(work: Path, weights: Path, steps: int, learning_rate: float) -> dict[str, Any]:
-    """Train packed weights on for `steps` on the drawings of a work folder; write the averaged weights there."""
-    torch.manual_seed(0)
+    """Train packed weights on for `steps` on the drawings of a work folder."""
+    return _fit(_network(0, weights), work, 0, learning_rate, lambda step: step / steps)
+
+
+def _network(seed: int, weights: Path | None) -> Network:
+    torch.manual_seed(seed)
     network = Network()
-    state = load_file(weights)
-    network.load_state_dict({key: state[key].float() for key in network.state_dict()})
-    average, figures = _fitted(network, work, 0, learning_rate, lambda step: step / steps)
-    save_file(average, work / "diffusion.safetensors")
-    return figures
+    if weights:
+        state = load_file(weights)
+        network.load_state_dict({key: state[key].float() for key in network.state_dict()})
+    return network
 
 
-def _fitted(
+def _fit(
     network: Network,
     work: Path,
     seed: int,
     learning_rate: float,
     progress_at: Callable[[int], float],
     partial: Path | None = None,
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Train until the progress is 1; return the averaged weights and the figures.
+) -> dict[str, Any]:
+    """Train until the progress is 1; write the averaged weights into the work folder, and return the figures.
 
     The rate rises to `learning_rate` and falls to a fiftieth of it. The average is written to `partial` now and then.
     """
@@ -165,5 +159,6 @@ def _fitted(
             print(f"diffusion step {step}  loss {running:.4f}  {progress:.0%}", flush=True)
         if partial is not None and step % 500 == 0:
             save_file(average, partial)
+    save_file(average, work / "diffusion.safetensors")
     parameters = sum(p.numel() for p in network.parameters())
-    return average, {"parameters": parameters, "batch": BATCH, "steps": step, "loss": round(running, 4)}
+    return {"parameters": parameters, "batch": BATCH, "steps": step, "loss": round(running, 4)}
