@@ -1,881 +1,113 @@
-"""Every family of models that the host samples is edited: by its prediction, its conditioning and its latents' shape.
-
-Each family is the smallest instance that the host's own classes accept, with random weights.
-"""
+"""Every family that the host samples is edited: by its prediction, its conditioning and its latents' shape."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from support.host import Host, every_kind, kept_apart
-from support.models import CHROMA, FLUX, FLUX2, LTXAV, SDXL_SIZES, STABLE_AUDIO, UNET, chroma_radiance, family_model
+from support.families import FAMILIES, NEGATIVE, OTHER, POSITIVE, THRESHOLD, parts_of, sampled
+from support.host import CONCEPT, Host
 from support.tensors import distance, relative
 
-CONCEPT = {
-    "direction": "add",
-    "strength": 1.0,
-    "guidance_scale": 5.0,
-    "threshold": 0.9,
-    "threshold_over": "channel",
-    "start_percent": 0.0,
-    "end_percent": 1.0,
-    "weight": 1.0,
-}
-TOKENS = 12
-POSITIVE, NEGATIVE, OTHER = 1, 2, 10
-SD2 = {**UNET, "model_channels": 64, "use_linear_in_transformer": True}
-HUNYUAN_VIDEO = {
-    **{key: value for key, value in FLUX.items() if key != "txt_ids_dims"},
-    "image_model": "hunyuan_video",
-    "patch_size": [1, 2, 2],
-    "theta": 256,
-    "guidance_embed": True,
-    "byt5": False,
-    "meanflow": False,
-    "use_cond_type_embedding": False,
-    "vision_in_dim": None,
-    "meanflow_sum": False,
-}
 
-LUMINA = {
-    "image_model": "lumina2",
-    "in_channels": 16,
-    "dim": 32,
-    "n_layers": 1,
-    "n_refiner_layers": 1,
-    "n_heads": 2,
-    "n_kv_heads": 1,
-    "multiple_of": 32,
-    "ffn_dim_multiplier": 1.0,
-    "qk_norm": True,
-    "cap_feat_dim": 32,
-    "axes_dims": [4, 6, 6],
-    "axes_lens": [300, 512, 512],
-}
-FROM_CHECKPOINT = {"pos_embed", "inv_freq", "adaln_t_table", "positive_conditioning", "negative_conditioning"}
+def families(names: Iterable[str]) -> Any:
+    """Return the parametrization over these families."""
+    marks = {name: pytest.mark.compat("Models", FAMILIES[name].row) for name in names}
+    return pytest.mark.parametrize("name", [pytest.param(name, marks=mark) for name, mark in marks.items()])
 
 
-@dataclass(frozen=True)
-class Family:
-    """How to build a family's smallest model, and what its prompts and latents look like.
-
-    Args:
-        row: of the compatibility table.
-        config: the class in comfy.supported_models.
-        unet: arguments of the diffusion model's class.
-        latent: shape of a sample's latents; of each part where they are nested.
-        width: of the text's embedding.
-        text: what encoders give besides the embedding: shapes, or what draws it.
-        values: what the compared prompt says besides its text; not the host's defaults, so that they show.
-        cfg: 1 where the model is used so.
-        weights: of the checkpoint that the class reads beforehand.
-        images: shapes of the images that both prompts show.
-        batch: how many samples at once, 1 where the model takes no more.
-    """
-
-    row: str
-    config: str
-    unet: dict[str, Any] | Callable[[], dict[str, Any]]
-    latent: Any
-    width: int = 32
-    text: dict[str, Any] = field(default_factory=dict)
-    values: dict[str, Any] = field(default_factory=dict)
-    cfg: float = 4.0
-    weights: Callable[[], dict[str, Tensor]] = dict
-    images: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    batch: int = 2
-
-    @property
-    def shapes(self) -> list[tuple[int, ...]]:
-        return self.latent if isinstance(self.latent, list) else [self.latent]
-
-
-def v_prediction_mark() -> dict[str, Tensor]:
-    return {"output_blocks.11.1.transformer_blocks.0.norm1.bias": torch.tensor([-1.0, 1.0])}
-
-
-def seconds_embedders() -> dict[str, Tensor]:
-    from comfy.ldm.audio.embedders import NumberConditioner
-
-    generator = torch.Generator().manual_seed(7)
-    weights = NumberConditioner(768, min_val=0, max_val=512).state_dict()
-    return {
-        f"conditioner.conditioners.{name}.{key}": torch.randn(value.shape, generator=generator)
-        for name in ("seconds_start", "seconds_total")
-        for key, value in weights.items()
-    }
-
-
-def ids(*shape: int) -> Callable[[torch.Generator], Tensor]:
-    return lambda generator: torch.randint(0, 100, shape, generator=generator)
-
-
-def padding(generator: torch.Generator) -> Tensor:
-    """Return the mask of a text that leaves some of its tokens unused."""
-    mask = torch.ones(1, TOKENS, dtype=torch.long)
-    mask[:, int(torch.randint(TOKENS // 2, TOKENS, (), generator=generator)) :] = 0
-    return mask
-
-
-FAMILIES = [
-    Family("SD1.x (eps)", "SD15", {**UNET, "model_channels": 64}, (4, 8, 8)),
-    Family("SD2.x (v prediction)", "SD20", SD2, (4, 8, 8), weights=v_prediction_mark),
-    Family(
-        "SDXL (pooled output, sizes)",
-        "SDXL",
-        {**SD2, **SDXL_SIZES},
-        (4, 8, 8),
-        text={"pooled_output": (1, 32)},
-        values={"width": 640, "height": 320, "crop_w": 8, "crop_h": 16, "target_width": 512, "target_height": 256},
-    ),
-    Family(
-        "SDXL refiner (aesthetic score)",
-        "SDXLRefiner",
-        {**SD2, "adm_in_channels": 5 * 256 + 32, "num_classes": "sequential"},
-        (4, 8, 8),
-        text={"pooled_output": (1, 32)},
-        values={"width": 640, "height": 320, "aesthetic_score": 4.0},
-    ),
-    Family(
-        "Stable Cascade stage C",
-        "Stable_Cascade_C",
-        {
-            "stable_cascade_stage": "c",
-            "c_cond": 64,
-            "c_hidden": [64, 64],
-            "nhead": [1, 1],
-            "blocks": [[1, 1], [1, 1]],
-            "c_clip_text": 32,
-            "c_clip_text_pooled": 32,
-        },
-        (16, 8, 8),
-        text={"pooled_output": (1, 1, 32)},
-    ),
-    Family(
-        "PixArt",
-        "PixArtAlpha",
-        {
-            "image_model": "pixart_alpha",
-            "hidden_size": 48,
-            "depth": 1,
-            "num_heads": 2,
-            "caption_channels": 32,
-            "pe_interpolation": 1,
-            "micro_condition": True,
-        },
-        (4, 32, 48),
-        values={"width": 640, "height": 320},
-    ),
-    Family(
-        "AuraFlow",
-        "AuraFlow",
-        {"dim": 32, "n_layers": 2, "n_double_layers": 1, "n_heads": 2, "global_conddim": 32, "cond_seq_dim": 32},
-        (4, 8, 8),
-    ),
-    Family(
-        "SD3 (rectified flow, MMDiT)",
-        "SD3",
-        {
-            "input_size": None,
-            "patch_size": 2,
-            "in_channels": 16,
-            "out_channels": 16,
-            "depth": 2,
-            "adm_in_channels": 32,
-            "context_embedder_config": {
-                "target": "torch.nn.Linear",
-                "params": {"in_features": 32, "out_features": 128},
-            },
-            "num_patches": 64,
-            "pos_embed_max_size": 8,
-            "pos_embed_scaling_factor": None,
-            "qk_norm": "rms",
-        },
-        (16, 8, 8),
-        text={"pooled_output": (1, 32)},
-    ),
-    Family(
-        "Flux (guidance, cfg 1)",
-        "Flux",
-        {**FLUX, "guidance_embed": True},
-        (16, 8, 8),
-        text={"pooled_output": (1, 32)},
-        values={"guidance": 2.0},
-        cfg=1.0,
-    ),
-    Family(
-        "Flux 2 (guidance, cfg 1)",
-        "Flux2",
-        {**FLUX2, "guidance_embed": True},
-        (128, 6, 6),
-        values={"guidance": 2.0},
-        cfg=1.0,
-    ),
-    Family("Chroma", "Chroma", CHROMA, (16, 8, 8)),
-    Family(
-        "Qwen-Image",
-        "QwenImage",
-        {
-            "image_model": "qwen_image",
-            "in_channels": 64,
-            "out_channels": 16,
-            "num_layers": 1,
-            "attention_head_dim": 16,
-            "num_attention_heads": 2,
-            "joint_attention_dim": 32,
-            "pooled_projection_dim": 32,
-            "axes_dims_rope": (4, 6, 6),
-        },
-        (16, 1, 8, 8),
-    ),
-    Family(
-        "Lumina 2",
-        "Lumina2",
-        LUMINA,
-        (16, 8, 8),
-    ),
-    Family(
-        "HiDream",
-        "HiDream",
-        {
-            "image_model": "hidream",
-            "patch_size": 2,
-            "in_channels": 16,
-            "out_channels": 16,
-            "num_layers": 1,
-            "num_single_layers": 1,
-            "attention_head_dim": 16,
-            "num_attention_heads": 2,
-            "caption_channels": [32, 32],
-            "text_emb_dim": 32,
-            "axes_dims_rope": (8, 4, 4),
-            "max_resolution": (16, 16),
-            "llama_layers": [0, 1],
-        },
-        (16, 8, 8),
-        text={"pooled_output": (1, 32), "conditioning_llama3": (1, 2, TOKENS, 32)},
-    ),
-    Family(
-        "HunyuanImage 2.1",
-        "HunyuanImage21",
-        {
-            **HUNYUAN_VIDEO,
-            "in_channels": 64,
-            "out_channels": 64,
-            "patch_size": [1, 1],
-            "axes_dim": [8, 8],
-            "vec_in_dim": None,
-            "byt5": False,
-        },
-        (64, 8, 8),
-        values={"guidance": 3.0},
-    ),
-    Family(
-        "Wan (5-D video latents)",
-        "WAN21_T2V",
-        {
-            "image_model": "wan2.1",
-            "model_type": "t2v",
-            "dim": 32,
-            "ffn_dim": 32,
-            "text_dim": 32,
-            "num_heads": 2,
-            "num_layers": 1,
-        },
-        (16, 3, 8, 8),
-    ),
-    Family(
-        "HunyuanVideo (5-D video latents)",
-        "HunyuanVideo",
-        HUNYUAN_VIDEO,
-        (16, 3, 8, 8),
-        text={"pooled_output": (1, 32)},
-        values={"guidance": 3.0},
-        cfg=1.0,
-    ),
-    Family(
-        "LTXV (5-D video latents)",
-        "LTXV",
-        {
-            "image_model": "ltxv",
-            "cross_attention_dim": 32,
-            "attention_head_dim": 16,
-            "num_attention_heads": 2,
-            "caption_channels": 32,
-            "num_layers": 1,
-        },
-        (128, 3, 6, 6),
-        text={"attention_mask": padding},
-        values={"frame_rate": 12},
-    ),
-    Family(
-        "Mochi (5-D video latents)",
-        "GenmoMochi",
-        {
-            "image_model": "mochi_preview",
-            "in_channels": 12,
-            "depth": 2,
-            "num_heads": 2,
-            "hidden_size_x": 32,
-            "hidden_size_y": 32,
-            "mlp_ratio_x": 384.0,
-            "mlp_ratio_y": 8.0,
-            "learn_sigma": False,
-            "use_t5": True,
-            "t5_feat_dim": 32,
-            "t5_token_length": TOKENS,
-            "qk_norm": True,
-            "qkv_bias": False,
-            "posenc_preserve_area": True,
-            "timestep_scale": 1000.0,
-        },
-        (12, 3, 8, 8),
-        text={"attention_mask": padding},
-    ),
-    Family(
-        "Cosmos (5-D video latents)",
-        "CosmosT2V",
-        {
-            "image_model": "cosmos",
-            "max_img_h": 16,
-            "max_img_w": 16,
-            "max_frames": 8,
-            "in_channels": 16,
-            "out_channels": 16,
-            "patch_spatial": 2,
-            "patch_temporal": 1,
-            "model_channels": 32,
-            "num_blocks": 1,
-            "num_heads": 2,
-            "mlp_ratio": 2.0,
-            "crossattn_emb_channels": 32,
-            "pos_emb_cls": "rope3d",
-            "block_x_format": "THWBD",
-            "affline_emb_norm": True,
-            "use_adaln_lora": True,
-            "adaln_lora_dim": 16,
-            "extra_per_block_abs_pos_emb": True,
-            "extra_per_block_abs_pos_emb_type": "learnable",
-        },
-        (16, 3, 8, 8),
-    ),
-    Family(
-        "Cosmos Predict 2 (5-D latents)",
-        "CosmosT2IPredict2",
-        {
-            "image_model": "cosmos_predict2",
-            "max_img_h": 16,
-            "max_img_w": 16,
-            "max_frames": 8,
-            "in_channels": 16,
-            "out_channels": 16,
-            "patch_spatial": 2,
-            "patch_temporal": 1,
-            "model_channels": 32,
-            "num_blocks": 1,
-            "num_heads": 1,
-            "mlp_ratio": 2.0,
-            "crossattn_emb_channels": 32,
-            "pos_emb_cls": "rope3d",
-            "use_adaln_lora": True,
-            "adaln_lora_dim": 16,
-            "rope_enable_fps_modulation": False,
-        },
-        (16, 1, 8, 8),
-    ),
-    Family(
-        "CogVideoX (5-D video latents)",
-        "CogVideoX_T2V",
-        {
-            "image_model": "cogvideox",
-            "num_attention_heads": 1,
-            "attention_head_dim": 64,
-            "time_embed_dim": 32,
-            "text_embed_dim": 32,
-            "num_layers": 1,
-            "max_text_seq_length": TOKENS,
-            "use_rotary_positional_embeddings": True,
-        },
-        (16, 3, 8, 8),
-    ),
-    Family(
-        "Kandinsky 5 (5-D video latents)",
-        "Kandinsky5",
-        {
-            "image_model": "kandinsky5",
-            "in_visual_dim": 16,
-            "in_text_dim": 32,
-            "in_text_dim2": 32,
-            "time_dim": 32,
-            "model_dim": 32,
-            "ff_dim": 32,
-            "visual_embed_dim": 132,
-            "num_text_blocks": 1,
-            "num_visual_blocks": 1,
-            "axes_dims": (4, 6, 6),
-        },
-        (16, 3, 8, 8),
-        text={"pooled_output": (1, 32)},
-    ),
-    Family(
-        "LTXAV (packed video and sound)",
-        "LTXAV",
-        LTXAV,
-        [(128, 3, 6, 6), (8, 10, 16)],
-        width=64,
-        values={"frame_rate": 12},
-    ),
-    Family(
-        "MiniMax H3 (packed video and sound)",
-        "MiniMaxH3",
-        {
-            "image_model": "minimax_h3",
-            "hidden_size": 32,
-            "num_layers": 1,
-            "token_refiner_num_layers": 1,
-            "num_attention_heads": 1,
-            "attention_head_dim": 128,
-            "ffn_hidden_size": 32,
-            "text_dim": 48,
-            "time_embed_hidden_size": 32,
-            "time_embed_dim": 32,
-        },
-        [(24, 3, 6, 6), (32, 2, 10)],
-        width=48,
-        batch=1,
-    ),
-    Family(
-        "Stable Audio (3-D sound latents)",
-        "StableAudio",
-        STABLE_AUDIO,
-        (64, 40),
-        width=768,
-        values={"seconds_start": 100, "seconds_total": 400},
-        weights=seconds_embedders,
-    ),
-    Family(
-        "ACE-Step (4-D sound latents, lyrics)",
-        "ACEStep",
-        {
-            "audio_model": "ace",
-            "num_layers": 1,
-            "attention_head_dim": 16,
-            "num_attention_heads": 2,
-            "mlp_ratio": 2.0,
-            "text_embedding_dim": 32,
-            "lyric_encoder_vocab_size": 100,
-            "lyric_hidden_size": 1024,
-        },
-        (8, 16, 20),
-        text={"conditioning_lyrics": ids(1, 8)},
-    ),
-    Family(
-        "Chroma Radiance (pixels)",
-        "ChromaRadiance",
-        chroma_radiance,
-        (3, 16, 16),
-    ),
-    Family(
-        "PixelDiT (pixels)",
-        "PixelDiTT2I",
-        {
-            "image_model": "pixeldit_t2i",
-            "num_groups": 2,
-            "hidden_size": 32,
-            "pixel_hidden_size": 8,
-            "pixel_attn_hidden_size": 16,
-            "pixel_num_groups": 2,
-            "patch_depth": 1,
-            "pixel_depth": 1,
-            "patch_size": 4,
-            "txt_embed_dim": 32,
-            "txt_max_length": TOKENS,
-        },
-        (3, 16, 16),
-    ),
-    Family(
-        "Z-Image (pixels)",
-        "ZImagePixelSpace",
-        {
-            **LUMINA,
-            "image_model": "zimage_pixel",
-            "patch_size": 4,
-            "in_channels": 3,
-            "decoder_hidden_size": 16,
-            "decoder_num_res_blocks": 1,
-        },
-        (3, 16, 16),
-    ),
-    Family(
-        "HiDream-O1 (pixels)",
-        "HiDreamO1",
-        {
-            "image_model": "hidream_o1",
-            "text_config_overrides": {
-                "hidden_size": 32,
-                "intermediate_size": 32,
-                "num_hidden_layers": 1,
-                "num_attention_heads": 1,
-                "num_key_value_heads": 1,
-            },
-            "vision_config_overrides": {
-                "hidden_size": 16,
-                "num_heads": 1,
-                "intermediate_size": 16,
-                "depth": 1,
-                "num_position_embeddings": 16,
-                "deepstack_visual_indexes": (),
-            },
-        },
-        (3, 64, 96),
-        text={"text_input_ids": ids(1, TOKENS)},
-    ),
-    Family(
-        "SeedVR2 (video restoration)",
-        "SeedVR2",
-        {
-            "image_model": "seedvr2",
-            "norm_eps": 1e-5,
-            "num_layers": 2,
-            "mlp_type": "swiglu",
-            "vid_dim": 128,
-            "heads": 1,
-            "mm_layers": 1,
-            "vid_out_norm": True,
-        },
-        (16, 3, 8, 8),
-        width=5120,
-        images={"condition": (1, 17, 3, 8, 8)},
-    ),
-    Family(
-        "Lotus (image to image)",
-        "LotusD",
-        {**SD2, "adm_in_channels": 4},
-        (4, 8, 8),
-    ),
-    Family(
-        "SVD (image to video, a concept is another image)",
-        "SVD_img2vid",
-        {
-            **SD2,
-            "in_channels": 8,
-            "adm_in_channels": 768,
-            "num_classes": "sequential",
-            "use_temporal_attention": True,
-            "use_temporal_resblock": True,
-            "extra_ff_mix_layer": True,
-            "merge_strategy": "learned_with_images",
-            "merge_factor": 0.0,
-            "video_kernel_size": [3, 1, 1],
-        },
-        (4, 8, 8),
-        images={"concat_latent_image": (1, 4, 8, 8)},
-        values={"fps": 9, "motion_bucket_id": 60, "augmentation_level": 0.2},
-    ),
-    Family(
-        "HunyuanDiT (v prediction, two text encoders)",
-        "HunyuanDiT",
-        {
-            "image_model": "hydit",
-            "hidden_size": 64,
-            "depth": 2,
-            "num_heads": 2,
-            "mlp_ratio": 1.0,
-            "text_states_dim": 32,
-            "text_states_dim_t5": 32,
-            "text_len": TOKENS,
-            "text_len_t5": TOKENS,
-        },
-        (4, 8, 8),
-        text={"attention_mask": padding, "conditioning_mt5xl": (1, TOKENS, 32), "attention_mask_mt5xl": padding},
-    ),
-    Family(
-        "OmniGen 2",
-        "Omnigen2",
-        {
-            "image_model": "omnigen2",
-            "hidden_size": 32,
-            "num_layers": 1,
-            "num_refiner_layers": 1,
-            "num_attention_heads": 2,
-            "num_kv_heads": 1,
-            "multiple_of": 32,
-            "axes_dim_rope": (4, 6, 6),
-            "axes_lens": (64, 64, 64),
-            "text_feat_dim": 32,
-        },
-        (16, 8, 8),
-        text={"attention_mask": lambda generator: torch.ones(1, TOKENS, dtype=torch.long)},
-    ),
-]
-
-
-def family_params(families: Sequence[Family]) -> list[Any]:
-    return [
-        pytest.param(family, id=family.config, marks=pytest.mark.compat("Models", family.row)) for family in families
-    ]
-
-
-every_family = pytest.mark.parametrize("family", family_params(FAMILIES))
-PACKED = [family for family in FAMILIES if len(family.shapes) > 1]
-
-
-class Sampled:
-    """A family's model, and ways to sample with it."""
-
-    def __init__(self, host: Host, family: Family) -> None:
-        unet = family.unet() if callable(family.unet) else family.unet
-        self.model = family_model(family.config, unet, weights=family.weights())
-        # Buffers that the host leaves to the checkpoint hold whatever the memory held.
-        generator = torch.Generator().manual_seed(2)
-        for name, buffer in self.model.model.diffusion_model.named_buffers():
-            if name.split(".")[-1] in FROM_CHECKPOINT:
-                buffer.copy_(torch.rand(buffer.shape, generator=generator))
-        self.host = host
-        self.family = family
-
-    def conditioning(self, seed: int, **values: Any) -> list[Any]:
-        """Return a CONDITIONING with random outputs of the family's text encoders."""
-        generator = torch.Generator().manual_seed(1000 + seed)
-
-        def draw(what: Any) -> Tensor:
-            return what(generator) if callable(what) else torch.randn(what, generator=generator)
-
-        embedding = draw((1, TOKENS, self.family.width))
-        # The host's encoders give a pooled output with every text, None where they have none.
-        text = {"pooled_output": None} | {key: draw(what) for key, what in self.family.text.items()}
-        return [[embedding, text | values]]
-
-    def prompt(self, seed: int, **values: Any) -> list[Any]:
-        """Return what a prompt of this family holds: a text, and the images that every prompt needs."""
-        generator = torch.Generator().manual_seed(7)
-        images = {key: torch.randn(shape, generator=generator) for key, shape in self.family.images.items()}
-        return self.conditioning(seed, **images, **values)
-
-    def latent(self, scale: float = 0.0) -> dict[str, Any]:
-        import comfy.nested_tensor
-
-        generator = torch.Generator().manual_seed(5)
-        parts = [scale * torch.randn((self.family.batch, *shape), generator=generator) for shape in self.family.shapes]
-        return {"samples": parts[0] if len(parts) == 1 else comfy.nested_tensor.NestedTensor(parts)}
-
-    def concept(self, seed: int = OTHER, instead_of: int | None = None, **changes: Any) -> Any:
-        """Return a concept that is evaluated also where it says what it is compared with."""
-        node = self.host.pack.nodes.SEGAConceptFromConditioning
-        other = None if instead_of is None else self.conditioning(instead_of)
-        return node.execute(kept_apart(self.conditioning(seed)), other, **{**CONCEPT, **changes})[0]
-
-    def _arguments(self, changes: dict[str, Any]) -> dict[str, Any]:
-        compared = changes.pop("compared", NEGATIVE)
-        positive, negative = (self.family.values if compared == seed else {} for seed in (POSITIVE, NEGATIVE))
-        arguments = {
-            "positive": self.prompt(POSITIVE, **positive),
-            "negative": self.prompt(NEGATIVE, **negative),
-            "cfg": self.family.cfg,
-            "latent": self.latent(),
-            "steps": 1,
-            "denoise": 0.5,
-            "scheduler": "simple",
-        }
-        return {"model": self.model, **arguments, **changes}
-
-    def plain(self, **changes: Any) -> list[Tensor]:
-        """Sample with the host's KSampler; return the parts of the latents.
-
-        The prompt `compared` has the family's values.
-        """
-        return parts_of(self.host.sample(**self._arguments(changes)))
-
-    def sega(self, *concepts: Any, **changes: Any) -> list[Tensor]:
-        """Sample with SEGASampler; return the parts of the latents."""
-        return parts_of(self.host.sega(*concepts, **self._arguments(changes)))
-
-    def replayed(self, latent: dict[str, Any], concepts: Sequence[Any]) -> list[Any]:
-        """Invert latents, and sample them with each of the concepts."""
-        prompts = self.prompt(POSITIVE), self.prompt(NEGATIVE, **self.family.values)
-        nodes, cfg = self.host.pack.nodes, self.family.cfg
-        schedule = (3, cfg, "euler_ancestral", "simple")
-        found, sampler, sigmas = nodes.SEGAInvert.execute(self.model, 3, *schedule, *prompts, latent, 0.0).args
-        given = (True, 0, cfg, *prompts, sampler, sigmas, found)
-        return [
-            nodes.SEGASamplerCustom.execute(self.model, *given, concepts=concept)[0]["samples"] for concept in concepts
-        ]
-
-    def x0(self, seed: int, **values: Any) -> list[Tensor]:
-        """Return the model's own estimate for a text, from one step of the host's KSampler without guidance."""
-        return self.inside(self.plain(positive=self.prompt(seed, **values), cfg=1.0))
-
-    def inside(self, parts: list[Tensor]) -> list[Tensor]:
-        return [self.model.model.process_latent_in(part.clone()) for part in parts]
-
-    def outside(self, parts: list[Tensor]) -> list[Tensor]:
-        return [self.model.model.process_latent_out(part.clone()) for part in parts]
-
-    @property
-    def sigma(self) -> float:
-        """The noise level of the one step that half a denoising has."""
-        sampling = self.model.get_model_object("model_sampling")
-        return float(self.host.samplers.calculate_sigmas(sampling, "simple", 2)[1])
-
-
-def parts_of(samples: Any) -> list[Tensor]:
-    return list(samples.unbind()) if samples.is_nested else [samples]
-
-
-@pytest.fixture(scope="module")
-def sampled(host: Host) -> Callable[[Family], Sampled]:
-    """Return a function that gives a family's model, the same one each time; it skips what this host has not."""
-    import comfy.supported_models
-    import comfyui_version
-
-    known: dict[str, Sampled] = {}
-
-    def of(family: Family) -> Sampled:
-        if not hasattr(comfy.supported_models, family.config):
-            pytest.skip(f"ComfyUI {comfyui_version.__version__} has no {family.config}")
-        if family.config not in known:
-            known[family.config] = Sampled(host, family)
-        return known[family.config]
-
-    return of
+every_family = families(FAMILIES)
+PACKED = [name for name, family in FAMILIES.items() if len(family.shapes) > 1]
 
 
 def kept_of(count: int) -> int:
-    """Return how many of so many elements reach the quantile of CONCEPT's threshold."""
-    return count - math.ceil(CONCEPT["threshold"] * (count - 1))
+    """Return how many of so many elements reach the quantile of the threshold."""
+    return count - math.ceil(THRESHOLD * (count - 1))
 
 
 @every_family
-def test_a_family_is_edited_the_same_way_each_time(sampled: Callable, family: Family) -> None:
-    model = sampled(family)
-    sampling = {"latent": model.latent(0.5), "denoise": 0.8, "steps": 3}
-    concepts = [model.concept(), model.concept(11, POSITIVE, direction="remove", start_percent=0.3)]
+def test_at_strength_1_a_family_paints_the_other_text_and_at_0_the_prompts(host: Host, name: str) -> None:
+    """With and without: the positive prompt's own estimate is one side, whatever the family's prompts hold."""
+    model = sampled(host, name)
+    sampling = {"latent": model.latent(0.5), "denoise": 0.8, "steps": 3, "compared": POSITIVE}
+    if name == "SeedVR2":
+        # With a negative prompt beside it the network makes something else of the positive one.
+        sampling["cfg"] = 1.0
+    exact = {"guidance_scale": 0.0, "threshold": 0.0}
+    edited, off = (
+        model.sega(model.concept(OTHER, POSITIVE, **exact, strength=strength), **sampling, momentum_scale=0.0)
+        for strength in (1.0, 0.0)
+    )
     plain = model.plain(**sampling)
-    first, second = (model.sega(*concepts, **sampling, momentum_scale=0.5) for _ in range(2))
-    for before, after, again in zip(plain, first, second, strict=True):
-        assert after.isfinite().all()
-        assert (after - before).norm() > 1e-3 * before.norm()
-        assert torch.equal(after, again)
-    assert all(torch.equal(*pair) for pair in zip(model.sega(**sampling), plain, strict=True))
+    expected = model.plain(**sampling, positive=model.prompt(OTHER, **model.family.values))
+    for got, unchanged, wanted, before in zip(edited, off, expected, plain, strict=True):
+        assert relative(got - wanted, wanted - before) < 1e-3
+        assert relative(wanted - before, before) > 1e-3
+        assert torch.equal(unchanged, before)
 
 
-@every_kind
 @every_family
-def test_one_step_changes_by_the_guidance_worked_out_by_hand(
-    sampled: Callable, family: Family, instead_of: int | None, guidance_log: list[Tensor]
-) -> None:
-    model, sigma, compared = sampled(family), sampled(family).sigma, instead_of or NEGATIVE
+def test_one_step_changes_by_the_guidance_worked_out_by_hand(host: Host, name: str, guidance_log: list[Tensor]) -> None:
+    """The threshold acts per channel, over all axes of space."""
+    model, family, scale = sampled(host, name), FAMILIES[name], CONCEPT["guidance_scale"]
 
     def by_hand(**values: Any) -> list[Tensor]:
-        pairs = zip(model.x0(compared, **values), model.x0(OTHER, **values), strict=True)
-        return [CONCEPT["guidance_scale"] * (one - concept) / sigma for one, concept in pairs]
+        pairs = zip(model.x0(NEGATIVE, **values), model.x0(OTHER, **values), strict=True)
+        return [scale * (one - concept) / model.sigma for one, concept in pairs]
 
-    expected, plain = by_hand(**family.values), model.plain(compared=compared)
-    edits = zip(model.inside(plain), expected, strict=True)
-    latents = model.outside([inside - sigma * guidance for inside, guidance in edits])
-    added, removed = (
-        model.sega(model.concept(OTHER, instead_of, threshold=0.0, direction=direction), compared=compared)
-        for direction in ("add", "remove")
-    )
-    count = len(plain)
-    assert len(guidance_log) == 2 * count
-    for i, guidance in enumerate(guidance_log[:count]):
-        edit = added[i] - plain[i]
-        assert distance(guidance, expected[i]) < 1e-3
-        assert torch.equal(guidance_log[count + i], -guidance)
-        assert relative(added[i] - latents[i], edit) < 1e-3
-        assert relative(removed[i] - (plain[i] - edit), edit) < 1e-3
+    expected, plain = by_hand(**family.values), model.plain()
+    edited, _ = (model.sega(model.concept(threshold=threshold)) for threshold in (0.0, THRESHOLD))
+    count = len(family.shapes)
+    changes = zip(model.inside(edited), model.inside(plain), strict=True)
+    for i, (after, before) in enumerate(changes):
+        full, thresholded = guidance_log[i], guidance_log[count + i]
+        assert full.shape == (family.batch, *family.shapes[i])
+        assert distance(full, expected[i]) < 1e-3
+        assert distance(before - after, model.sigma * expected[i]) < 1e-3
+        magnitude = full.abs().flatten(2)
+        # In fp64: between two neighbouring fp32 numbers there is no room for an interpolated quantile.
+        limit = torch.quantile(magnitude.double(), THRESHOLD, dim=2, keepdim=True)
+        assert torch.equal(thresholded, torch.where(magnitude >= limit, full.flatten(2), 0).view_as(full))
+        assert (thresholded.flatten(2).count_nonzero(2) == kept_of(math.prod(family.shapes[i][1:]))).all()
     # The concept has the sizes, the guidance ... of the compared prompt: without them the same texts differ otherwise.
     if family.values:
         assert all(distance(*pair) > 1e-2 for pair in zip(by_hand(), expected, strict=True))
 
 
 @every_family
-def test_the_threshold_acts_over_all_axes_of_space(
-    sampled: Callable, family: Family, guidance_log: list[Tensor]
-) -> None:
-    model = sampled(family)
-    for threshold in (0.0, CONCEPT["threshold"]):
-        model.sega(model.concept(threshold=threshold))
-    count = len(family.shapes)
-    for shape, full, thresholded in zip(family.shapes, guidance_log[:count], guidance_log[count:], strict=True):
-        assert full.shape == (family.batch, *shape)
-        magnitude = full.abs().flatten(2)
-        # In fp64: between two neighbouring fp32 numbers there is no room for an interpolated quantile.
-        limit = torch.quantile(magnitude.double(), CONCEPT["threshold"], dim=2, keepdim=True)
-        by_hand = torch.where(magnitude >= limit, full.flatten(2), 0).view_as(full)
-        assert torch.equal(thresholded, by_hand)
-        kept = thresholded.flatten(2).count_nonzero(2)
-        assert torch.equal(kept, torch.full_like(kept, kept_of(math.prod(shape[1:]))))
+def test_a_picture_comes_back_exactly_and_a_concept_changes_it(host: Host, name: str) -> None:
+    model = sampled(host, name)
+    latent = model.latent(0.5)
+    back, edited = model.replayed(latent, [None, model.concept()])
+    for part, returned, changed in zip(parts_of(latent["samples"]), back, edited, strict=True):
+        assert relative(returned - part, part) < 1e-5
+        assert changed.isfinite().all()
+        assert relative(changed - part, part) > 1e-3
 
 
-@every_kind
-@every_family
-def test_the_compared_prompts_own_text_gives_no_guidance(
-    sampled: Callable, family: Family, instead_of: int | None, guidance_log: list[Tensor], one_pass_at_a_time: None
-) -> None:
-    model = sampled(family)
-    for text, acts in ((instead_of or NEGATIVE, False), (OTHER, True)):
-        guidance_log.clear()
-        model.sega(model.concept(text, instead_of, threshold=0.0), steps=2)
-        assert len(guidance_log) == 2 * len(family.shapes)
-        assert all((guidance.count_nonzero() > 0) == acts for guidance in guidance_log)
-
-
-@pytest.mark.parametrize("family", family_params(PACKED))
-def test_each_packed_part_has_its_own_threshold_and_momentum(
-    sampled: Callable, family: Family, guidance_log: list[Tensor]
-) -> None:
-    model, scale, beta = sampled(family), 0.5, 0.4
+@families(PACKED)
+def test_each_packed_part_has_its_own_threshold_and_momentum(host: Host, name: str, guidance_log: list[Tensor]) -> None:
+    model, scale, beta = sampled(host, name), 0.5, 0.4
     model.sega(model.concept(), steps=3, momentum_scale=scale, momentum_beta=beta)
-    count = len(family.shapes)
-    for part, shape in enumerate(family.shapes):
+    count = len(model.family.shapes)
+    for part, shape in enumerate(model.family.shapes):
         momentum = torch.zeros(())
         for guidance in guidance_log[part::count]:
             gamma = guidance - scale * momentum
             # Taking the momentum off again leaves rounding errors.
             kept = (gamma.abs() > 1e-5 * guidance.abs().max()).flatten(2).sum(2)
-            assert torch.equal(kept, torch.full_like(kept, kept_of(math.prod(shape[1:]))))
+            assert (kept == kept_of(math.prod(shape[1:]))).all()
             momentum = beta * momentum + (1 - beta) * guidance
 
 
-@every_family
-def test_a_picture_comes_back_exactly_and_a_concept_changes_it(sampled: Callable, family: Family) -> None:
-    model = sampled(family)
-    latent = model.latent(0.5)
-    back, edited = (parts_of(out) for out in model.replayed(latent, [None, model.concept()]))
-    for part, returned, changed in zip(parts_of(latent["samples"]), back, edited, strict=True):
-        assert relative(returned - part, part) < 1e-5
-        assert changed.isfinite().all()
-        assert (changed - part).norm() > 1e-3 * part.norm()
-
-
-@every_family
-def test_at_strength_1_a_family_paints_the_other_text(sampled: Callable, family: Family) -> None:
-    """With and without: the positive prompt's own estimate is one side, whatever the family's prompts hold."""
-    model = sampled(family)
-    sampling = {"latent": model.latent(0.5), "denoise": 0.8, "steps": 3, "compared": POSITIVE}
-    if family.config == "SeedVR2":
-        # With a negative prompt beside it the network makes something else of the positive one.
-        sampling["cfg"] = 1.0
-    edit = model.concept(OTHER, POSITIVE, guidance_scale=0.0, threshold=0.0)
-    edited = model.sega(edit, **sampling, momentum_scale=0.0)
-    plain = model.plain(**sampling)
-    expected = model.plain(**sampling, positive=model.prompt(OTHER, **family.values))
-    for got, wanted, before in zip(edited, expected, plain, strict=True):
-        assert relative(got - wanted, wanted - before) < 1e-3
-
-
-@pytest.mark.compat("Models", "Qwen-Image")
-def test_an_image_latent_suits_a_model_of_five_dimensions(sampled: Callable) -> None:
-    model = sampled(next(family for family in FAMILIES if family.config == "QwenImage"))
+@families(["QwenImage"])
+def test_an_image_latent_suits_a_model_of_five_dimensions(host: Host, name: str) -> None:
+    model = sampled(host, name)
     video = model.latent(0.5)
     image = {"samples": video["samples"].squeeze(2)}
     (expected,), (edited,) = (model.sega(model.concept(), latent=latent) for latent in (video, image))
@@ -883,10 +115,8 @@ def test_an_image_latent_suits_a_model_of_five_dimensions(sampled: Callable) -> 
     assert torch.equal(edited, expected)
 
 
-@pytest.mark.compat("Models", "SVD (image to video, a concept is another image)")
-def test_a_text_is_refused_by_a_model_that_takes_images_alone(sampled: Callable, host: Host) -> None:
-    model = sampled(next(family for family in FAMILIES if family.config == "SVD_img2vid"))
-    text = host.conditioning(OTHER, width=48)
-    concept = host.pack.nodes.SEGAConceptFromConditioning.execute(text, **CONCEPT)[0]
+@families(["SVD_img2vid"])
+def test_a_text_is_refused_by_a_model_that_takes_images_alone(host: Host, name: str) -> None:
+    text = host.concept(host.conditioning(OTHER, width=48))
     with pytest.raises(ValueError, match="encoded for another model family: its width is 48, the prompt's is 32"):
-        model.sega(concept)
+        sampled(host, name).sega(text)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -69,11 +70,15 @@ class Host:
     def latent(self, batch: int = 1, size: int = 8, fill: float = 0.0) -> dict[str, Any]:
         return {"samples": torch.full((batch, 4, size, size), fill)}
 
-    def concept(self, seed: int = 10, instead_of: int | list[Any] | None = None, **changes: Any) -> Any:
+    def concept(self, text: int | list[Any] = 10, instead_of: int | list[Any] | None = None, **changes: Any) -> Any:
         """Return a SEGA_CONCEPT that acts from the first step on; its texts are conditionings or their seeds."""
         node = self.pack.nodes.SEGAConceptFromConditioning
-        other = self.conditioning(instead_of) if isinstance(instead_of, int) else instead_of
-        return node.execute(self.conditioning(seed), other, **{**CONCEPT, **changes})[0]
+        texts = (self.conditioning(each) if isinstance(each, int) else each for each in (text, instead_of))
+        return node.execute(*texts, **{**CONCEPT, **changes})[0]
+
+    def saying_the_same(self, instead_of: int | None) -> Any:
+        """Return a concept that says what it is compared with, and is evaluated nevertheless."""
+        return self.concept(kept_apart(self.conditioning(instead_of or 2)), instead_of)
 
     def stack(self, *concepts: Any) -> Any:
         node = self.pack.nodes.SEGAConceptStack
@@ -142,6 +147,15 @@ def run_node(cls: Any, **inputs: Any) -> Any:
     return run(**inputs)[0]
 
 
+def wrapped(model: Any, kind: str, wrapper: Callable[..., Any]) -> Any:
+    """Return the MODEL with another pack's wrapper."""
+    import comfy.patcher_extension
+
+    model = model.clone()
+    model.add_wrapper_with_key(getattr(comfy.patcher_extension.WrappersMP, kind), "another pack", wrapper)
+    return model
+
+
 def options_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return the transformer options that the host hands to a wrapper, by name or by position."""
     return kwargs.get("transformer_options") or next(arg for arg in reversed(args) if isinstance(arg, dict))
@@ -151,13 +165,9 @@ class Passes:
     """A MODEL's calls of the UNet: the size and the labels of each."""
 
     def __init__(self, model: Any) -> None:
-        import comfy.patcher_extension
-
         self.labels: list[list[int]] = []
         self.sizes: list[int] = []
-        self.model = model.clone()
-        kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
-        self.model.add_wrapper_with_key(kind, "count", self._count)
+        self.model = wrapped(model, "DIFFUSION_MODEL", self._count)
 
     def _count(self, executor: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
         self.labels.append(list(options_of(args, kwargs)["cond_or_uncond"]))

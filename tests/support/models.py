@@ -15,108 +15,42 @@ if TYPE_CHECKING:
 
 CPU = torch.device("cpu")
 UNET: dict[str, Any] = {
-    "image_size": 8,
-    "in_channels": 4,
-    "out_channels": 4,
-    "model_channels": 32,
-    "channel_mult": [1, 2],
-    "num_res_blocks": [1, 1],
-    "num_heads": 4,
-    "num_head_channels": -1,
-    "transformer_depth": [1, 1],
-    "transformer_depth_middle": 1,
-    "transformer_depth_output": [1, 1, 1, 1],
-    "use_spatial_transformer": True,
-    "use_linear_in_transformer": False,
-    "context_dim": 32,
-    "legacy": False,
-    "use_temporal_attention": False,
-    "use_temporal_resblock": False,
-    "adm_in_channels": None,
-}
+    "image_size": 8, "in_channels": 4, "out_channels": 4, "model_channels": 32, "channel_mult": [1, 2],
+    "num_res_blocks": [1, 1], "num_heads": 4, "num_head_channels": -1, "transformer_depth": [1, 1],
+    "transformer_depth_middle": 1, "transformer_depth_output": [1, 1, 1, 1], "use_spatial_transformer": True,
+    "use_linear_in_transformer": False, "context_dim": 32, "legacy": False, "use_temporal_attention": False,
+    "use_temporal_resblock": False, "adm_in_channels": None,
+}  # fmt: skip
 # The pooled text and six embedded sizes of 256 each.
 SDXL_SIZES = {"adm_in_channels": 32 + 6 * 256, "num_classes": "sequential"}
 FLUX: dict[str, Any] = {
-    "image_model": "flux",
-    "in_channels": 16,
-    "out_channels": 16,
-    "patch_size": 2,
-    "vec_in_dim": 32,
-    "context_in_dim": 32,
-    "hidden_size": 32,
-    "mlp_ratio": 2.0,
-    "num_heads": 2,
-    "depth": 1,
-    "depth_single_blocks": 1,
-    "axes_dim": [4, 6, 6],
-    "theta": 10000,
-    "qkv_bias": True,
-    "txt_ids_dims": [],
-}
+    "image_model": "flux", "in_channels": 16, "out_channels": 16, "patch_size": 2, "vec_in_dim": 32,
+    "context_in_dim": 32, "hidden_size": 32, "mlp_ratio": 2.0, "num_heads": 2, "depth": 1, "depth_single_blocks": 1,
+    "axes_dim": [4, 6, 6], "theta": 10000, "qkv_bias": True, "txt_ids_dims": [],
+}  # fmt: skip
 FLUX2: dict[str, Any] = {
-    **FLUX,
-    "image_model": "flux2",
-    "in_channels": 128,
-    "out_channels": 128,
-    "patch_size": 1,
-    "vec_in_dim": None,
-    "axes_dim": [4, 4, 4, 4],
-    "theta": 2000,
-    "qkv_bias": False,
-    "global_modulation": True,
-    "mlp_silu_act": True,
-    "ops_bias": False,
-    "default_ref_method": "index",
-    "txt_ids_dims": [3],
-}
+    **FLUX, "image_model": "flux2", "in_channels": 128, "out_channels": 128, "patch_size": 1, "vec_in_dim": None,
+    "axes_dim": [4, 4, 4, 4], "theta": 2000, "qkv_bias": False, "global_modulation": True, "mlp_silu_act": True,
+    "ops_bias": False, "default_ref_method": "index", "txt_ids_dims": [3],
+}  # fmt: skip
 CHROMA: dict[str, Any] = {
-    **FLUX,
-    "image_model": "chroma",
-    "in_channels": 64,
-    "out_channels": 64,
-    "in_dim": 64,
-    "out_dim": 32,
-    "hidden_dim": 32,
-    "n_layers": 1,
-}
+    **FLUX, "image_model": "chroma", "in_channels": 64, "out_channels": 64, "in_dim": 64, "out_dim": 32,
+    "hidden_dim": 32, "n_layers": 1,
+}  # fmt: skip
 WAN = {
-    "image_model": "wan2.1",
-    "model_type": "t2v",
-    "dim": 48,
-    "out_dim": 16,
-    "num_heads": 4,
-    "ffn_dim": 64,
-    "num_layers": 1,
-    "patch_size": (1, 2, 2),
-    "freq_dim": 32,
-    "window_size": (-1, -1),
-    "qk_norm": True,
-    "cross_attn_norm": True,
-    "eps": 1e-6,
-    "text_dim": 32,
-    "in_dim": 16,
-}
+    "image_model": "wan2.1", "model_type": "t2v", "dim": 48, "out_dim": 16, "num_heads": 4, "ffn_dim": 64,
+    "num_layers": 1, "patch_size": (1, 2, 2), "freq_dim": 32, "window_size": (-1, -1), "qk_norm": True,
+    "cross_attn_norm": True, "eps": 1e-6, "text_dim": 32, "in_dim": 16,
+}  # fmt: skip
 LTXAV = {
-    "image_model": "ltxav",
-    "cross_attention_dim": 32,
-    "audio_cross_attention_dim": 32,
-    "attention_head_dim": 16,
-    "audio_attention_head_dim": 16,
-    "num_attention_heads": 2,
-    "audio_num_attention_heads": 2,
-    "caption_channels": 32,
-    "num_layers": 1,
-    "connector_attention_head_dim": 16,
-    "connector_num_attention_heads": 2,
-}
+    "image_model": "ltxav", "cross_attention_dim": 32, "audio_cross_attention_dim": 32, "attention_head_dim": 16,
+    "audio_attention_head_dim": 16, "num_attention_heads": 2, "audio_num_attention_heads": 2, "caption_channels": 32,
+    "num_layers": 1, "connector_attention_head_dim": 16, "connector_num_attention_heads": 2,
+}  # fmt: skip
 STABLE_AUDIO = {
-    "audio_model": "dit1.0",
-    "embed_dim": 64,
-    "global_cond_dim": 1536,
-    "depth": 1,
-    "num_heads": 1,
+    "audio_model": "dit1.0", "embed_dim": 64, "global_cond_dim": 1536, "depth": 1, "num_heads": 1,
     "project_cond_tokens": True,
-}
+}  # fmt: skip
 
 
 def chroma_radiance() -> dict[str, Any]:
