@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -28,8 +29,16 @@ from playwright.sync_api import (
 from dev.host.packages import COMFYUI, REPO
 from dev.host.server import DEMO_PACK, PACK, Server
 
-# The editor's two ways to draw nodes: on a canvas, and as HTML (Nodes 2.0).
-RENDERERS = ["canvas", "nodes2"]
+# Another editor than ComfyUI's own, where the environment names its folder.
+EDITOR = ["--front-end-root", os.environ["SEGA_EDITOR"]] if os.environ.get("SEGA_EDITOR") else []
+# Makes an error of each deprecated thing of the editor that a script of ours uses.
+COMPLAIN_OF_DEPRECATED = """() => {
+  Error.stackTraceLimit = 50
+  LiteGraph.alwaysRepeatWarnings = true
+  LiteGraph.onDeprecationWarning.push((message) => {
+    if (new Error().stack.includes("/extensions/ComfyUI-SEGA/")) console.error(message)
+  })
+}"""
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
     "Comfy.InstalledVersion": "99.0.0",
@@ -62,7 +71,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with Server(
         {**PACK, **DEMO_PACK},
         folder=tmp_path_factory.mktemp("server"),
-        arguments=["--preview-method", "latent2rgb"],
+        arguments=["--preview-method", "latent2rgb", *EDITOR],
         env={"OMP_NUM_THREADS": "1"},
     ) as running:
         yield running
@@ -107,6 +116,7 @@ class Editor:
         self._store_settings()
         self.page.goto(self.url)
         self.wait_until_ready(extension)
+        self.evaluate(COMPLAIN_OF_DEPRECATED)
         self.evaluate("() => app.graph.clear()")
 
     def wait_until_ready(self, extension: bool = True) -> None:
@@ -131,21 +141,20 @@ class Editor:
         self.page.reload()
         self.wait_until_ready()
 
-    def overlapping(self) -> list[list[str]]:
+    def overlapping(self) -> list[str]:
         """Return the titles of nodes that are drawn one over the other, pair by pair."""
         return self.evaluate(
             """() => {
-              const rectOf = (node) => {
-                const element = document.querySelector(`[data-node-id="${node.id}"]`)
-                if (element) return element.getBoundingClientRect()
-                const title = LiteGraph.NODE_TITLE_HEIGHT
-                const [x, y] = node.pos
-                return new DOMRect(x, y - title, node.size[0], node.size[1] + title)
-              }
-              const rects = app.graph._nodes.map((node) => [node.title, rectOf(node)])
-              const over = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom
-              return rects.flatMap(([title, rect], place) =>
-                rects.slice(place + 1).filter(([, other]) => over(rect, other)).map(([other]) => [title, other]))
+              const boxOf = ({ id, boundingRect: [left, top, width, height] }) =>
+                document.querySelector(`[data-node-id="${id}"]`)?.getBoundingClientRect() ??
+                { left, top, right: left + width, bottom: top + height }
+              const apart = (one, other) =>
+                one.right <= other.left || other.right <= one.left || one.bottom <= other.top || other.bottom <= one.top
+              const boxes = app.graph._nodes.map((node) => ({ title: node.title, box: boxOf(node) }))
+              return boxes.flatMap((one, i) => {
+                const over = boxes.slice(i + 1).filter(({ box }) => !apart(one.box, box))
+                return over.map(({ title }) => `${one.title} / ${title}`)
+              })
             }"""
         )
 
@@ -310,6 +319,13 @@ class Editor:
             self.page.mouse.click(*self.place(node_id, widget))
             self.page.locator(".litecontextmenu .litemenu-entry").get_by_text(value, exact=True).click()
 
+    def type_text(self, node_id: int, text: str) -> None:
+        """Write into a node's first field of text."""
+        if self.renderer == "nodes2":
+            self.drawn(node_id).get_by_role("textbox").first.fill(text)
+        else:
+            self._element(node_id, "customtext").fill(text)
+
     def type_number(self, node_id: int, widget: str, value: float) -> None:
         """Write into a number's field."""
         if self.renderer == "nodes2":
@@ -366,15 +382,19 @@ class Editor:
 
     def view(self, node_id: int) -> Locator:
         """Return what the extension shows in a node."""
-        tag = self.evaluate(
-            """(id) => {
+        return self._element(node_id, "sega_")
+
+    def _element(self, node_id: int, kind: str) -> Locator:
+        """Return the HTML of a node's first widget of a kind, drawn on the canvas or not."""
+        self.evaluate(
+            """([id, kind]) => {
               const { widgets } = app.canvas.graph.getNodeById(id)
-              widgets.find(({ type }) => String(type).startsWith("sega_")).element.dataset.node = id
-              return `.sega[data-node="${id}"]`
+              const { element } = widgets.find(({ type }) => String(type).startsWith(kind))
+              element.dataset.node = `${kind}${id}`
             }""",
-            node_id,
+            [node_id, kind],
         )
-        return self.page.locator(tag)
+        return self.page.locator(f'[data-node="{kind}{node_id}"]')
 
     def screenshot(self, name: str, **options: Any) -> Path:
         """Keep a picture of the page for a look."""
@@ -434,13 +454,18 @@ def opened(
 
 @pytest.fixture(scope="session")
 def demo_workflow() -> Callable[..., dict[str, Any]]:
-    """Return a shipped workflow for the demo model, with few steps and images, and with other values at its nodes."""
+    """Return a shipped workflow for the demo model, with few steps and images, and with other values at its nodes.
+
+    Each has a seed of its own, unless it is given: what the server has made before it does not make again.
+    """
     from dev.demo import workflows
 
-    def load(name: str, steps: int = 6, batch: int = 1, **inputs: Any) -> dict[str, Any]:
+    seeds = itertools.count()
+
+    def load(name: str = "first_edit", steps: int = 6, batch: int = 1, **inputs: Any) -> dict[str, Any]:
         workflow = workflows.load(name)
         for node in workflow.values():
-            given = {"steps": steps, "batch_size": batch, **inputs}
+            given = {"steps": steps, "batch_size": batch, "seed": next(seeds), **inputs}
             taken = node["inputs"].keys() | (CONCEPT_FIELDS if node["class_type"] == "SEGAConcept" else set())
             node["inputs"].update({key: given[key] for key in taken & given.keys()})
         return workflow
@@ -448,11 +473,13 @@ def demo_workflow() -> Callable[..., dict[str, Any]]:
     return load
 
 
-@pytest.fixture(scope="session")
-def small_workflow(demo_workflow: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """Return the shipped first edit with 20 steps."""
+@pytest.fixture
+def shown(opened: Callable[..., Editor], demo_workflow: Callable[..., dict[str, Any]]) -> Callable[..., Editor]:
+    """Show a shipped workflow for the demo model in the editor, with other values at its nodes."""
 
-    def load(**inputs: Any) -> dict[str, Any]:
-        return demo_workflow("first_edit", **{"steps": 20, **inputs})
+    def show(renderer: str = "canvas", name: str = "first_edit", **inputs: Any) -> Editor:
+        editor = opened(renderer)
+        editor.load(demo_workflow(name, **inputs))
+        return editor
 
-    return load
+    return show

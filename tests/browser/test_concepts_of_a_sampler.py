@@ -8,16 +8,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-RENDERERS = pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
+from support.renderers import NODES2_FIRST
+
 SHOWS = pytest.mark.compat("Editor", "concepts of a sampler, and which of them act while it runs")
 ADDS = pytest.mark.compat("Editor", "adding a concept by button, menu or key")
 
-# What the server has made before does not run again.
-SEEDS = {"canvas": 1, "nodes2": 2}
-
 # What a running sampler showed, whenever that changed: {"status": ..., "on": [...]}.
-WATCH = """(selector) => {
-  const view = document.querySelector(selector)
+WATCH = """(view) => {
   window.seen = []
   const look = () => window.seen.push({
     status: view.querySelector(".sega-span").textContent,
@@ -28,102 +25,94 @@ WATCH = """(selector) => {
 
 
 @pytest.fixture
-def sampler(opened: Callable[..., Any], demo_workflow: Any) -> Callable[..., tuple[Any, int, Any]]:
+def sampler(shown: Callable[..., Any]) -> Callable[..., tuple[Any, int, Any]]:
     """Open a shipped workflow; return the editor, the id of what samples and what that shows."""
 
     def open_workflow(renderer: str, name: str, kind: str = "SEGASampler", **inputs: Any) -> tuple[Any, int, Any]:
-        editor = opened(renderer)
-        editor.load(demo_workflow(name, **inputs))
+        editor = shown(renderer, name, **inputs)
         node = editor.node(kind)
         editor.show(node)
-        return editor, node, editor.view(node)
+        view = editor.view(node)
+        view.get_by_role("listitem").first.wait_for()
+        return editor, node, view
 
     return open_workflow
 
 
-def names(view: Any) -> list[str]:
-    return view.locator(".sega-name").all_inner_texts()
+def seen(editor: Any) -> list[dict[str, Any]]:
+    return editor.evaluate("() => window.seen")
 
 
 @SHOWS
-@RENDERERS
+@NODES2_FIRST
 def test_the_concepts_are_listed_in_their_order(sampler: Any, renderer: str) -> None:
     editor, _, view = sampler(renderer, "three_concepts")
     view.get_by_role("listitem").nth(2).wait_for()
     texts = [node["inputs"]["text"] for node in editor.api_workflow().values() if node["class_type"] == "SEGAConcept"]
-    assert names(view) == texts
+    assert view.locator(".sega-name").all_inner_texts() == texts
     view.get_by_role("button", name=texts[1]).click()
     assert editor.evaluate("() => Object.values(app.canvas.selected_nodes)[0].widgets[0].value") == texts[1]
 
 
 @SHOWS
-@RENDERERS
+@NODES2_FIRST
 def test_while_it_runs_the_active_concepts_are_marked(sampler: Any, renderer: str) -> None:
-
-    editor, node, view = sampler(
-        renderer, "three_concepts", steps=8, batch_size=4, seed={"canvas": 1, "nodes2": 2}[renderer]
-    )
+    editor, _, view = sampler(renderer, "three_concepts", steps=8, batch_size=4)
     concepts = [editor.node("SEGAConcept", place) for place in range(3)]
     for concept, text, first, last in zip(concepts, "abc", (0, 0.375, 0.9), (0.25, 1, 1), strict=True):
         editor.set_values(concept, text=text, start_percent=first, end_percent=last)
     view.get_by_text("c", exact=True).wait_for()
-    editor.evaluate(WATCH, f'.sega[data-node="{node}"]')
+    view.evaluate(WATCH)
     editor.run()
-    seen = editor.evaluate("() => window.seen")
-    marked = {entry["status"].split(":")[0]: entry["on"] for entry in seen if entry["status"]}
+    marked = {entry["status"].split(":")[0]: entry["on"] for entry in seen(editor) if entry["status"]}
     assert marked["step 2 of 8"] == ["a"]
     assert marked["step 3 of 8"] == []
     assert marked["step 4 of 8"] == marked["step 8 of 8"] == ["b"]
-    assert seen[-1] == {"status": "", "on": []}
+    assert seen(editor)[-1] == {"status": "", "on": []}
 
 
 @SHOWS
-def test_another_tab_shows_nothing_of_the_run(sampler: Any, demo_workflow: Any) -> None:
-    editor, _, view = sampler("canvas", "first_edit", steps=300, seed=31)
-    view.get_by_role("listitem").wait_for()
+def test_another_tab_shows_nothing_of_the_run(sampler: Any) -> None:
+    editor, _, view = sampler("canvas", "first_edit", steps=300)
     editor.evaluate("() => { app.queuePrompt(0) }")
     view.get_by_text("of 300: ").wait_for()
-    editor.load(demo_workflow("first_edit", steps=300, seed=31))
-    other = editor.node("SEGASampler")
-    editor.show(other)
-    editor.view(other).get_by_role("listitem").wait_for()
-    seen = editor.evaluate(
-        """(selector) => new Promise((resolve) => {
+    editor, _, other = sampler("canvas", "first_edit", steps=300)
+    shown = other.evaluate(
+        """(view) => new Promise((resolve) => {
           const seen = []
           const look = () => {
-            seen.push(document.querySelector(selector).textContent)
+            seen.push(view.querySelector(".sega-span").textContent)
             if (seen.length < 5) return
             app.api.removeEventListener("progress", look)
             resolve(seen)
           }
           app.api.addEventListener("progress", look)
-        })""",
-        f'.sega[data-node="{other}"] .sega-span',
+        })"""
     )
     editor.interrupt()
-    assert set(seen) == {""}
+    assert set(shown) == {""}
 
 
 @SHOWS
 def test_a_patched_model_shows_the_steps_of_what_samples_with_it(sampler: Any) -> None:
-    editor, node, view = sampler("canvas", "model_patch", "SEGAModelPatch", steps=6, batch_size=4)
-    view.get_by_role("listitem").wait_for()
-    editor.evaluate(WATCH, f'.sega[data-node="{node}"]')
+    editor, _, view = sampler("canvas", "model_patch", "SEGAModelPatch", steps=6, batch_size=4)
+    view.evaluate(WATCH)
     editor.run()
-    assert any(entry["status"] == "step 4 of 6: 1 of 1 act" for entry in editor.evaluate("() => window.seen"))
+    assert any(entry["status"] == "step 4 of 6: 1 of 1 act" for entry in seen(editor))
 
 
 @ADDS
-@RENDERERS
+@NODES2_FIRST
 def test_the_button_adds_concepts_that_are_connected(sampler: Any, renderer: str) -> None:
     editor, node, view = sampler(renderer, "first_edit")
-    first, clip = editor.node("SEGAConcept"), editor.api_workflow()[str(editor.node("SEGAConcept"))]["inputs"]["clip"]
+    first = editor.node("SEGAConcept")
+    clip = editor.api_workflow()[str(first)]["inputs"]["clip"]
     for count in (2, 3):
         view.get_by_role("button", name="+ Concept").click()
         view.get_by_role("listitem").nth(count - 1).wait_for()
     added = [editor.node("SEGAConcept", place) for place in (1, 2)]
-    editor.set_values(added[0], text="hat")
-    editor.set_values(added[1], text="smiling")
+    for concept, text in zip(added, ("hat", "smiling"), strict=True):
+        editor.set_values(concept, text=text)
     workflow = editor.api_workflow()
     stack, slot = workflow[str(node)]["inputs"]["concepts"]
     assert (workflow[stack]["class_type"], slot) == ("SEGAConceptStack", 0)
@@ -147,22 +136,25 @@ def test_the_first_concept_needs_no_stack(sampler: Any) -> None:
 
 
 @ADDS
-@pytest.mark.parametrize(("kind", "mode"), [("SEGAConcept", 2), ("SEGAConcept", 4), ("SEGAConceptStack", 4)])
-def test_what_is_muted_or_bypassed_stays_connected(sampler: Any, kind: str, mode: int) -> None:
-    editor, _, view = sampler("canvas", "three_concepts" if kind.endswith("Stack") else "first_edit")
-    node = editor.node(kind)
+@pytest.mark.parametrize(
+    ("name", "kind", "mode"), [("first_edit", "SEGAConcept", 2), ("three_concepts", "SEGAConceptStack", 4)]
+)
+def test_what_is_muted_or_bypassed_stays_connected(sampler: Any, name: str, kind: str, mode: int) -> None:
+    editor, _, view = sampler("canvas", name)
+    node, listed = editor.node(kind), view.get_by_role("listitem")
+    before = 3 if kind.endswith("Stack") else 1
+    expect(listed).to_have_count(before)
     editor.set_mode(node, mode)
-    view.get_by_role("listitem").first.wait_for(state="detached")
+    listed.first.wait_for(state="detached")
     view.get_by_role("button", name="+ Concept").click()
     editor.set_mode(node, 0)
-    view.get_by_role("listitem").nth(3 if kind.endswith("Stack") else 1).wait_for()
+    expect(listed).to_have_count(before + 1)
 
 
 @ADDS
-@RENDERERS
+@NODES2_FIRST
 def test_a_concept_of_the_button_is_one_step_of_undo(sampler: Any, renderer: str) -> None:
     editor, node, view = sampler(renderer, "first_edit")
-    view.get_by_role("listitem").wait_for()
     editor.page.mouse.click(*editor.place(editor.node("SaveImage")))
     view.get_by_role("button", name="+ Concept").click()
     view.get_by_role("listitem").nth(1).wait_for()
@@ -183,7 +175,6 @@ def test_a_concept_of_the_button_is_one_step_of_undo(sampler: Any, renderer: str
 @SHOWS
 def test_stacks_that_go_round_in_circles_do_no_harm(sampler: Any) -> None:
     editor, _, view = sampler("canvas", "three_concepts")
-    view.get_by_role("listitem").nth(2).wait_for()
     editor.evaluate(
         """(id) => {
           const first = app.graph.getNodeById(id)
@@ -200,26 +191,15 @@ def test_stacks_that_go_round_in_circles_do_no_harm(sampler: Any) -> None:
 
 
 @ADDS
-@RENDERERS
-def test_the_nodes_menu_adds_a_concept_and_undo_takes_it_away(sampler: Any, renderer: str) -> None:
-    editor, node, view = sampler(renderer, "first_edit")
-    view.get_by_role("listitem").wait_for()
+@NODES2_FIRST
+def test_the_nodes_menu_and_a_key_add_a_concept(sampler: Any, renderer: str) -> None:
+    editor, node, view = sampler(renderer, "three_concepts")
     editor.open_menu(node)
     editor.page.get_by_text("Add SEGA concept").first.click()
-    view.get_by_role("listitem").nth(1).wait_for()
-    editor.undo()
-    editor.page.wait_for_function(
-        "() => app.graph._nodes.filter(({ comfyClass }) => comfyClass?.startsWith('SEGAConcept')).length === 1"
-    )
-
-
-@ADDS
-def test_a_key_adds_a_concept_to_the_selected_sampler(sampler: Any) -> None:
-    editor, node, view = sampler("canvas", "three_concepts")
-    view.get_by_role("listitem").nth(2).wait_for()
+    expect(view.get_by_role("listitem")).to_have_count(4)
     editor.evaluate("(id) => app.canvas.selectNode(app.graph.getNodeById(id))", node)
     editor.page.locator("#graph-canvas").focus()
     editor.page.keyboard.press("Alt+Shift+C")
-    view.get_by_role("listitem").nth(3).wait_for()
+    expect(view.get_by_role("listitem")).to_have_count(5)
     (stack,) = [entry for entry in editor.api_workflow().values() if entry["class_type"] == "SEGAConceptStack"]
-    assert len(stack["inputs"]) == 4
+    assert len(stack["inputs"]) == 5

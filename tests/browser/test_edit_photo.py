@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
-import urllib.parse
-import urllib.request
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -16,36 +13,28 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from dev.host.packages import REPO
+from support.faces import CAPTION, as_png, drawn_face
+from support.renderers import BOTH
 
 BLUEPRINT = "Edit Picture (SEGA)"
 # What suits the demo model, by the titles of the template's nodes.
 OWN_VALUES = {
     "Scale to the size of the model": {"megapixels": (128 / 1024) ** 2},
-    "Prompt": {"value": "a face, neutral, brown hair, light skin, blue background"},
+    "Prompt": {"value": CAPTION},
 }
 
 
 @pytest.fixture
 def drawing(server: Any) -> Image.Image:
     """A picture of the user's; every ComfyUI has the other one, which the template shows at first."""
-    from dev.demo import faces
-
-    face = faces.Face(mouth=0, glasses=0, hat=0, beard=0, hair=1, skin=0, background=0)
-    drawing = faces.draw(face, random.Random(5))
+    drawing = drawn_face()
     server.client().upload("example.png", as_png(drawing))
     return drawing
 
 
-def as_png(image: Image.Image) -> bytes:
-    file = BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
-
-
 def assert_only_the_mouth_changed(server: Any, outputs: dict[str, Any], drawing: Image.Image) -> None:
     (image,) = outputs["images"]
-    with urllib.request.urlopen(f"{server.url}/view?{urllib.parse.urlencode(image)}", timeout=30) as answer:
-        edited = np.asarray(Image.open(BytesIO(answer.read())).convert("RGB"))
+    edited = np.asarray(Image.open(BytesIO(server.client().image(image))).convert("RGB"))
     changed = (edited != np.asarray(drawing)).any(-1)
     # The mouth, and the hair and the shirt.
     assert changed[80:100, 50:78].mean() > 0.5
@@ -53,7 +42,7 @@ def assert_only_the_mouth_changed(server: Any, outputs: dict[str, Any], drawing:
 
 
 @pytest.mark.compat("Editor", "from the packed archive to the first edited picture and the help")
-@pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
+@BOTH
 def test_a_dropped_picture_gets_what_was_typed_and_stays_the_rest(
     opened: Callable[..., Any], server: Any, drawing: Image.Image, renderer: str
 ) -> None:
@@ -69,10 +58,9 @@ def test_a_dropped_picture_gets_what_was_typed_and_stays_the_rest(
         "(id) => app.graph.getNodeById(id).widgets.some(({ value }) => String(value).startsWith('mine'))", arg=load
     )
     editor.screenshot(f"edit-photo-1-dropped-{renderer}")
-    if renderer == "nodes2":
-        editor.drawn(concept).get_by_role("textbox").first.fill("smiling")
-    else:
-        editor.set_values(concept, text="smiling")
+    editor.show(concept)
+    editor.type_text(concept, "smiling")
+    editor.show()
     expect(editor.view(sampler).get_by_text("smiling")).to_be_visible()
     editor.set_values(concept, instead_of="neutral")
     expect(editor.view(concept).get_by_text("a face, smiling, brown hair")).to_be_visible()
@@ -96,13 +84,13 @@ def test_the_blueprint_is_found_and_edits_a_picture(
     page.mouse.click(900, 600)
     editor.screenshot("blueprint")
     save = editor.evaluate(
-        """() => {
+        """(description) => {
           const edit = app.graph._nodes.find(({ subgraph }) => subgraph)
           edit.subgraph._nodes.find(({ comfyClass }) => comfyClass === "ImageScaleToTotalPixels").widgets
             .find(({ name }) => name === "megapixels").value = (128 / 1024) ** 2
           edit.subgraph._nodes.find(({ comfyClass }) => comfyClass === "SEGAConcept").widgets
             .find(({ name }) => name === "instead_of").value = "neutral"
-          const values = { description: "a face, neutral, brown hair, light skin, blue background", text: "smiling" }
+          const values = { description, text: "smiling" }
           for (const widget of edit.widgets) if (widget.name in values) widget.value = values[widget.name]
           const [load, model, save] = ["LoadImage", "SEGADemoModel", "SaveImage"].map((type) => {
             const node = LiteGraph.createNode(type)
@@ -114,7 +102,8 @@ def test_the_blueprint_is_found_and_edits_a_picture(
           for (const slot of [0, 1, 2]) model.connect(slot, edit, slot + 1)
           edit.connect(0, save, 0)
           return save.id
-        }"""
+        }""",
+        CAPTION,
     )
     assert editor.run() == "success"
     assert_only_the_mouth_changed(server, editor.outputs(save), drawing)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from support.renderers import CANVAS_FIRST
+
 pytestmark = pytest.mark.compat("Editor", "errors name the node, the input and the value")
 
 
@@ -20,10 +22,10 @@ def show_error(editor: Any, message: str) -> None:
     shown.wait_for()
 
 
-@pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
-def test_an_error_of_a_run_reads_well(opened: Callable[..., Any], small_workflow: Any, renderer: str) -> None:
+@CANVAS_FIRST
+def test_an_error_of_a_run_reads_well(opened: Callable[..., Any], demo_workflow: Any, renderer: str) -> None:
     editor = opened(renderer, own=True)
-    workflow = small_workflow(text="", attention_threshold=0.5, steps=4)
+    workflow = demo_workflow(text="", attention_threshold=0.5)
     for entry in workflow.values():
         entry["inputs"].pop("prompt", None)
     editor.load(workflow)
@@ -34,9 +36,9 @@ def test_an_error_of_a_run_reads_well(opened: Callable[..., Any], small_workflow
     editor.screenshot(f"error-run-{renderer}")
 
 
-def test_an_error_before_a_run_reads_well(opened: Callable[..., Any], small_workflow: Any) -> None:
+def test_an_error_before_a_run_reads_well(opened: Callable[..., Any], demo_workflow: Any) -> None:
     editor = opened("nodes2", **{"Comfy.RightSidePanel.ShowErrorsTab": False})
-    editor.load(small_workflow(start_percent=0.5, end_percent=0.4))
+    editor.load(demo_workflow(start_percent=0.5, end_percent=0.4))
     editor.show(editor.node("SEGAConcept"))
     editor.page.get_by_test_id("queue-button").click()
     show_error(editor, "end_percent must be after start_percent (0.5), got 0.4")

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import urllib.parse
-import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 from PIL import Image
 from playwright.sync_api import expect
 
 from dev.host.server import DEMO_PACK, Server
+from support.faces import judged
+from support.renderers import BOTH
 
 # What suits the demo model, by the titles of the template's nodes.
 OWN_VALUES = {
@@ -39,29 +37,21 @@ def server(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield server
 
 
-@pytest.fixture
-def judged() -> Callable[..., dict[str, list[str]]]:
-    """Say what the saved faces show: {attribute: a value for each}."""
-    from dev.demo import classifier, faces
-
-    def judge(server: Any, outputs: dict[str, Any]) -> dict[str, list[str]]:
-        pictures = []
-        for image in outputs["images"]:
-            with urllib.request.urlopen(f"{server.url}/view?{urllib.parse.urlencode(image)}", timeout=30) as answer:
-                pictures.append(np.asarray(Image.open(BytesIO(answer.read())).convert("RGB")))
-        images = torch.from_numpy(np.stack(pictures)).movedim(-1, 1).float() / 255
-        found = classifier.load().judge(images)
-        return {name: [faces.ATTRIBUTES[name][i] for i in indices] for name, indices in found.items()}
-
-    return judge
+def judged_pictures(server: Any, outputs: dict[str, Any]) -> dict[str, list[str]]:
+    client = server.client()
+    return judged([Image.open(BytesIO(client.image(image))).convert("RGB") for image in outputs["images"]])
 
 
 @pytest.mark.compat("Editor", "from the packed archive to the first edited picture and the help")
+@BOTH
 def test_from_the_packed_archive_to_the_first_edit_and_the_help(
-    opened: Callable[..., Any], server: Any, judged: Callable[..., dict[str, list[str]]]
+    opened: Callable[..., Any], server: Any, renderer: str
 ) -> None:
-    editor = opened("nodes2")
+    editor = opened(renderer)
     page = editor.page
+
+    def keep(name: str) -> None:
+        editor.screenshot(f"first-use-{name}" + ("" if renderer == "nodes2" else f"-{renderer}"))
 
     page.get_by_role("button", name="Templates").first.click()
     dialog = page.get_by_role("dialog")
@@ -69,7 +59,7 @@ def test_from_the_packed_archive_to_the_first_edit_and_the_help(
     card = dialog.get_by_test_id("template-workflow-first_edit")
     card.scroll_into_view_if_needed()
     card.locator("img").first.evaluate("async (image) => { await image.decode() }")
-    editor.screenshot("first-use-1-templates")
+    keep("1-templates")
     card.click()
     page.wait_for_function("() => app.graph._nodes.some(({ comfyClass }) => comfyClass === 'SEGASampler')")
     dialog.wait_for(state="hidden")
@@ -77,9 +67,9 @@ def test_from_the_packed_archive_to_the_first_edit_and_the_help(
 
     concept, sampler, save = (editor.node(kind) for kind in ("SEGAConcept", "SEGASampler", "SaveImage"))
     editor.show()
-    editor.screenshot("first-use-2-opened")
+    keep("2-opened")
     before = editor.api_workflow()[str(concept)]["inputs"]
-    editor.drawn(concept).get_by_role("textbox").first.fill("hat")
+    editor.type_text(concept, "hat")
     expect(editor.view(concept).get_by_text("blue background, hat")).to_be_visible()
     expect(editor.view(sampler).get_by_text("hat")).to_be_visible()
     assert editor.api_workflow()[str(concept)]["inputs"] == {**before, "text": "hat"}
@@ -87,16 +77,19 @@ def test_from_the_packed_archive_to_the_first_edit_and_the_help(
     editor.show(concept, sampler, save)
     page.get_by_test_id("queue-button").click()
     expect(editor.view(sampler).get_by_text("1 of 1 act")).to_be_visible(timeout=60_000)
-    editor.screenshot("first-use-3-running")
-    picture = editor.drawn(save).locator("img").first
-    expect(picture).to_be_visible(timeout=60_000)
-    assert picture.evaluate("async (image) => { await image.decode(); return image.naturalWidth }") == 128
-    editor.screenshot("first-use-4-picture")
-    edited = judged(server, editor.outputs(save))
+    keep("3-running")
+    page.wait_for_function("(id) => app.nodeOutputs[id]?.images?.length === 4", arg=save, timeout=60_000)
+    if renderer == "nodes2":
+        picture = editor.drawn(save).locator("img").first
+        assert picture.evaluate("async (image) => { await image.decode(); return image.naturalWidth }") == 128
+    else:
+        page.wait_for_function("(id) => app.graph.getNodeById(id).imgs?.[0]?.naturalWidth === 128", arg=save)
+    keep("4-picture")
+    edited = judged_pictures(server, editor.outputs(save))
     # The template's own advice: compare with the picture without the edit.
     editor.set_mode(concept, 4)
     assert editor.run() == "success"
-    plain = judged(server, editor.outputs(save))
+    plain = judged_pictures(server, editor.outputs(save))
     assert edited["hat"].count("yes") >= 3 > plain["hat"].count("yes")
     assert edited["background"] == plain["background"]
     editor.set_mode(concept, 0)
@@ -105,4 +98,4 @@ def test_from_the_packed_archive_to_the_first_edit_and_the_help(
     page.get_by_role("heading", name="How to use it").wait_for()
     shown = page.locator(".node-help-content img").first
     assert shown.evaluate("async (image) => { await image.decode(); return image.naturalWidth }") > 100
-    editor.screenshot("first-use-5-help")
+    keep("5-help")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytest
+from support.renderers import NODES2_FIRST
 
 # How often our scripts ask the graph for its nodes in a second and a half, with or without one of ours in it.
 WALKS = """async (ours) => {
@@ -27,7 +27,7 @@ WALKS = """async (ours) => {
 }"""
 
 
-@pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
+@NODES2_FIRST
 def test_a_graph_without_our_nodes_is_not_walked(opened: Callable[..., Any], renderer: str) -> None:
     # A page of its own: in one that was used before, an undo that is still under way may bring nodes of ours back.
     editor = opened(renderer, own=True)

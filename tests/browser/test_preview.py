@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from support.renderers import NODES2_FIRST
+
 pytestmark = pytest.mark.compat("Editor", "SEGA Preview's heat maps, browsed by concept")
 
 
@@ -17,10 +19,9 @@ def shown_picture(view: Any) -> str:
     return picture.get_attribute("src")
 
 
-@pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
-def test_heat_maps_are_browsed_by_concept(opened: Callable[..., Any], demo_workflow: Any, renderer: str) -> None:
-    editor = opened(renderer)
-    editor.load(demo_workflow("preview", batch=2, seed={"canvas": 1, "nodes2": 2}[renderer]))
+@NODES2_FIRST
+def test_heat_maps_are_browsed_by_concept(shown: Callable[..., Any], renderer: str) -> None:
+    editor = shown(renderer, "preview", batch=2)
     node = editor.node("SEGAPreview")
     concepts = [editor.node("SEGAConcept", place) for place in range(3)]
     for concept, text in zip(concepts, ("glasses", "hat", "smiling"), strict=True):

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-RENDERERS = pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
+from support.renderers import CANVAS_FIRST, NODES2_FIRST
+
 CONNECTS = pytest.mark.compat("Editor", "connecting the prompt to a concept by + Concept or a button")
 SHOWS = pytest.mark.compat("Editor", "the texts that a concept compares")
 
@@ -33,13 +34,12 @@ def with_typed_prompt(workflow: dict[str, Any], prompt: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def shown(opened: Callable[..., Any], demo_workflow: Any) -> Callable[..., Any]:
-    """Open a shipped workflow, in which the prompt may be typed into its encoder."""
+def typed(opened: Callable[..., Any], demo_workflow: Any) -> Callable[..., Any]:
+    """Open a shipped workflow whose prompt is typed into its encoder."""
 
-    def open_workflow(renderer: str, name: str = "first_edit", typed: str | None = PROMPT, **inputs: Any) -> Any:
+    def open_workflow(renderer: str = "canvas", name: str = "first_edit", prompt: str = PROMPT) -> Any:
         editor = opened(renderer)
-        workflow = demo_workflow(name, **inputs)
-        editor.load(workflow if typed is None else with_typed_prompt(workflow, typed))
+        editor.load(with_typed_prompt(demo_workflow(name), prompt))
         return editor
 
     return open_workflow
@@ -47,6 +47,13 @@ def shown(opened: Callable[..., Any], demo_workflow: Any) -> Callable[..., Any]:
 
 def inputs_of(editor: Any, node: int) -> dict[str, Any]:
     return editor.api_workflow()[str(node)]["inputs"]
+
+
+def shown_concept(editor: Any) -> tuple[int, Any]:
+    """Return the first concept's id and what it shows."""
+    node = editor.node("SEGAConcept")
+    editor.show(node)
+    return node, editor.view(node)
 
 
 def add_concept(editor: Any, sampler: str = "SEGASampler") -> int:
@@ -66,14 +73,14 @@ def is_shared(editor: Any, concept: int, encoder: int, *fields: str) -> bool:
     return isinstance(source, list) and all(inputs_of(editor, encoder)[field] == source for field in fields or ["text"])
 
 
-def connect(editor: Any, source: int, target: int, name: str, slot: int = 0) -> None:
+def connect(editor: Any, source: int, target: int, name: str) -> None:
     editor.evaluate(
-        """([source, target, name, slot]) => {
+        """([source, target, name]) => {
           const node = app.canvas.graph.getNodeById(target)
           const place = node.inputs.findIndex((input) => input.name === name)
-          app.canvas.graph.getNodeById(source).connect(slot, node, place)
+          app.canvas.graph.getNodeById(source).connect(0, node, place)
         }""",
-        [source, target, name, slot],
+        [source, target, name],
     )
 
 
@@ -93,15 +100,18 @@ def add_node(editor: Any, kind: str, **values: Any) -> int:
 
 
 @CONNECTS
-@RENDERERS
-def test_a_typed_prompt_moves_into_a_node_that_feeds_both(shown: Any, renderer: str) -> None:
-    editor = shown(renderer, seed={"canvas": 51, "nodes2": 52}[renderer])
-    encoder = editor.node("CLIPTextEncode")
+@CANVAS_FIRST
+def test_a_typed_prompt_moves_into_a_node_that_feeds_both_in_one_step_of_undo(typed: Any, renderer: str) -> None:
+    editor = typed(renderer)
+    before = editor.api_workflow()
     editor.page.mouse.click(*editor.place(editor.node("SaveImage")))
-    concept = add_concept(editor)
+    add_concept(editor)
+    editor.undo()
+    assert editor.api_workflow() == before
+    editor.redo()
+    concept, string = editor.node("SEGAConcept", 1), editor.node("PrimitiveStringMultiline")
     editor.set_values(concept, text="hat")
-    assert is_shared(editor, concept, encoder)
-    string = editor.node("PrimitiveStringMultiline")
+    assert is_shared(editor, concept, editor.node("CLIPTextEncode"))
     assert inputs_of(editor, concept)["prompt"] == [str(string), 0]
     assert editor.value(string, "value") == PROMPT
     assert editor.evaluate("(id) => app.graph.getNodeById(id).title", string) == "Prompt"
@@ -112,35 +122,22 @@ def test_a_typed_prompt_moves_into_a_node_that_feeds_both(shown: Any, renderer: 
 
 
 @CONNECTS
-@RENDERERS
-def test_moving_the_prompt_is_one_step_of_undo(shown: Any, renderer: str) -> None:
-    editor = shown(renderer)
-    before = editor.api_workflow()
-    add_concept(editor)
-    editor.undo()
-    assert editor.api_workflow() == before
-    editor.redo()
-    assert is_shared(editor, editor.node("SEGAConcept", 1), editor.node("CLIPTextEncode"))
-
-
-@CONNECTS
-@RENDERERS
+@CANVAS_FIRST
 def test_a_linked_prompt_is_linked_again(shown: Any, renderer: str) -> None:
-    editor = shown(renderer, typed=None)
-    strings = editor.evaluate("() => app.graph._nodes.length")
+    editor = shown(renderer)
+    nodes = editor.evaluate("() => app.graph._nodes.length")
     concept = add_concept(editor)
     assert is_shared(editor, concept, editor.node("CLIPTextEncode"))
     # The concept and its stack are new.
-    assert editor.evaluate("() => app.graph._nodes.length") == strings + 2
+    assert editor.evaluate("() => app.graph._nodes.length") == nodes + 2
 
 
 @CONNECTS
-@RENDERERS
-def test_a_concepts_own_button_connects_the_prompt(shown: Any, renderer: str) -> None:
-    editor = shown(renderer)
-    before, concept = editor.api_workflow(), editor.node("SEGAConcept")
-    editor.show(concept)
-    view = editor.view(concept)
+@NODES2_FIRST
+def test_a_concepts_own_button_connects_the_prompt(typed: Any, renderer: str) -> None:
+    editor = typed(renderer)
+    before = editor.api_workflow()
+    concept, view = shown_concept(editor)
     expect(view.get_by_text("The prompt is not connected.")).to_be_visible()
     editor.screenshot(f"prompt-offered-{renderer}")
     view.get_by_role("button", name=OFFER).click()
@@ -153,44 +150,37 @@ def test_a_concepts_own_button_connects_the_prompt(shown: Any, renderer: str) ->
 
 @CONNECTS
 @pytest.mark.parametrize("prompt", ["a face, {brown|black} hair", "a face // with a hat"])
-def test_a_prompt_that_its_own_field_changes_stays_there(shown: Any, prompt: str) -> None:
-    editor = shown("nodes2", typed=prompt)
+def test_a_prompt_that_its_own_field_changes_stays_there(typed: Any, prompt: str) -> None:
+    editor = typed("nodes2", prompt=prompt)
     concept = add_concept(editor)
     assert "prompt" not in inputs_of(editor, concept)
     assert editor.value(editor.node("CLIPTextEncode"), "text") == prompt
     editor.show(concept)
     expect(editor.view(concept).get_by_text("The prompt cannot be connected: {a|b}")).to_be_visible()
     expect(editor.view(concept).get_by_role("button", name=OFFER)).to_be_hidden()
-    editor.screenshot("prompt-dynamic")
 
 
 @CONNECTS
 @pytest.mark.parametrize(
-    ("kind", "name", "slot"),
-    [
-        ("ControlNetApplyAdvanced", "positive", 0),
-        ("InpaintModelConditioning", "positive", 0),
-        ("FluxGuidance", "conditioning", 0),
-        ("ConditioningSetMask", "conditioning", 0),
-        ("Reroute", "", 0),
-    ],
+    ("kind", "name"),
+    [("ControlNetApplyAdvanced", "positive"), ("FluxGuidance", "conditioning"), ("Reroute", "")],
 )
-def test_the_prompt_is_found_behind_other_nodes(shown: Any, kind: str, name: str, slot: int) -> None:
-    editor = shown("canvas")
+def test_the_prompt_is_found_behind_other_nodes(typed: Any, kind: str, name: str) -> None:
+    editor = typed()
     encoder, negative = (editor.node("CLIPTextEncode", place) for place in range(2))
     between = add_node(editor, kind)
     connect(editor, encoder, between, name)
     if kind == "ControlNetApplyAdvanced":
         connect(editor, negative, between, "negative")
-    connect(editor, between, editor.node("SEGASampler"), "positive", slot)
+    connect(editor, between, editor.node("SEGASampler"), "positive")
     concept = add_concept(editor)
     assert is_shared(editor, concept, encoder)
     assert editor.value(editor.node("PrimitiveStringMultiline"), "value") == PROMPT
 
 
 @CONNECTS
-def test_of_two_prompts_none_is_taken(shown: Any) -> None:
-    editor = shown("canvas")
+def test_of_two_prompts_none_is_taken(typed: Any) -> None:
+    editor = typed()
     both = add_node(editor, "ConditioningCombine")
     for place in range(2):
         connect(editor, editor.node("CLIPTextEncode", place), both, f"conditioning_{place + 1}")
@@ -206,8 +196,8 @@ def test_of_two_prompts_none_is_taken(shown: Any) -> None:
 @pytest.mark.parametrize(
     ("texts", "is_taken"), [((PROMPT, PROMPT), True), ((PROMPT, "a face"), False)], ids=["same", "different"]
 )
-def test_an_encoder_of_several_texts_must_have_one(shown: Any, texts: tuple[str, str], is_taken: bool) -> None:
-    editor = shown("canvas")
+def test_an_encoder_of_several_texts_must_have_one(typed: Any, texts: tuple[str, str], is_taken: bool) -> None:
+    editor = typed()
     encoder = add_node(editor, "CLIPTextEncodeFlux", clip_l=texts[0], t5xxl=texts[1])
     connect(editor, encoder, editor.node("SEGASampler"), "positive")
     concept = add_concept(editor)
@@ -217,8 +207,8 @@ def test_an_encoder_of_several_texts_must_have_one(shown: Any, texts: tuple[str,
 
 
 @CONNECTS
-def test_a_patched_models_prompt_is_that_of_what_samples_with_it(shown: Any) -> None:
-    editor = shown("canvas", "model_patch")
+def test_a_patched_models_prompt_is_that_of_what_samples_with_it(typed: Any) -> None:
+    editor = typed(name="model_patch")
     concept = add_concept(editor, "SEGAModelPatch")
     assert is_shared(editor, concept, editor.node("CLIPTextEncode"))
 
@@ -234,9 +224,9 @@ WRAP = """(outside) => {
 
 
 @CONNECTS
-@pytest.mark.parametrize("typed", [PROMPT, None], ids=["typed inside", "linked from outside"])
-def test_the_prompt_is_connected_within_a_subgraph(shown: Any, typed: str | None) -> None:
-    editor = shown("canvas", typed=typed)
+@pytest.mark.parametrize("where", ["typed inside", "linked from outside"])
+def test_the_prompt_is_connected_within_a_subgraph(typed: Any, shown: Any, where: str) -> None:
+    editor = typed() if where == "typed inside" else shown()
     editor.evaluate(WRAP, ["SEGADemoModel", "SaveImage", "PrimitiveStringMultiline"])
     add_concept(editor)
     editor.evaluate("() => app.canvas.setGraph(app.rootGraph ?? app.graph)")
@@ -245,7 +235,7 @@ def test_the_prompt_is_connected_within_a_subgraph(shown: Any, typed: str | None
     assert added["prompt"] in [node["inputs"]["text"] for node in workflow if node["class_type"] == "CLIPTextEncode"]
     if isinstance(added["prompt"], str):
         # Newer editors leave such fields at the subgraph's node.
-        assert added["prompt"] == typed
+        assert (where, added["prompt"]) == ("typed inside", PROMPT)
 
 
 def compared(view: Any) -> list[str]:
@@ -253,28 +243,24 @@ def compared(view: Any) -> list[str]:
 
 
 @SHOWS
-@RENDERERS
+@NODES2_FIRST
 def test_both_texts_are_shown_shortened_around_what_differs(shown: Any, renderer: str) -> None:
-    editor = shown(renderer, typed=None, text="black hair", instead_of="brown hair")
-    node = editor.node("SEGAConcept")
-    editor.show(node)
-    view = editor.view(node)
+    editor = shown(renderer, text="black hair", instead_of="brown hair")
+    _, view = shown_concept(editor)
     long = f"a drawing of the face of somebody who looks at us, {PROMPT}, {'soft light, ' * 10}masterpiece"
     editor.set_values(editor.node("PrimitiveStringMultiline"), value=long)
     view.get_by_text("black hair, light").wait_for()
     assert all(len(text) < 70 and text.startswith("…") and text.endswith("…") for text in compared(view))
     assert view.locator(".sega-texts b").all_inner_texts() == ["black", "brown"]
-    titles = [shown.get_attribute("title") for shown in view.locator(".sega-texts dd").all()]
+    titles = [text.get_attribute("title") for text in view.locator(".sega-texts dd").all()]
     assert titles == [long.replace("brown", "black"), long]
     editor.screenshot(f"texts-{renderer}")
 
 
 @SHOWS
-def test_a_text_alone_is_compared_with_nothing_that_is_shown(shown: Any) -> None:
-    editor = shown("canvas")
-    node = editor.node("SEGAConcept")
-    editor.show(node)
-    view = editor.view(node)
+def test_a_text_alone_is_compared_with_nothing_that_is_shown(typed: Any) -> None:
+    editor = typed()
+    node, view = shown_concept(editor)
     view.get_by_text("The prompt is not connected.").wait_for()
     editor.set_values(node, instead_of="a hat")
     view.get_by_text("a hat").wait_for()
@@ -287,9 +273,8 @@ def test_a_text_alone_is_compared_with_nothing_that_is_shown(shown: Any) -> None
 @SHOWS
 @pytest.mark.parametrize("unknown", ["prompt", "text"])
 def test_texts_that_only_a_run_can_tell_are_not_shown(shown: Any, unknown: str) -> None:
-    editor = shown("canvas", typed=None)
-    node = editor.node("SEGAConcept")
-    view = editor.view(node)
+    editor = shown()
+    node, view = shown_concept(editor)
     view.get_by_text("without").wait_for(state="attached")
     if unknown == "prompt":
         connect(editor, add_node(editor, "StringConcatenate"), node, "prompt")
@@ -299,20 +284,12 @@ def test_texts_that_only_a_run_can_tell_are_not_shown(shown: Any, unknown: str) 
 
 
 @SHOWS
-@pytest.mark.parametrize(
-    "question",
-    [
-        "{",
-        "[]",
-        '{"text": "hat"}',
-        '{"text": 1, "prompt": null, "instead_of": ""}',
-        json.dumps({"text": "hat", "prompt": "a" * 10_001, "instead_of": ""}),
-    ],
-    ids=["no JSON", "a list", "incomplete", "a number", "too long"],
-)
-def test_the_server_refuses_what_is_no_question(server: Any, question: str) -> None:
-    request = urllib.request.Request(f"{server.url}/sega/texts", question.encode())
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, timeout=30)
-    assert refused.value.code == 400
-    assert json.load(refused.value)["error"]
+def test_the_server_refuses_what_is_no_question(server: Any) -> None:
+    too_long = json.dumps({"text": "hat", "prompt": "a" * 10_001, "instead_of": ""})
+    number = '{"text": 1, "prompt": null, "instead_of": ""}'
+    for question in ("{", "[]", '{"text": "hat"}', number, too_long):
+        request = urllib.request.Request(f"{server.url}/sega/texts", question.encode())
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=30)
+        assert refused.value.code == 400, question
+        assert json.load(refused.value)["error"]

@@ -6,29 +6,18 @@ import json
 import shutil
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dev.host.packages import COMFYUI
+from dev.host.packages import COMFYUI, REPO
+from support.renderers import CANVAS_FIRST
 
 pytestmark = pytest.mark.compat("Editor", "the templates, each as its API workflow")
 
-FOLDER = Path(__file__).parents[2] / "example_workflows"
+FOLDER = REPO / "example_workflows"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))
 
-# Pairs of nodes that lie on top of each other, as the editor draws them.
-OVERLAPS = """() => {
-  const boxOf = ({ id, boundingRect: [left, top, width, height] }) =>
-    document.querySelector(`[data-node-id="${id}"]`)?.getBoundingClientRect() ??
-    { left, top, right: left + width, bottom: top + height }
-  const apart = (one, other) =>
-    one.right <= other.left || other.right <= one.left || one.bottom <= other.top || other.bottom <= one.top
-  const boxes = app.graph._nodes.map((node) => ({ title: node.title, box: boxOf(node) }))
-  return boxes.flatMap((one, i) =>
-    boxes.slice(i + 1).filter(({ box }) => !apart(one.box, box)).map(({ title }) => `${one.title} / ${title}`))
-}"""
 ALL_DRAWN = '() => app.graph._nodes.every(({ id }) => document.querySelector(`[data-node-id="${id}"]`))'
 
 
@@ -67,7 +56,7 @@ def filled_in(workflow: dict[str, Any], defaults: dict[str, dict[str, Any]]) -> 
     }
 
 
-@pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
+@CANVAS_FIRST
 def test_the_editor_turns_each_template_into_its_api_workflow(
     opened: Callable[..., Any], defaults: dict[str, dict[str, Any]], renderer: str
 ) -> None:
@@ -78,7 +67,7 @@ def test_the_editor_turns_each_template_into_its_api_workflow(
         assert editor.api_workflow() == filled_in(api_workflow(name), defaults), name
         if renderer == "nodes2":
             editor.page.wait_for_function(ALL_DRAWN)
-        overlaps[name] = editor.evaluate(OVERLAPS)
+        overlaps[name] = editor.overlapping()
     assert overlaps == {name: [] for name in NAMES}
 
 
@@ -97,13 +86,3 @@ def test_a_bypassed_concept_or_stack_leaves_the_picture_without_the_edit(opened:
         editor.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.ToggleSelectedNodes.Bypass')")
         workflow = editor.api_workflow()
         assert "concepts" not in workflow[str(editor.node(sampler))]["inputs"], name
-
-
-def test_the_template_list_names_them_all(server: Any) -> None:
-    with urllib.request.urlopen(f"{server.url}/api/workflow_templates", timeout=30) as answer:
-        assert sorted(json.load(answer)["ComfyUI-SEGA"]) == NAMES
-    for name in NAMES:
-        with urllib.request.urlopen(
-            f"{server.url}/api/workflow_templates/ComfyUI-SEGA/{name}.jpg", timeout=30
-        ) as answer:
-            assert answer.headers.get_content_type() == "image/jpeg"

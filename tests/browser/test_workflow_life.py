@@ -10,18 +10,16 @@ import pytest
 from playwright.sync_api import expect
 
 from dev.host.packages import REPO
-
-RENDERERS = pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
+from support.renderers import CANVAS_FIRST, NODES2_FIRST
 
 pytestmark = pytest.mark.compat("Editor", "save and reload, copy and paste, subgraphs, themes; without the extension")
 
 SAVED = "() => JSON.parse(JSON.stringify(app.graph.serialize()))"
 
 
-@RENDERERS
-def test_a_saved_workflow_opens_as_it_was(opened: Callable[..., Any], demo_workflow: Any, renderer: str) -> None:
-    editor = opened(renderer)
-    editor.load(demo_workflow("three_concepts"))
+@CANVAS_FIRST
+def test_a_saved_workflow_opens_as_it_was(shown: Callable[..., Any], renderer: str) -> None:
+    editor = shown(renderer, "three_concepts")
     concept = editor.node("SEGAConcept", 1)
     editor.set_values(concept, text="hat", start_percent=0.3, end_percent=0.8, direction="remove", preset="none")
     before, saved = editor.api_workflow(), editor.evaluate(SAVED)
@@ -37,12 +35,9 @@ def test_a_saved_workflow_opens_as_it_was(opened: Callable[..., Any], demo_workf
     expect(editor.view(sampler).get_by_role("listitem")).to_have_count(3)
 
 
-@RENDERERS
-def test_a_copied_concept_has_a_timeline_of_its_own(
-    opened: Callable[..., Any], small_workflow: Any, renderer: str
-) -> None:
-    editor = opened(renderer)
-    editor.load(small_workflow(start_percent=0.15))
+@NODES2_FIRST
+def test_a_copied_concept_has_a_timeline_of_its_own(shown: Callable[..., Any], renderer: str) -> None:
+    editor = shown(renderer, start_percent=0.15)
     first = editor.node("SEGAConcept")
     editor.evaluate(
         """(id) => {
@@ -58,18 +53,19 @@ def test_a_copied_concept_has_a_timeline_of_its_own(
     timeline = editor.view(second)
     timeline.get_by_text("not connected to a sampler").wait_for()
     timeline.locator("[data-end=start]").press("ArrowRight")
+    # Without a sampler that tells its steps the ends move in five percent.
     assert [editor.value(concept, "start_percent") for concept in (first, second)] == [0.15, 0.2]
 
 
-@RENDERERS
+@NODES2_FIRST
 def test_concepts_and_samplers_find_each_other_through_subgraphs(
-    opened: Callable[..., Any], small_workflow: Any, renderer: str
+    opened: Callable[..., Any], demo_workflow: Any, renderer: str
 ) -> None:
     # A page of its own: older editors draw no nodes in Nodes 2.0 once they have shown a subgraph.
     editor = opened(renderer, own=True)
     shown = {"SEGAConcept": "steps 4 to 20 of 20", "SEGASampler": "glasses"}
     for kinds in (["SEGAConcept"], ["SEGASampler"], ["SEGAConcept", "SEGASampler"]):
-        editor.load(small_workflow(start_percent=0.15))
+        editor.load(demo_workflow(start_percent=0.15, steps=20))
         before = {node["class_type"] for node in editor.api_workflow().values()}
         editor.evaluate(
             """(kinds) => {
@@ -87,10 +83,10 @@ def test_concepts_and_samplers_find_each_other_through_subgraphs(
         assert {node["class_type"] for node in editor.api_workflow().values()} == before
 
 
-@RENDERERS
+@CANVAS_FIRST
 def test_without_the_extension_the_nodes_work(opened: Callable[..., Any], demo_workflow: Any, renderer: str) -> None:
     editor = opened(renderer, extension=False)
-    editor.load(demo_workflow("preview", seed={"canvas": 41, "nodes2": 42}[renderer]))
+    editor.load(demo_workflow("preview"))
     saved = editor.evaluate(SAVED)
     assert editor.evaluate("() => document.querySelectorAll('.sega').length") == 0
     assert editor.run() == "success"
@@ -102,9 +98,10 @@ def test_without_the_extension_the_nodes_work(opened: Callable[..., Any], demo_w
 
 
 @pytest.mark.parametrize("palette", ["light", "dark"])
-def test_the_views_take_the_themes_colours(opened: Callable[..., Any], small_workflow: Any, palette: str) -> None:
-    editor = opened("canvas", **{"Comfy.ColorPalette": palette})
-    editor.load(small_workflow(start_percent=0.15))
+def test_the_views_take_the_themes_colours(opened: Callable[..., Any], demo_workflow: Any, palette: str) -> None:
+    # The editor is dark by itself.
+    editor = opened("canvas", **({"Comfy.ColorPalette": palette} if palette == "light" else {}))
+    editor.load(demo_workflow(start_percent=0.15, steps=20))
     node = editor.node("SEGAConcept")
     editor.show(node)
     view = editor.view(node)
@@ -122,12 +119,11 @@ def test_the_views_take_the_themes_colours(opened: Callable[..., Any], small_wor
     assert concept == "#56b4e9"
 
 
-@RENDERERS
-def test_picking_a_preset_fills_the_fields(opened: Callable[..., Any], small_workflow: Any, renderer: str) -> None:
+@NODES2_FIRST
+def test_picking_a_preset_fills_the_fields(shown: Callable[..., Any], renderer: str) -> None:
     presets = json.loads((REPO / "nodes" / "presets.json").read_text(encoding="utf-8"))
     beard = next(preset for preset in presets if preset["name"] == "beard")
-    editor = opened(renderer, own=True)
-    editor.load(small_workflow(start_percent=0.15))
+    editor = shown(renderer, start_percent=0.15, steps=20)
     node = editor.node("SEGAConcept")
     editor.show(node)
     editor.pick(node, "preset", "beard")

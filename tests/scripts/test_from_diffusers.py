@@ -69,62 +69,12 @@ def converted(tool: ModuleType) -> Any:
     return lambda given, pipeline="diffusers": Converted(tool, given, pipeline)
 
 
-def arguments_of(function: Any) -> dict[str, Any]:
-    parameters = inspect.signature(function).parameters.values()
-    named = [p for p in parameters if p.name != "self" and p.kind is not inspect.Parameter.VAR_KEYWORD]
-    return {p.name: None if p.default is inspect.Parameter.empty else p.default for p in named}
-
-
-def rows(heading: str) -> set[str]:
-    """Return the names in the first column of the table under a heading of the document."""
-    section = (REPO / "docs" / "from_diffusers.md").read_text(encoding="utf-8").split(f"## {heading}\n")[1]
-    table = [line for line in section.split("\n## ")[0].splitlines() if line.startswith("| `")]
-    return {name for line in table for name in re.findall(r"`(\w+)", line.split("|")[1])}
-
-
-# The table and the signatures.
-
-
 def test_the_command_knows_diffusers_signature(tool: ModuleType) -> None:
     from diffusers import SemanticStableDiffusionPipeline
 
-    assert list(tool.PIPELINES["diffusers"].items()) == list(
-        arguments_of(SemanticStableDiffusionPipeline.__call__).items()
-    )
-
-
-def test_the_other_two_differ_in_these_arguments(tool: ModuleType) -> None:
-    ours = {name: set(arguments.items()) for name, arguments in tool.PIPELINES.items()}
-    assert ours["mindone"] ^ ours["diffusers"] == {("return_dict", False), ("return_dict", True)}
-    assert ours["semdiffusers"] - ours["diffusers"] == {
-        ("height", 512),
-        ("width", 512),
-        ("editing_prompt_prompt_embeddings", None),
-        ("edit_guidance_scale", 500),
-        ("edit_threshold", None),
-    }
-
-
-def test_the_table_has_a_row_for_every_argument(tool: ModuleType) -> None:
-    assert rows("SEGA") == {name for arguments in tool.PIPELINES.values() for name in arguments} | {"scheduler"}
-
-
-def test_the_second_table_has_a_row_for_every_argument_of_leditspp() -> None:
-    from diffusers import LEditsPPPipelineStableDiffusion, LEditsPPPipelineStableDiffusionXL
-
-    names: set[str] = set()
-    for pipeline in (LEditsPPPipelineStableDiffusion, LEditsPPPipelineStableDiffusionXL):
-        names |= arguments_of(pipeline.__call__).keys() | arguments_of(pipeline.invert).keys()
-    assert names - rows("SEGA") <= rows("LEDITS++") - {"invert"} <= names
-
-
-def test_the_documents_example_gives_the_documents_notes(converted: Any) -> None:
-    text = (REPO / "docs" / "from_diffusers.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.+?)```", text, re.DOTALL)
-    assert f"```\nnote: {converted(example).notes.replace(chr(10), chr(10) + 'note: ')}\n```" in text
-
-
-# What is written.
+    parameters = list(inspect.signature(SemanticStableDiffusionPipeline.__call__).parameters.values())[1:]
+    theirs = [(p.name, None if p.default is inspect.Parameter.empty else p.default) for p in parameters]
+    assert list(tool.PIPELINES["diffusers"].items()) == theirs
 
 
 def test_the_documented_example_is_the_shipped_workflow(converted: Any) -> None:
@@ -159,22 +109,13 @@ def test_the_defaults_are_the_pipelines(converted: Any) -> None:
     assert not got.all("SEGAConceptStack")
 
 
-def test_prompt_and_negative_prompt(converted: Any) -> None:
-    got = converted({"prompt": "a face", "negative_prompt": "blurry"})
-    assert got.behind(got.sampler["positive"])["text"] == "a face"
-    assert got.behind(got.sampler["negative"])["text"] == "blurry"
-    assert "concepts" not in got.sampler
-
-
-def test_an_empty_prompt_is_a_prompt(converted: Any) -> None:
-    got = converted({"prompt": ""})
-    assert got.behind(got.sampler["positive"])["text"] == ""
-
-
-def test_parentheses_stay_text(converted: Any) -> None:
-    got = converted({"prompt": "a (red) dog", "editing_prompt": "hat (old)"})
+def test_prompts_are_texts_as_they_stand(converted: Any) -> None:
+    got = converted({"prompt": "a (red) dog", "negative_prompt": "blurry", "editing_prompt": "hat (old)"})
     assert got.behind(got.sampler["positive"])["text"] == r"a \(red\) dog"
+    assert got.behind(got.sampler["negative"])["text"] == "blurry"
     assert got.one("SEGAConcept")["text"] == r"hat \(old\)"
+    empty = converted({"prompt": ""})
+    assert empty.behind(empty.sampler["positive"])["text"] == ""
 
 
 def test_several_prompts_share_the_concepts_and_the_noise(converted: Any) -> None:
@@ -190,20 +131,15 @@ def test_several_prompts_share_the_concepts_and_the_noise(converted: Any) -> Non
     assert len({image["filename_prefix"] for image in got.all("SaveImage")}) == 3
 
 
-def test_height_width_and_number_of_images(converted: Any) -> None:
-    got = converted({"height": 640, "width": 384, "num_images_per_prompt": 4})
+def test_size_number_steps_cfg_and_momentum(converted: Any) -> None:
+    got = converted({"height": 640, "width": 384, "num_images_per_prompt": 4, "num_inference_steps": 25,
+                     "guidance_scale": 3, "edit_momentum_scale": 0.3, "edit_mom_beta": 0.6})  # fmt: skip
     assert got.one("EmptyLatentImage") == {"width": 384, "height": 640, "batch_size": 4}
+    assert got.sampler.items() >= {"steps": 25, "cfg": 3.0, "momentum_scale": 0.3, "momentum_beta": 0.6}.items()
 
 
-def test_steps_and_guidance_scale(converted: Any) -> None:
-    assert (
-        converted({"num_inference_steps": 25, "guidance_scale": 3}).sampler.items() >= {"steps": 25, "cfg": 3.0}.items()
-    )
-
-
-@pytest.mark.parametrize("scale", [1, 0.5, -2])
-def test_a_guidance_scale_without_cfg_is_cfg_1(scale: float, converted: Any) -> None:
-    got = converted({"guidance_scale": scale})
+def test_a_guidance_scale_without_cfg_is_cfg_1(converted: Any) -> None:
+    got = converted({"guidance_scale": -2})
     assert got.sampler["cfg"] == 1.0
     assert "guidance_scale" in got.notes
 
@@ -224,18 +160,12 @@ def test_eta(converted: Any) -> None:
     assert "eta" in got.notes
 
 
-def test_scheduler(converted: Any) -> None:
-    assert "scheduler: sampled as DDIM" in converted({}).notes
-
-
 @pytest.mark.parametrize(
     ("before", "generator", "seed", "drawn"),
     [
         ("", "torch.Generator('cuda').manual_seed(21)", 21, "cuda"),
         ("", "torch.Generator(device='cpu').manual_seed(22)", 22, None),
-        ("", "torch.Generator().manual_seed(23)", 23, None),
         ("", "torch.manual_seed(24)", 24, None),
-        ("gen = torch.Generator('cuda:1')\ngen.manual_seed(25)", "gen", 25, "cuda:1"),
         ("gen = torch.Generator(pipe.device).manual_seed(1)\ngen = gen.manual_seed(26)", "gen", 26, "pipe.device"),
         ("device = 'cuda'\nseed = 27\ngen = torch.Generator(device=device).manual_seed(seed)", "gen", 27, "cuda"),
         ("", "np.random.Generator(np.random.PCG64(28))", 28, "numpy"),
@@ -309,9 +239,8 @@ def test_embeddings_take_the_texts_place(pipeline: str, name: str, converted: An
     assert f"editing_prompt: {name} takes its place" in got.notes
 
 
-@pytest.mark.parametrize("nothing", [None, [], ""])
-def test_no_editing_prompt_is_the_plain_sampler(nothing: Any, converted: Any) -> None:
-    assert "concepts" not in converted({"editing_prompt": nothing, "edit_threshold": [0.5]}).sampler
+def test_no_editing_prompt_is_the_plain_sampler(converted: Any) -> None:
+    assert "concepts" not in converted({"editing_prompt": [], "edit_threshold": [0.5]}).sampler
 
 
 @pytest.mark.parametrize(
@@ -320,21 +249,15 @@ def test_no_editing_prompt_is_the_plain_sampler(nothing: Any, converted: Any) ->
         ("reverse_editing_direction", [False, True, None], "direction", ["add", "remove", "add"]),
         ("reverse_editing_direction", True, "direction", ["remove"] * 3),
         ("edit_guidance_scale", [1, 0, 5.4], "guidance_scale", [1.0, 0.0, 5.4]),
-        ("edit_guidance_scale", 7, "guidance_scale", [7.0] * 3),
         ("edit_guidance_scale", [-2, 3, -4], "guidance_scale", [2.0, 3.0, 4.0]),
         ("edit_guidance_scale", [-2, 3, -4], "direction", ["remove", "add", "remove"]),
         ("edit_guidance_scale", [0, 1, -2], "strength", [0.0, 1.0, 1.0]),
         ("edit_warmup_steps", [0, 2.5, -3], "start_percent", [0.0, 0.06, 0.0]),
-        ("edit_warmup_steps", 4, "start_percent", [0.08] * 3),
         ("edit_cooldown_steps", [11, 30.5, None], "end_percent", [0.22, 0.62, 1.0]),
-        ("edit_cooldown_steps", 20, "end_percent", [0.4] * 3),
-        ("edit_cooldown_steps", None, "end_percent", [1.0] * 3),
         ("edit_cooldown_steps", [50, 51, 10**9], "end_percent", [1.0] * 3),
         ("edit_cooldown_steps", [20, 10, 0], "weight", [1.0, 0.0, 0.0]),
-        ("edit_threshold", [0, 0.5, 0.999], "threshold", [0.0, 0.5, 0.999]),
         ("edit_threshold", 0.8, "threshold", [0.8] * 3),
         ("edit_weights", [0.5, 0, -1], "weight", [0.5, 0.0, 0.0]),
-        ("edit_weights", [], "weight", [1.0] * 3),
         ("edit_weights", None, "weight", [1.0] * 3),
     ],
 )
@@ -346,11 +269,6 @@ def test_settings_of_each_concept(argument: str, values: Any, name: str, want: l
 def test_a_concept_that_begins_after_the_last_step_begins_before_the_end(converted: Any) -> None:
     got = converted({"editing_prompt": ["a", "b"], "edit_warmup_steps": [50, 10**9]})
     assert all(0.98 < concept["start_percent"] < concept["end_percent"] for concept in got.all("SEGAConcept"))
-
-
-def test_momentum(converted: Any) -> None:
-    got = converted({"edit_momentum_scale": 0.3, "edit_mom_beta": 0.6})
-    assert got.sampler.items() >= {"momentum_scale": 0.3, "momentum_beta": 0.6}.items()
 
 
 def test_sem_guidance(converted: Any) -> None:
@@ -375,53 +293,28 @@ def test_what_differs_is_noted(call: dict[str, Any], note: str, converted: Any) 
     assert note in converted({"editing_prompt": ["a", "b"], **call}).notes
 
 
-def test_nothing_else_is_noted(converted: Any) -> None:
-    assert converted({"editing_prompt": ["a", "b"], "edit_weights": [1, 2]}).notes.count("\n") == 0
-
-
-# What is refused.
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        ({"prompt": None}, "prompt must be a text or a list of texts, got None"),
-        ({"prompt": []}, r"prompt must be a text or a list of texts, got \[\]"),
-        ({"prompt": [3]}, "prompt must be a text"),
-        ({"negative_prompt": ["x"]}, "negative_prompt must be a str like prompt"),
+        ({"prompt": [3]}, "prompt must be a text or a list of texts"),
         ({"prompt": ["a", "b"], "negative_prompt": ["x"]}, "for each of the 2 prompts, got 1"),
         ({"height": 100}, "height must be divisible by 8, got 100"),
         ({"width": 8}, r"width must be in \[16, 16384\], got 8"),
-        ({"num_inference_steps": 0}, r"num_inference_steps must be in \[1, 999\], got 0"),
         ({"num_inference_steps": 2.5}, "num_inference_steps must be a whole number, got 2.5"),
         ({"guidance_scale": "7"}, "guidance_scale must be a number, got '7'"),
-        ({"guidance_scale": 101}, r"guidance_scale must be in \[-inf, 100\], got 101"),
-        ({"num_images_per_prompt": 65}, r"num_images_per_prompt must be in \[1, 64\]"),
         ({"prompt": ["a"] * 33, "num_images_per_prompt": 2}, "at most 64 images"),
-        ({"eta": 1.5}, r"eta must be in \[0, 1\], got 1.5"),
         ({"generator": -1}, "generator must have a whole number"),
         ({"generator": [1, 2]}, "generator must have a generator for each of the 1 images, got 2"),
         ({"latents": [[0.1]]}, "latents must be the name of a file"),
         ({"output_type": "jpeg"}, "output_type must be pil, np, pt or latent, got 'jpeg'"),
         ({"editing_prompt": ["a"] * 101}, "at most 100 concepts, got 101"),
-        ({"editing_prompt": [None]}, "editing_prompt must be a text"),
-        ({"editing_prompt_embeddings": [1.0]}, "editing_prompt_embeddings must be the name of a file, got 1.0"),
         ({"editing_prompt": ["a", "b"], "editing_prompt_embeddings": "x"}, "each of the 2 concepts, got 1"),
         ({"reverse_editing_direction": "no"}, "reverse_editing_direction must be True or False, got 'no'"),
         ({"edit_guidance_scale": 500}, r"edit_guidance_scale must be in \[-100, 100\], got 500"),
-        ({"edit_guidance_scale": None}, "edit_guidance_scale must be a number, got None"),
-        ({"edit_guidance_scale": [1]}, "edit_guidance_scale must have a value for each of the 2 concepts, got 1"),
-        ({"edit_warmup_steps": "5"}, "edit_warmup_steps must be a number, got '5'"),
         ({"edit_cooldown_steps": [5]}, "edit_cooldown_steps must have a value for each of the 2 concepts, got 1"),
-        ({"edit_threshold": 1}, r"edit_threshold must be in \[0, 0.999\], got 1"),
         ({"edit_threshold": [0.9, float("nan")]}, "edit_threshold must be a number, got nan"),
-        ({"edit_threshold": True}, "edit_threshold must be a number, got True"),
-        ({"edit_momentum_scale": -0.1}, r"edit_momentum_scale must be in \[0, 10\], got -0.1"),
         ({"edit_mom_beta": 1}, r"edit_mom_beta must be in \[0, 0.999\], got 1"),
         ({"edit_weights": 2}, "edit_weights must be a list, got 2"),
-        ({"edit_weights": [1]}, "edit_weights must have a value for each of the 2 concepts, got 1"),
-        ({"edit_weights": [1, 101]}, r"edit_weights must be in \[-inf, 100\], got 101"),
-        ({"sem_guidance": [0]}, r"sem_guidance must be the name of a file, got \[0\]"),
         ({"strength": 1, "guidance": 2}, "the diffusers pipeline has no argument strength, guidance"),
         ({"editing_prompt_prompt_embeddings": "x"}, "it belongs to --pipeline semdiffusers"),
     ],
@@ -436,9 +329,6 @@ def test_the_official_defaults_for_edits_are_refused_by_name(converted: Any, too
         converted({"editing_prompt": "a"}, "semdiffusers")
     with pytest.raises(tool.CallError, match="edit_threshold must be a number, got None"):
         converted({"editing_prompt": "a", "edit_guidance_scale": 5}, "semdiffusers")
-
-
-# What is read.
 
 
 @pytest.mark.parametrize(
@@ -481,9 +371,6 @@ def test_the_first_of_several_calls_is_converted(converted: Any) -> None:
         ("for limit in (0.5, 0.6):\n    pipe('a', edit_threshold=limit)", "edit_threshold must be a literal value"),
         ("pipe('a', latents=torch.randn(1))", "latents must be a literal value.*name a .latent file"),
         ("pipe('a', generator=make())", "line 1: generator must be a generator with a literal seed, got make()"),
-        ("gen.manual_seed(s)\npipe('a', generator=gen)", "generator must be a generator with a literal seed, got gen"),
-        ("pipe('a', generator=[g(i) for i in x])", "generator must be a generator with a literal seed"),
-        ("pipe(*a)", "prompt must be a literal value"),
         ("pipe('a', **b)", r"\*\* must be a literal value, got b"),
         ("pipe('a', edit_threshold=open('marker', 'w'))", "edit_threshold must be a literal value"),
     ],
@@ -495,9 +382,6 @@ def test_what_cannot_be_read_is_named(
     with pytest.raises(tool.CallError, match=message):
         converted(source)
     assert not list(tmp_path.iterdir())
-
-
-# The command.
 
 
 def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
@@ -517,18 +401,10 @@ def test_the_command_writes_the_workflow_and_says_what_differs(tmp_path: Path) -
     assert all(line.startswith("note: ") for line in notes)
 
 
-def test_the_command_reads_standard_input() -> None:
-    done = run("-", text='{"prompt": "a dog", "generator": 3}')
-    assert json.loads(done.stdout)["5"]["inputs"]["seed"] == 3
-
-
 def test_the_command_fails_with_one_line(tmp_path: Path) -> None:
     done = run("-", "--output", str(tmp_path / "x.json"), text="pipe('a', edit_treshold=0.5)")
     assert done.returncode == 1
     assert done.stderr == "error: the diffusers pipeline has no argument edit_treshold\n"
     assert not (tmp_path / "x.json").exists()
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     done = run(str(tmp_path / "missing.py"))
     assert done.returncode == 1 and "missing.py" in done.stderr and "Traceback" not in done.stderr

@@ -72,9 +72,8 @@ def test_an_outlier_makes_room_in_its_own_sample_and_channel_only() -> None:
     assert (room_of(plain, 1.0) != before).nonzero().tolist() == [[0, 1, 0, 0]]
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_the_room_is_counted_in_single_precision(dtype: torch.dtype) -> None:
-    got = room_of(noise(1, 4, 8, 8).to(dtype), 1e-4)
+def test_the_room_is_counted_in_single_precision() -> None:
+    got = room_of(noise(1, 4, 8, 8).half(), 1e-4)
     assert got.dtype == torch.float32
     assert got.isfinite().all()
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from sega_core import Comparison, Concept, concept_guidance, keep_largest
+from sega_core.concept import THRESHOLDS_OVER
+from support.core import noise
 
 SHAPES = [(1, 4, 8, 8), (3, 4, 7, 5), (2, 16, 3, 6, 6), (2, 1, 333), (1, 2, 1, 1), (2, 3, 2, 1), (1, 1, 2, 1, 3)]
 THRESHOLDS = [0.0, 0.001, 0.1, 0.25, 1 / 3, 0.5, 0.75, 0.8, 0.9, 0.95, 0.99]
-
-
-def noise(shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def quantile_mask(psi: torch.Tensor, threshold: float) -> torch.Tensor:
@@ -26,14 +26,14 @@ def quantile_mask(psi: torch.Tensor, threshold: float) -> torch.Tensor:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_elements_of_the_quantile_pass_unchanged(shape: tuple[int, ...], threshold: float) -> None:
     for seed in range(5):
-        psi = noise(shape, seed)
+        psi = noise(*shape, seed=seed)
         assert torch.equal(keep_largest(psi, threshold), torch.where(quantile_mask(psi, threshold), psi, 0))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("threshold", THRESHOLDS)
 def test_half_precision_is_thresholded_in_fp32(dtype: torch.dtype, threshold: float) -> None:
-    difference = noise((2, 4, 9, 9)).to(dtype)
+    difference = noise(2, 4, 9, 9).to(dtype)
     psi = difference.float() * 5
     guidance = concept_guidance(Comparison(difference), Concept(threshold=threshold))
     assert guidance.dtype == torch.float32
@@ -42,65 +42,47 @@ def test_half_precision_is_thresholded_in_fp32(dtype: torch.dtype, threshold: fl
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)
 def test_tied_elements_pass_together(threshold: float) -> None:
-    psi = noise((2, 3, 10, 10)).mul(2).round()
+    psi = noise(2, 3, 10, 10).mul(2).round()
     assert torch.equal(keep_largest(psi, threshold), torch.where(quantile_mask(psi, threshold), psi, 0))
 
 
-def test_equal_elements_all_pass() -> None:
-    psi = torch.full((1, 2, 5, 5), -0.7)
-    assert torch.equal(keep_largest(psi, 0.99), psi)
-
-
-def test_threshold_0_keeps_everything() -> None:
-    psi = noise((2, 4, 8, 8))
+def test_equal_elements_all_pass_and_threshold_0_keeps_everything() -> None:
+    equal, psi = torch.full((1, 2, 5, 5), -0.7), noise(2, 4, 8, 8)
+    assert torch.equal(keep_largest(equal, 0.99), equal)
     assert torch.equal(keep_largest(psi, 0), psi)
 
 
-def test_a_tenth_passes_at_the_default_threshold() -> None:
-    kept = keep_largest(noise((2, 4, 100, 100)), 0.9) != 0
-    assert torch.equal(kept.flatten(2).sum(2), torch.full((2, 4), 1000))
-
-
 def test_each_channel_has_its_own_threshold() -> None:
-    psi = noise((1, 2, 10, 10)) * torch.tensor([1.0, 1000.0]).view(1, 2, 1, 1)
+    psi = noise(1, 2, 10, 10) * torch.tensor([1.0, 1000.0]).view(1, 2, 1, 1)
     assert (keep_largest(psi, 0.9) != 0).sum((0, 2, 3)).tolist() == [10, 10]
 
 
 def test_remove_is_the_negative_of_add() -> None:
-    difference = noise((2, 4, 8, 8))
+    difference = noise(2, 4, 8, 8)
     added = concept_guidance(Comparison(difference), Concept(direction="add"))
     assert torch.equal(added, -concept_guidance(Comparison(difference), Concept(direction="remove")))
     assert added.any()
 
 
-def test_a_samples_guidance_ignores_the_rest_of_its_batch() -> None:
-    difference = noise((3, 4, 8, 8))
-    other = torch.cat([difference[:1], 100 * noise((2, 4, 8, 8), 1)])
-    assert torch.equal(
-        concept_guidance(Comparison(difference), Concept())[0], concept_guidance(Comparison(other), Concept())[0]
-    )
-
-
-@pytest.mark.parametrize("factor", [2.0**-20, 0.25, 8.0, 2.0**30])
+@pytest.mark.parametrize("factor", [2.0**-20, 2.0**30])
 def test_the_mask_does_not_depend_on_the_size_of_the_estimates(factor: float) -> None:
-    difference = noise((2, 4, 9, 9))
+    difference = noise(2, 4, 9, 9)
     guidance = concept_guidance(Comparison(difference), Concept())
     assert torch.equal(concept_guidance(Comparison(difference * factor), Concept()), guidance * factor)
 
 
 @pytest.mark.parametrize("direction", ["add", "remove"])
-@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 7.5])
-def test_the_comparisons_scale_multiplies_the_concepts(scale: float, direction: str) -> None:
-    difference, concept = noise((2, 4, 8, 8)), Concept(direction, guidance_scale=2.0)
-    scaled = concept_guidance(Comparison(difference, scale), concept)
-    assert torch.equal(scaled, concept_guidance(Comparison(difference), Concept(direction, guidance_scale=2.0 * scale)))
-    assert bool(scaled.any()) is (scale > 0)
+def test_the_comparisons_scale_multiplies_the_concepts(direction: str) -> None:
+    difference, concept = noise(2, 4, 8, 8), Concept(direction, guidance_scale=2.0)
+    scaled = concept_guidance(Comparison(difference, 7.5), concept)
+    assert torch.equal(scaled, concept_guidance(Comparison(difference), Concept(direction, guidance_scale=15.0)))
+    assert not concept_guidance(Comparison(difference, 0.0), concept).any()
 
 
-@pytest.mark.parametrize("over", ["energy", "channel", "space"])
+@pytest.mark.parametrize("over", THRESHOLDS_OVER)
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[0] > 1], ids=str)
 def test_each_sample_may_have_a_scale_of_its_own(shape: tuple[int, ...], over: str) -> None:
-    difference, concept = noise(shape), Concept(threshold=0.6, threshold_over=over)
+    difference, concept = noise(*shape), Concept(threshold=0.6, threshold_over=over)
     scales = torch.tensor([0.0, 1.5, 8.0])[: shape[0]]
     together = concept_guidance(Comparison(difference, scales), concept)
     assert together.shape == shape
@@ -108,14 +90,8 @@ def test_each_sample_may_have_a_scale_of_its_own(shape: tuple[int, ...], over: s
         assert torch.equal(got, concept_guidance(Comparison(sample[None], scale), concept)[0])
 
 
-def test_the_scale_of_one_sample_serves_them_all() -> None:
-    difference = noise((3, 4, 8, 8))
-    shared = concept_guidance(Comparison(difference, torch.tensor([2.5])), Concept())
-    assert torch.equal(shared, concept_guidance(Comparison(difference, 2.5), Concept()))
-
-
 def test_a_samples_scale_leaves_its_mask_and_its_attention_alone() -> None:
-    difference, concept = noise((2, 4, 8, 8)), Concept(threshold=0.5, attention_threshold=0.5)
+    difference, concept = noise(2, 4, 8, 8), Concept(threshold=0.5, attention_threshold=0.5)
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., :4] = 1
     attention = torch.rand((2, 4, 4), generator=torch.Generator().manual_seed(4))
@@ -129,19 +105,27 @@ def test_a_samples_scale_leaves_its_mask_and_its_attention_alone() -> None:
 
 
 def test_a_higher_threshold_keeps_a_part_of_a_lower_ones_elements() -> None:
-    psi = noise((2, 4, 8, 8))
+    psi = noise(2, 4, 8, 8)
     kept = [keep_largest(psi, threshold) != 0 for threshold in THRESHOLDS]
     for lower, higher in itertools.pairwise(kept):
         assert not (higher & ~lower).any()
 
 
-def test_the_input_is_left_alone() -> None:
-    difference = noise((1, 4, 8, 8))
-    before = difference.clone()
-    concept_guidance(Comparison(difference), Concept())
-    assert torch.equal(difference, before)
+class Elsewhere(Tensor):
+    """A tensor of a device on which one function of torch is missing, as on Apple's with an older PyTorch."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.device.__get__:
+            return torch.device("mps")
+        if func is Tensor.kthvalue:
+            raise NotImplementedError("The operator 'aten::kthvalue.values' is not currently implemented")
+        return super().__torch_function__(func, types, args, kwargs)
 
 
-def test_a_transposed_tensor_gives_the_same_elements() -> None:
-    psi = noise((2, 4, 6, 9))
-    assert torch.equal(keep_largest(psi.transpose(2, 3), 0.8), keep_largest(psi, 0.8).transpose(2, 3))
+@pytest.mark.parametrize("over", THRESHOLDS_OVER)
+@pytest.mark.parametrize("threshold", [0.1, 0.9])
+def test_a_device_without_a_selection_keeps_the_same_elements(threshold: float, over: str) -> None:
+    psi = noise(2, 4, 9, 7)
+    kept = keep_largest(psi.as_subclass(Elsewhere), threshold, over)
+    assert torch.equal(kept.as_subclass(Tensor), keep_largest(psi, threshold, over))

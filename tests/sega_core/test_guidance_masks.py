@@ -14,12 +14,8 @@ from sega_core.concept import THRESHOLDS_OVER
 from sega_core.guidance import attention_mask
 from support.core import compared, noise
 
-MASKS = pytest.mark.compat("Features", "masks per concept")
-SPACE = pytest.mark.compat("Features", "threshold over space (LEDITS++)")
-ENERGY = pytest.mark.compat("Features", "threshold of the energy")
-ATTENTION = pytest.mark.compat("Features", "attention masks (LEDITS++), beside other attention patches")
-THRESHOLDS = [0.001, 0.1, 0.25, 1 / 3, 0.5, 0.75, 0.8, 0.9, 0.95, 0.99]
-SHAPES = [(1, 4, 8, 8), (3, 4, 7, 5), (2, 16, 3, 6, 6), (2, 2, 333), (1, 2, 1, 1), (1, 3, 2, 1, 3)]
+THRESHOLDS = [0.001, 0.25, 1 / 3, 0.8, 0.9, 0.99]
+SHAPES = [(3, 4, 7, 5), (2, 16, 3, 6, 6), (2, 2, 333), (1, 2, 1, 1)]
 
 
 def soft_mask(shape: tuple[int, ...], seed: int = 9) -> Tensor:
@@ -28,10 +24,6 @@ def soft_mask(shape: tuple[int, ...], seed: int = 9) -> Tensor:
     return values.clamp(0, 1)
 
 
-# The quantile over places.
-
-
-@SPACE
 @pytest.mark.parametrize("threshold", THRESHOLDS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_places_of_the_quantile_pass_unchanged_in_all_channels(shape: tuple[int, ...], threshold: float) -> None:
@@ -43,7 +35,6 @@ def test_the_places_of_the_quantile_pass_unchanged_in_all_channels(shape: tuple[
         assert torch.equal(keep_largest(psi, threshold, "space"), expected)
 
 
-@SPACE
 @pytest.mark.parametrize("threshold", [0.5, 0.9])
 def test_a_place_passes_in_all_channels_or_in_none(threshold: float) -> None:
     kept = keep_largest(noise(2, 4, 20, 20), threshold, "space") != 0
@@ -54,50 +45,30 @@ def test_a_place_passes_in_all_channels_or_in_none(threshold: float) -> None:
     assert not torch.equal(by_channel.any(1), by_channel.all(1))
 
 
-@SPACE
-@pytest.mark.parametrize("threshold", [0.0, *THRESHOLDS])
-def test_with_one_channel_both_quantiles_are_the_same(threshold: float) -> None:
-    psi = noise(2, 1, 9, 9)
-    assert torch.equal(keep_largest(psi, threshold, "space"), keep_largest(psi, threshold, "channel"))
+def test_the_channel_is_the_default_and_the_same_over_space_with_one_channel() -> None:
+    psi, single = noise(2, 4, 9, 9), noise(2, 1, 9, 9)
+    assert torch.equal(keep_largest(psi, 0.8), keep_largest(psi, 0.8, "channel"))
+    assert torch.equal(keep_largest(single, 0.8, "space"), keep_largest(single, 0.8, "channel"))
+    by_place = concept_guidance(compared(psi), Concept(threshold_over="space"))
+    assert not torch.equal(concept_guidance(compared(psi), Concept()), by_place)
 
 
-@SPACE
-def test_the_channel_is_the_default() -> None:
-    difference = noise(2, 4, 9, 9)
-    assert Concept().threshold_over == "channel"
-    assert torch.equal(keep_largest(difference, 0.8), keep_largest(difference, 0.8, "channel"))
-    by_place = concept_guidance(compared(difference), Concept(threshold_over="space"))
-    assert not torch.equal(concept_guidance(compared(difference), Concept()), by_place)
-
-
-@SPACE
 def test_a_strong_channel_decides_over_places() -> None:
     psi = noise(1, 2, 10, 10) * torch.tensor([1.0, 1000.0]).view(1, 2, 1, 1)
     kept = keep_largest(psi, 0.9, "space")[0] != 0
     assert torch.equal(kept[0], keep_largest(psi[:, 1:], 0.9)[0, 0] != 0)
 
 
-@SPACE
 def test_equal_places_all_pass() -> None:
     psi = torch.tensor([0.7, -0.3]).view(1, 2, 1, 1).expand(1, 2, 5, 5)
     assert torch.equal(keep_largest(psi, 0.99, "space"), psi)
 
 
-@SPACE
-def test_a_samples_places_do_not_depend_on_the_rest_of_its_batch() -> None:
+@pytest.mark.parametrize("over", THRESHOLDS_OVER)
+def test_what_passes_in_a_sample_does_not_depend_on_the_rest_of_its_batch(over: str) -> None:
     psi = noise(3, 4, 8, 8)
     other = torch.cat([psi[:1], 100 * noise(2, 4, 8, 8, seed=1)])
-    assert torch.equal(keep_largest(psi, 0.8, "space")[0], keep_largest(other, 0.8, "space")[0])
-
-
-@SPACE
-@pytest.mark.parametrize("over", ["", "Space", None, 1])
-def test_another_quantile_is_refused(over: object) -> None:
-    with pytest.raises(ValueError, match=r"threshold_over must be one of energy, channel, space, got"):
-        Concept(threshold_over=over)
-
-
-# The share of the energy.
+    assert torch.equal(keep_largest(psi, 0.6, over)[0], keep_largest(other, 0.6, over)[0])
 
 
 def patch(side: int) -> Tensor:
@@ -107,7 +78,6 @@ def patch(side: int) -> Tensor:
     return psi
 
 
-@ENERGY
 def test_one_threshold_keeps_a_small_thing_small_and_a_large_one_large() -> None:
     weak = 0.03 * noise(1, 4, 32, 32)
     for side in (4, 8, 16):
@@ -118,7 +88,6 @@ def test_one_threshold_keeps_a_small_thing_small_and_a_large_one_large() -> None
     assert even.float().mean() > 0.75
 
 
-@ENERGY
 @pytest.mark.parametrize("threshold", THRESHOLDS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_what_passes_is_unchanged_in_all_channels(shape: tuple[int, ...], threshold: float) -> None:
@@ -131,21 +100,18 @@ def test_what_passes_is_unchanged_in_all_channels(shape: tuple[int, ...], thresh
     assert (share >= 0.7 * (1 - threshold)).all()
 
 
-@ENERGY
 def test_a_higher_threshold_keeps_fewer_of_the_same_places() -> None:
     psi = noise(2, 4, 16, 16)
     kept = [keep_largest(psi, threshold, "energy") != 0 for threshold in THRESHOLDS]
     assert all((more | fewer).equal(more) and fewer.sum() < more.sum() for more, fewer in pairwise(kept[1:]))
 
 
-@ENERGY
-@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e12, 1e30])
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_the_share_does_not_depend_on_the_size(scale: float) -> None:
     psi = noise(2, 4, 16, 16)
     assert torch.equal(keep_largest(psi * scale, 0.4, "energy") != 0, keep_largest(psi, 0.4, "energy") != 0)
 
 
-@ENERGY
 def test_single_places_fall_before_connected_ones() -> None:
     """Smoothing tells a thing from noise of the same magnitude."""
     psi = patch(6)
@@ -155,18 +121,10 @@ def test_single_places_fall_before_connected_ones() -> None:
     assert not kept[24:].any()
 
 
-@ENERGY
-def test_nothing_stays_nothing_and_a_samples_share_is_its_own() -> None:
+def test_nothing_stays_nothing() -> None:
     assert not keep_largest(torch.zeros(2, 4, 8, 8), 0.2, "energy").any()
-    psi = noise(3, 4, 8, 8)
-    other = torch.cat([psi[:1], 100 * noise(2, 4, 8, 8, seed=1)])
-    assert torch.equal(keep_largest(psi, 0.4, "energy")[0], keep_largest(other, 0.4, "energy")[0])
 
 
-# The user's mask.
-
-
-@MASKS
 @pytest.mark.parametrize("over", THRESHOLDS_OVER)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_white_mask_is_none_and_a_black_one_leaves_nothing(shape: tuple[int, ...], over: str) -> None:
@@ -178,8 +136,7 @@ def test_a_white_mask_is_none_and_a_black_one_leaves_nothing(shape: tuple[int, .
     assert not concept_guidance(compared(difference, 0 * white), concept).any()
 
 
-@MASKS
-@pytest.mark.parametrize("shape", SHAPES[:4], ids=str)
+@pytest.mark.parametrize("shape", SHAPES[:3], ids=str)
 def test_without_a_threshold_a_mask_scales_the_guidance(shape: tuple[int, ...]) -> None:
     difference, concept, mask = noise(*shape), Concept(threshold=0.0), soft_mask(shape)
     masked = concept_guidance(compared(difference, mask), concept)
@@ -187,7 +144,6 @@ def test_without_a_threshold_a_mask_scales_the_guidance(shape: tuple[int, ...]) 
     assert torch.equal(masked != 0, (mask > 0).expand(shape))
 
 
-@MASKS
 @pytest.mark.parametrize("over", ["channel", "space"])
 def test_the_threshold_looks_at_what_the_mask_leaves(over: str) -> None:
     """A mask of a quarter of the picture holds the strongest tenth of the whole picture, as LEDITS++ has it."""
@@ -201,7 +157,6 @@ def test_the_threshold_looks_at_what_the_mask_leaves(over: str) -> None:
     assert (guidance != 0).sum((2, 3)).float().mean() == pytest.approx(40, abs=1)
 
 
-@MASKS
 @pytest.mark.parametrize("over", ["channel", "space"])
 def test_a_mask_smaller_than_the_share_that_passes_is_edited_as_a_whole(over: str) -> None:
     difference, concept = noise(2, 4, 20, 20), Concept(threshold=0.9, threshold_over=over)
@@ -210,7 +165,6 @@ def test_a_mask_smaller_than_the_share_that_passes_is_edited_as_a_whole(over: st
     assert torch.equal(concept_guidance(compared(difference, mask), concept), 5.0 * difference * mask)
 
 
-@MASKS
 def test_one_mask_serves_all_images_and_several_serve_one_each() -> None:
     difference, concept = noise(3, 4, 8, 8), Concept(threshold=0.5)
     masks = soft_mask((3, 4, 8, 8))
@@ -222,7 +176,6 @@ def test_one_mask_serves_all_images_and_several_serve_one_each() -> None:
         assert torch.equal(shared[i : i + 1], concept_guidance(compared(alone, masks[:1]), concept))
 
 
-@MASKS
 @pytest.mark.parametrize("mode", ["reference", "independent"])
 def test_the_momentum_stays_inside_the_masks(mode: str) -> None:
     concepts = [Concept(threshold=0.5, warmup_steps=1), Concept("remove", threshold=0.0, warmup_steps=2)]
@@ -240,7 +193,6 @@ def test_the_momentum_stays_inside_the_masks(mode: str) -> None:
             assert not guidance[..., 3:6].any()
 
 
-@MASKS
 def test_each_concept_acts_in_its_own_mask() -> None:
     concepts = [Concept(threshold=0.5, warmup_steps=0), Concept("remove", threshold=0.5, warmup_steps=0)]
     masks = {0: soft_mask((2, 4, 8, 8), 1), 1: soft_mask((2, 4, 8, 8), 2)}
@@ -251,9 +203,6 @@ def test_each_concept_acts_in_its_own_mask() -> None:
         run = GuidanceRun(concepts, Settings(momentum_scale=0, mode="independent"), 1)
         expected = sum(concept_guidance(made_of[c], concepts[c]) for c in range(2))
         assert torch.equal(run.guidance(0, dict(enumerate(made_of))), expected)
-
-
-# The mask of the attention.
 
 
 def smoothed(attention: Tensor) -> Tensor:
@@ -275,9 +224,8 @@ def smoothed(attention: Tensor) -> Tensor:
     return out
 
 
-@ATTENTION
-@pytest.mark.parametrize("threshold", [0.1, 0.5, 0.8, 0.95])
-@pytest.mark.parametrize("size", [(4, 4), (16, 16), (5, 9), (2, 3)], ids=str)
+@pytest.mark.parametrize("threshold", [0.1, 0.8])
+@pytest.mark.parametrize("size", [(16, 16), (5, 9), (2, 3)], ids=str)
 def test_the_most_looked_at_places_are_kept(size: tuple[int, int], threshold: float) -> None:
     attention = torch.rand((3, *size), generator=torch.Generator().manual_seed(4))
     mask = attention_mask(attention, threshold, size)
@@ -289,7 +237,6 @@ def test_the_most_looked_at_places_are_kept(size: tuple[int, int], threshold: fl
         assert got.sum() == smooth.numel() - math.ceil(threshold * (smooth.numel() - 1))
 
 
-@ATTENTION
 def test_a_lone_place_spreads_to_its_neighbours() -> None:
     attention = torch.zeros(1, 9, 9)
     attention[0, 4, 6] = 1
@@ -299,8 +246,7 @@ def test_a_lone_place_spreads_to_its_neighbours() -> None:
     assert torch.equal(mask, expected)
 
 
-@ATTENTION
-@pytest.mark.parametrize("spatial", [(8, 8), (7, 9), (33, 17), (4, 4), (2, 2)], ids=str)
+@pytest.mark.parametrize("spatial", [(8, 8), (33, 17), (2, 2)], ids=str)
 def test_each_place_of_the_mask_covers_its_part_of_the_picture(spatial: tuple[int, int]) -> None:
     attention = torch.zeros(1, 4, 4)
     attention[..., :2] = 1
@@ -310,36 +256,26 @@ def test_each_place_of_the_mask_covers_its_part_of_the_picture(spatial: tuple[in
     assert torch.equal(mask, columns.float().expand(spatial))
 
 
-@ATTENTION
 def test_attention_that_is_the_same_everywhere_leaves_out_nothing() -> None:
     assert attention_mask(torch.full((2, 1, 1), 0.3), 0.9, (5, 5)).all()
     assert attention_mask(torch.zeros(2, 6, 6), 0.9, (12, 12)).all()
 
 
-@ATTENTION
 def test_an_images_mask_does_not_depend_on_the_rest_of_its_batch() -> None:
     attention = torch.rand((3, 8, 8), generator=torch.Generator().manual_seed(4))
     other = torch.cat([attention[:1], 50 * attention[1:].flip(0)])
     assert torch.equal(attention_mask(attention, 0.7, (16, 16))[0], attention_mask(other, 0.7, (16, 16))[0])
 
 
-@ATTENTION
-@pytest.mark.parametrize("factor", [2.0**-20, 0.25, 2.0**30])
-def test_the_mask_does_not_depend_on_the_size_of_the_attention(factor: float) -> None:
-    attention = torch.rand((2, 8, 8), generator=torch.Generator().manual_seed(4))
-    assert torch.equal(attention_mask(attention, 0.7, (16, 16)), attention_mask(attention * factor, 0.7, (16, 16)))
-
-
-@ATTENTION
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_attention_of_any_precision_is_compared_in_fp32(dtype: torch.dtype) -> None:
-    attention = torch.rand((2, 8, 8), generator=torch.Generator().manual_seed(4)).to(dtype)
+def test_neither_the_size_nor_the_precision_of_the_attention_counts() -> None:
+    attention = torch.rand((2, 8, 8), generator=torch.Generator().manual_seed(4)).half().float()
     mask = attention_mask(attention, 0.7, (16, 16))
-    assert mask.dtype == torch.float32
-    assert torch.equal(mask, attention_mask(attention.float(), 0.7, (16, 16)))
+    assert torch.equal(mask, attention_mask(attention * 2.0**-20, 0.7, (16, 16)))
+    half = attention_mask(attention.half(), 0.7, (16, 16))
+    assert half.dtype == torch.float32
+    assert torch.equal(mask, half)
 
 
-@ATTENTION
 @pytest.mark.parametrize("over", THRESHOLDS_OVER)
 @pytest.mark.parametrize("mask", [None, soft_mask((2, 4, 12, 12))], ids=["no mask", "mask"])
 def test_the_guidance_is_that_without_the_attention_inside_its_mask(over: str, mask: Tensor | None) -> None:
@@ -351,10 +287,3 @@ def test_the_guidance_is_that_without_the_attention_inside_its_mask(over: str, m
     both = concept_guidance(compared(difference, mask, attention), Concept(**settings, attention_threshold=0.7))
     assert torch.equal(both, without * attention_mask(attention, 0.7, (12, 12)))
     assert 0 < both.count_nonzero() < without.count_nonzero()
-
-
-@ATTENTION
-@pytest.mark.parametrize("value", [-0.1, 1.0, 1.5, float("nan"), float("inf"), True, "0.5", None])
-def test_an_attention_threshold_out_of_range_is_refused(value: object) -> None:
-    with pytest.raises(ValueError, match=rf"attention_threshold must be in \[0, 1\), got {value!r}"):
-        Concept(attention_threshold=value)

@@ -25,7 +25,7 @@ def test_intermediate_sigmas_belong_to_the_step_they_follow() -> None:
     assert [step_of_sigma(sigma, SIGMAS) for sigma in middles] == list(range(STEPS))
 
 
-@pytest.mark.parametrize("error", [-3e-5, -1e-7, 1e-7, 3e-5])
+@pytest.mark.parametrize("error", [-3e-5, 3e-5])
 def test_a_sigma_that_is_off_by_rounding_still_starts_its_step(error: float) -> None:
     assert [step_of_sigma(sigma * (1 + error), SIGMAS) for sigma in SIGMAS[:-1]] == list(range(STEPS))
 
@@ -59,11 +59,6 @@ def test_a_flipped_schedule_counts_upwards() -> None:
     assert [step_of_sigma(sigma, sigmas) for sigma in (0.001, 0.3, 0.7, 1.0, 2.0, 4.9)] == [0, 0, 1, 1, 2, 2]
 
 
-def test_flow_schedules_count_like_any_other() -> None:
-    sigmas = [1.0, 0.75, 0.5, 0.25, 0.0]
-    assert [step_of_sigma(sigma, sigmas) for sigma in (1.0, 0.8, 0.75, 0.5, 0.3, 0.25, 0.01)] == [0, 0, 1, 2, 2, 3, 3]
-
-
 def test_heun_evaluates_no_step_before_its_own() -> None:
     step, seen = 0, []
     for i in range(STEPS):
@@ -73,10 +68,6 @@ def test_heun_evaluates_no_step_before_its_own() -> None:
             seen.append(step)
     assert seen == sorted(seen)
     assert set(seen) == set(range(STEPS))
-
-
-def test_a_warm_concept_is_needed_at_every_step() -> None:
-    assert counted([Concept(warmup_steps=0)], Settings(), 6) == [1] * 6
 
 
 @pytest.mark.parametrize("mode", ["reference", "independent"])
@@ -98,10 +89,9 @@ def test_a_cooled_concept_is_free(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["reference", "independent"])
-@pytest.mark.parametrize("off", [{"guidance_scale": 0}, {"weight": 0}], ids=str)
-def test_a_concept_that_is_off_is_free(off: dict[str, float], mode: str) -> None:
-    concepts = [Concept(warmup_steps=0, **off), Concept(warmup_steps=0)]
-    assert passes_needed(concepts, Settings(mode=mode), 3) == [(1,)] * 3
+def test_a_concept_that_is_off_is_free(mode: str) -> None:
+    off = [Concept(warmup_steps=0, guidance_scale=0), Concept(warmup_steps=0, weight=0)]
+    assert passes_needed([*off, Concept(warmup_steps=0)], Settings(mode=mode), 3) == [(2,)] * 3
 
 
 def test_a_last_warm_up_that_is_never_reached_leaves_the_momentum_unused() -> None:

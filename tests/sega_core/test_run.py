@@ -11,7 +11,7 @@ from sega_core import Concept, GuidanceRun, Settings, passes_needed
 from support.core import compared, feed, noise, plain_guidance, random_run
 
 MODES = ["reference", "independent"]
-SEEDS = range(60)
+SEEDS = range(40)
 
 
 def or_zeros(guidance: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
@@ -64,18 +64,12 @@ def test_an_independent_concept_acts_from_its_warm_up_to_its_cool_down() -> None
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_warm_concepts_without_weight_leave_the_partial_phase_alone(mode: str) -> None:
-    concepts = [Concept(warmup_steps=0, weight=0), Concept(warmup_steps=3)]
+@pytest.mark.parametrize("first", [{"weight": 0}, {"cooldown_steps": 1}], ids=str)
+def test_warm_concepts_without_a_share_leave_the_partial_phase_alone(first: dict[str, float], mode: str) -> None:
+    concepts = [Concept(warmup_steps=0, **first), Concept(warmup_steps=3)]
     out = feed(concepts, Settings(mode=mode), [[noise(1, 2, 4, 4, seed=i)] * 2 for i in range(5)], everything=True)
-    assert [guidance is not None and bool(guidance.any()) for guidance in out] == [False, False, False, True, True]
-    assert all(guidance is None or guidance.isfinite().all() for guidance in out)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_warm_concepts_that_have_cooled_leave_the_partial_phase_alone(mode: str) -> None:
-    concepts = [Concept(warmup_steps=0, cooldown_steps=1), Concept(warmup_steps=3)]
-    out = feed(concepts, Settings(mode=mode), [[noise(1, 2, 4, 4, seed=i)] * 2 for i in range(5)])
-    assert [guidance is not None for guidance in out] == [True, False, False, True, True]
+    acts = [guidance is not None and bool(guidance.any()) for guidance in out]
+    assert acts == ["cooldown_steps" in first, False, False, True, True]
     assert all(guidance is None or guidance.isfinite().all() for guidance in out)
 
 
@@ -160,9 +154,8 @@ def test_one_samples_guidance_ignores_the_rest_of_its_batch(mode: str) -> None:
         assert torch.equal(whole[1:2], single)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_estimates_give_fp32_guidance(dtype: torch.dtype) -> None:
-    differences = [[noise(1, 2, 6, 6, seed=i).to(dtype)] for i in range(3)]
+def test_half_precision_estimates_give_fp32_guidance() -> None:
+    differences = [[noise(1, 2, 6, 6, seed=i).half()] for i in range(3)]
     out = feed([Concept(warmup_steps=0)], Settings(), differences)
     want = feed([Concept(warmup_steps=0)], Settings(), [[d.float()] for (d,) in differences])
     for got, expected in zip(out, want, strict=True):
@@ -177,20 +170,6 @@ def test_two_runs_share_nothing() -> None:
     feed(*other)
     for first, second in zip(before, feed(concepts, settings, differences), strict=True):
         assert first is second is None or torch.equal(first, second)
-
-
-@pytest.mark.parametrize(
-    ("concepts", "steps", "plain_run"),
-    [
-        ([], 5, True),
-        ([Concept(guidance_scale=0), Concept(weight=0)], 20, True),
-        ([Concept(warmup_steps=5)], 5, True),
-        ([Concept(warmup_steps=4)], 5, False),
-        ([Concept(warmup_steps=0)], 0, True),
-    ],
-)
-def test_it_is_known_beforehand_that_a_run_needs_nothing(concepts: list[Concept], steps: int, plain_run: bool) -> None:
-    assert any(passes_needed(concepts, Settings(), steps)) is not plain_run
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -15,16 +15,7 @@ from sega_core import tensor_file
 from support.core import noise
 
 KIND = "sega-test"
-DTYPES = [
-    torch.float64,
-    torch.float32,
-    torch.float16,
-    torch.bfloat16,
-    torch.int64,
-    torch.int32,
-    torch.uint8,
-    torch.bool,
-]
+DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
 
 
 def raw(path: Path, header: Any, data: bytes = b"", size: int | None = None) -> Path:
@@ -85,36 +76,21 @@ def replace_nothing(*paths: Any) -> None:
     raise PermissionError(13, "Permission denied")
 
 
-@pytest.mark.parametrize("there", [False, True], ids=["new", "there already"])
 @pytest.mark.parametrize(
     ("owner", "name", "failure"),
     [(tensor_file, "save_file", write_a_part), (os, "replace", replace_nothing)],
     ids=["full disk", "locked file"],
 )
 def test_a_write_that_fails_leaves_what_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, failure: Any, there: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, failure: Any
 ) -> None:
-    before = []
-    if there:
-        tensor_file.write(tmp_path / "x", KIND, {"a": noise(5)}, {})
-        before = [(tmp_path / "x").read_bytes()]
-    with monkeypatch.context() as patch, pytest.raises(OSError, match=r"No space|Permission"):
-        patch.setattr(owner, name, failure)
-        tensor_file.write(tmp_path / "x", KIND, {"a": noise(6)}, {})
-    assert [file.read_bytes() for file in tmp_path.iterdir()] == before
-
-
-def test_readers_see_the_old_file_while_the_new_one_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensor_file.write(tmp_path / "x", KIND, {"a": noise(5)}, {})
-    save_file, seen = tensor_file.save_file, []
-
-    def save_and_look(*arguments: Any) -> None:
-        save_file(*arguments)
-        seen.append(tensor_file.read(tmp_path / "x", KIND)[0]["a"])
-
-    monkeypatch.setattr(tensor_file, "save_file", save_and_look)
-    tensor_file.write(tmp_path / "x", KIND, {"a": noise(6)}, {})
-    assert torch.equal(seen[0], noise(5))
+    before = (tmp_path / "x").read_bytes()
+    monkeypatch.setattr(owner, name, failure)
+    for file in ("x", "new"):
+        with pytest.raises(OSError, match=r"No space|Permission"):
+            tensor_file.write(tmp_path / file, KIND, {"a": noise(6)}, {})
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"x": before}
 
 
 @pytest.mark.parametrize(
@@ -134,19 +110,14 @@ def test_what_cannot_be_read_is_not_written(tmp_path: Path, tensor: torch.Tensor
 
 HEADERS = {
     "no header": (b"", b"", None, "not a safetensors file, or is damaged"),
-    "not JSON": (b"{]", b"", None, "not a safetensors file, or is damaged"),
     "not UTF-8": (b'{"\xff": 1}', b"", None, "not a safetensors file, or is damaged"),
-    "a list": (b"[]", b"", None, "not a safetensors file, or is damaged"),
     "nested without end": (b"[" * 100_000, b"", None, "not a safetensors file, or is damaged"),
     "a header of exabytes": (b"{}", b"", 2**63, "not a safetensors file, or is damaged"),
-    "a header longer than the file": (b"{}", b"", 90_000_000, "not a safetensors file, or is damaged"),
     "a shape of exabytes": (one_tensor("F32", [2**40, 2**40], 4), b"1234", None, "or is damaged"),
-    "a negative shape": (one_tensor("F32", [-1], 4), b"1234", None, "or is damaged"),
     "fewer bytes than the shape": (one_tensor("F32", [2], 8), b"1234", None, "or is damaged"),
     "more bytes than the shape": (one_tensor("F32", [1], 4), b"12345678", None, "or is damaged"),
     "an unknown type": (one_tensor("F1000", [1], 4), b"1234", None, "or is damaged"),
     "metadata of numbers": ({"__metadata__": {"kind": 1}}, b"", None, "or is damaged"),
-    "no metadata": ({}, b"", None, "must be a file of kind 'sega-test', got None"),
     "another kind": ({"__metadata__": {"format": "pt"}}, b"", None, "must be a file of kind 'sega-test', got None"),
     "NaN": (one_tensor("F32", [1], 4), b"\xff" * 4, None, "a must be finite, got NaN or infinity"),
     "infinity": (one_tensor("F16", [1], 2), b"\x00\x7c", None, "a must be finite, got NaN or infinity"),
@@ -168,15 +139,6 @@ def test_every_truncated_file_is_refused(tmp_path: Path) -> None:
     whole = (tmp_path / "whole").read_bytes()
     for length in range(len(whole)):
         (tmp_path / "x").write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=r"^x is not a safetensors file, or is damaged"):
-            tensor_file.read(tmp_path / "x", KIND)
-
-
-def test_noise_is_refused(tmp_path: Path) -> None:
-    generator = torch.Generator().manual_seed(7)
-    for size in (1, 8, 9, 100, 5000):
-        content = torch.randint(256, (size,), generator=generator, dtype=torch.uint8).numpy().tobytes()
-        (tmp_path / "x").write_bytes(content)
         with pytest.raises(ValueError, match=r"^x is not a safetensors file, or is damaged"):
             tensor_file.read(tmp_path / "x", KIND)
 

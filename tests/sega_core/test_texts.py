@@ -25,16 +25,11 @@ def is_named(text: str, prompt: str) -> bool:
     return compared_texts(text, prompt).instead_of != prompt
 
 
-# A prompt that names "hat", and the same without it.
-
-
 @pytest.mark.parametrize(
     ("prompt", "without"),
     [
         ("hat", ""),
-        (" hat ", ""),
         ("a hat", "a"),
-        ("a man in a hat and a coat", "a man in a and a coat"),
         ("hat (worn)", "(worn)"),
         ("hat hat hat", ""),
     ],
@@ -48,16 +43,10 @@ def test_words_are_taken_out_with_the_space_beside_them(prompt: str, without: st
     [
         ("hat, a face", "a face"),
         ("a face, hat", "a face"),
-        ("a face, hat,", "a face"),
-        (", hat, a face", "a face"),
         ("a face, hat, smile", "a face, smile"),
-        ("a face,hat,smile", "a face,smile"),
-        ("a face , hat , smile", "a face , smile"),
         ("a face, a hat, smile", "a face, a, smile"),
-        ("a face in hat, smile", "a face in, smile"),
         ("a face, hat on top", "a face, on top"),
         ("hat, a face, hat", "a face"),
-        ("hat, hat", ""),
         ("a face; hat; smile", "a face; smile"),
     ],
 )
@@ -71,9 +60,7 @@ def test_a_comma_goes_with_the_words(prompt: str, without: str) -> None:
         ("a face\nhat\nsmile", "a face\nsmile"),
         ("a face,\nhat,\nsmile", "a face,\nsmile"),
         ("a face, hat\nsmile", "a face\nsmile"),
-        ("a face,\nhat, smile", "a face,\nsmile"),
         ("a face,\nhat", "a face"),
-        ("hat,\na face", "a face"),
         ("a face\n\nhat\n\nsmile", "a face\n\nsmile"),
     ],
 )
@@ -85,13 +72,9 @@ def test_no_empty_line_is_left(prompt: str, without: str) -> None:
     ("prompt", "without"),
     [
         ("A man in a hat.", "A man in a."),
-        ("A man. A hat. A coat.", "A man. A. A coat."),
         ("A man. Hat. A coat.", "A man. A coat."),
-        ("A man. Hat, coat.", "A man. coat."),
         ("A man, hat. A coat.", "A man. A coat."),
-        ("A man, hat.", "A man."),
         ("Hat! A man.", "A man."),
-        ("A man. Hat", "A man."),
     ],
 )
 def test_a_sentence_keeps_its_end(prompt: str, without: str) -> None:
@@ -105,20 +88,14 @@ def test_a_sentence_keeps_its_end(prompt: str, without: str) -> None:
         ("( hat : 1.3 )", ""),
         ("a face, (hat:1.3), smile", "a face, smile"),
         ("a face, (hat:-.5), smile", "a face, smile"),
-        ("a face, ((hat)), smile", "a face, smile"),
-        ("a face, [hat]", "a face"),
         ("[hat], a face", "a face"),
         ("a face, ([hat:1.2])", "a face"),
         ("(hat), a face, (hat:1.2)", "a face"),
-        ("a face, (hat, smile:1.2)", "a face, (smile:1.2)"),
         ("a face, (smile, hat:1.2)", "a face, (smile:1.2)"),
         ("a face, (red hat:1.2)", "a face, (red:1.2)"),
-        ("a face, ((smile, hat))", "a face, ((smile))"),
         ("a face, ((hat), smile)", "a face, (smile)"),
-        ("(a face:1.2) hat", "(a face:1.2)"),
         ("(a face) hat (smile)", "(a face) (smile)"),
         (r"a face, hat \(object\), smile", r"a face, \(object\), smile"),
-        (r"a face \(hat\), smile", "a face, smile"),
         (r"a face, (\(hat\):1.2), smile", "a face, smile"),
     ],
 )
@@ -134,21 +111,15 @@ def test_brackets_that_are_no_pair_stay(prompt: str, without: str) -> None:
     assert taken_out("hat", prompt) == without
 
 
-# What names a text, and what does not.
-
-
 @pytest.mark.parametrize(
     ("text", "prompt"),
     [
         ("hat", "hats"),
         ("hat", "a chat"),
         ("hat", "a top-hat"),
-        ("hat", "hat-making"),
         ("man", "a man's hat"),
-        ("man", "a man’s hat"),
         ("old", "a 10-year-old man"),
         ("hair", "black_hair"),
-        ("hat", "hat2"),
         ("hat", ""),
         ("red hat", "red, hat"),
     ],
@@ -160,17 +131,13 @@ def test_a_part_of_a_word_is_no_word(text: str, prompt: str) -> None:
 @pytest.mark.parametrize(
     ("text", "prompt", "without"),
     [
-        ("hat", "a face, HAT", "a face"),
         ("Hat", "a face, hat", "a face"),
         ("hat", "man's hat, hats", "man's, hats"),
         ("top hat", "top_hat, a face", "a face"),
         ("top_hat", "a face, top hat", "a face"),
         ("top hat", "a face, top\n  hat, smile", "a face, smile"),
-        ("wide top hat", "a face, wide\ntop_hat, smile", "a face, smile"),
         ("hat, coat", "a face, hat, coat, smile", "a face, smile"),
-        ("with a hat", "a man with a hat, smiling", "a man, smiling"),
         ("C++", "a book, C++", "a book"),
-        ("^_^", "a face, ^_^", "a face"),
         ("__hair__", "a face, __hair__, smile", "a face, smile"),
         ("top hat", "top top hat hat, a face", "a face"),
     ],
@@ -179,9 +146,7 @@ def test_whole_words_are_found_in_either_case_and_over_line_breaks(text: str, pr
     assert taken_out(text, prompt) == without
 
 
-@pytest.mark.parametrize(
-    "text", ["hat,", ", hat", " hat\n", "(hat)", "(hat:1.3)", "((hat):1.2)", "((hat:1.1))", "(hat,)"]
-)
+@pytest.mark.parametrize("text", ["hat,", ", hat", " hat\n", "(hat:1.3)", "((hat):1.2)", "(hat,)"])
 def test_a_texts_own_weight_and_commas_are_no_part_of_what_is_found(text: str) -> None:
     assert taken_out(text, "a face, (hat:1.1), smile") == "a face, smile"
 
@@ -191,7 +156,6 @@ def test_a_texts_own_weight_and_commas_are_no_part_of_what_is_found(text: str) -
     [
         (r"saber \(fate\)", r"1girl, saber \(fate\), smile", "1girl, smile"),
         (r"(saber \(fate\):1.2)", r"1girl, saber \(fate\), smile", "1girl, smile"),
-        ("(hat) (coat)", "a face, (hat) (coat)", "a face"),
     ],
 )
 def test_brackets_within_a_text_are_a_part_of_it(text: str, prompt: str, without: str) -> None:
@@ -203,10 +167,7 @@ def test_brackets_within_a_text_are_a_part_of_it(text: str, prompt: str, without
     [
         ("hat", "embedding:hat, a face"),
         ("hat", "(embedding:hat:1.2)"),
-        ("hat", "embedding:my-hat.safetensors"),
-        ("embedding", "embedding:hat"),
         ("embedding:hat", "embedding:hat2"),
-        ("embedding:hat", "embedding:hat.pt"),
     ],
 )
 def test_a_part_of_an_embeddings_name_is_no_word(text: str, prompt: str) -> None:
@@ -216,10 +177,8 @@ def test_a_part_of_an_embeddings_name_is_no_word(text: str, prompt: str) -> None
 @pytest.mark.parametrize(
     ("text", "prompt", "without"),
     [
-        ("embedding:hat", "embedding:hat, a face", "a face"),
         ("embedding:hat", "a face, (embedding:hat:1.2)", "a face"),
         ("embedding:hat", "一个女人，embedding:hat，微笑", "一个女人，微笑"),
-        ("embedding:hat on a head", "a face, embedding:hat on a head", "a face"),
         ("hat", "embedding:hat, a hat", "embedding:hat, a"),
     ],
 )
@@ -233,19 +192,13 @@ def test_an_embedding_is_found_by_its_whole_name(text: str, prompt: str, without
         ("眼镜", "一个戴眼镜的女人", "一个戴的女人"),
         ("眼镜", "一个女人，眼镜，微笑", "一个女人，微笑"),
         ("眼镜", "一个女人（眼镜），微笑", "一个女人，微笑"),
-        ("眼镜", "一个女人。眼镜。微笑。", "一个女人。微笑。"),
         ("眼鏡", "眼鏡をかけた女性", "をかけた女性"),
         ("帽子", "女性、帽子、笑顔", "女性、笑顔"),
-        ("帽子", "女性\u3000帽子\u3000笑顔", "女性\u3000笑顔"),
         ("안경", "안경을 쓴 여자", "을 쓴 여자"),
-        ("hat", "戴hat的人", "戴的人"),
     ],
 )
 def test_words_are_found_inside_text_without_spaces(text: str, prompt: str, without: str) -> None:
     assert taken_out(text, prompt) == without
-
-
-# A prompt that does not name the text.
 
 
 @pytest.mark.parametrize(
@@ -254,14 +207,10 @@ def test_words_are_found_inside_text_without_spaces(text: str, prompt: str, with
         ("hat", "a face", "a face, hat"),
         (" hat, ", "a face", "a face, hat"),
         ("hat", "a face, ", "a face, hat"),
-        ("hat", "a face,\n", "a face, hat"),
         ("hat", "A face.", "A face. hat"),
-        ("hat", "A face. ", "A face. hat"),
         ("hat", "(a face:1.2)", "(a face:1.2), hat"),
         ("(hat:1.3)", "a face", "a face, (hat:1.3)"),
-        ("embedding:hat", "a face", "a face, embedding:hat"),
         ("hat", "", "hat"),
-        ("hat", " , ", "hat"),
         ("微笑", "一个女人。", "一个女人。 微笑"),
     ],
 )
@@ -270,15 +219,12 @@ def test_a_text_that_is_not_named_follows_the_prompt(text: str, prompt: str, wit
     assert (compared.text, compared.instead_of) == (with_it, prompt)
 
 
-@pytest.mark.parametrize("prompt", ["", "a face", "a face, (hat:1.2), ", "一个女人"])
-@pytest.mark.parametrize("text", ["", " ", ",", ", ,", "()", "(:1.2)", "\u3000"])
+@pytest.mark.parametrize("prompt", ["", "a face, (hat:1.2), ", "一个女人"])
+@pytest.mark.parametrize("text", ["", ", ,", "()", "(:1.2)", "\u3000"])
 def test_an_empty_text_changes_nothing(text: str, prompt: str) -> None:
     assert compared_texts(text, prompt) == compared_texts(text, prompt, "coat")
     assert compared_texts(text, prompt) == ComparedTexts(prompt, prompt)
     assert compared_texts(text, prompt).text == prompt
-
-
-# A text instead of another.
 
 
 @pytest.mark.parametrize(
@@ -287,22 +233,15 @@ def test_an_empty_text_changes_nothing(text: str, prompt: str) -> None:
         ("hat", "a hat", "cap", "a hat", "a cap"),
         ("hat", "a cap", "cap", "a hat", "a cap"),
         ("hat", "a face", "cap", "a face, hat", "a face"),
-        ("hat", "", "cap", "hat", ""),
         ("hat", "a hat and a cap", "cap", "a hat and a cap", "a cap and a cap"),
         ("hat", "cap, a face, cap", "cap", "hat, a face, hat", "cap, a face, cap"),
-        ("hat", "a CAP", "cap", "a hat", "a CAP"),
-        ("hat", "caps", "cap", "caps, hat", "caps"),
         ("hat", "embedding:cap", "cap", "embedding:cap, hat", "embedding:cap"),
         ("ginger hair", "a face, black hair, smile", "black hair", "a face, ginger hair, smile", None),
         ("ginger hair", "a face, (black hair, smile:1.2)", "black hair", "a face, (ginger hair, smile:1.2)", None),
-        ("ginger hair", "a face,\nblack\nhair", "black hair", "a face,\nginger hair", None),
         ("ginger hair", "1girl, black_hair", "black hair", "1girl, ginger hair", None),
         ("hat", "a (cap:1.2), smile", "cap", "a (hat:1.2), smile", None),
         ("(hat:1.3)", "a cap, smile", "cap", "a (hat:1.3), smile", None),
-        ("hat", "a (cap:1.2), smile", "(cap:1.1)", "a (hat:1.2), smile", None),
-        ("hat", "a cap, smile", " cap, ", "a hat, smile", None),
         ("微笑", "一个皱眉的女人", "皱眉", "一个微笑的女人", None),
-        ("帽子", "眼鏡をかけた女性", "眼鏡", "帽子をかけた女性", None),
         ("", "a face, a cap", "cap", "a face, a", "a face, a cap"),
     ],
 )
@@ -318,10 +257,8 @@ def test_a_text_takes_the_place_of_another(
     [
         ("hat", "a man in a red hat", "red hat", "a man in a hat", "a man in a red hat"),
         ("red hat", "a man in a red hat", "hat", "a man in a red hat", "a man in a hat"),
-        ("red hat", "a man in a hat", "hat", "a man in a red hat", "a man in a hat"),
         ("beard", "a man, no beard", "no beard", "a man, beard", "a man, no beard"),
         ("no beard", "a man, no beard", "beard", "a man, no beard", "a man, beard"),
-        ("hat", "a hat, a red hat", "red hat", "a hat, a red hat", "a red hat, a red hat"),
     ],
 )
 def test_a_text_within_the_other_one_does_not_count(
@@ -336,17 +273,12 @@ def test_a_text_instead_of_itself_changes_nothing(prompt: str) -> None:
     assert compared_texts("hat", prompt, "hat") == ComparedTexts(prompt, prompt)
 
 
-# Without a prompt.
-
-
 @pytest.mark.parametrize(
     ("text", "instead_of", "with_it", "without"),
     [
         ("hat", "", "hat", None),
         ("hat", "cap", "hat", "cap"),
-        (" (hat:1.3)\n", " cap ", "(hat:1.3)", "cap"),
         ("smiling, smile", " ", "smiling, smile", None),
-        ("", "", "", None),
         ("", "cap", "", "cap"),
     ],
 )
@@ -354,8 +286,6 @@ def test_without_a_prompt_the_texts_stand_alone(text: str, instead_of: str, with
     compared = compared_texts(text, instead_of=instead_of)
     assert (compared.text, compared.instead_of) == (with_it, without)
 
-
-# Anything at all.
 
 SIGNS = ["(", ")", "((", "))", "[", "]", r"\(", r"\)", ":1.2)", ":", "1", ",", ", ", "，", "、", ".", "!", " ", "  "]
 PIECES = [

