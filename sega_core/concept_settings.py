@@ -13,9 +13,9 @@ from .concept import Concept, Direction, ThresholdOver
 from .plan import Window, window
 from .ranges import check_numbers
 
-# Found by search over step counts, cfgs and two models. Strength above 1 makes up for what
-# the threshold cuts off. The first steps settle what the prompt asks for, so start at 0. A share of the energy is the
-# one threshold that suits both glasses and a whole background.
+# Found by search over step counts, cfgs and two models. Strength above 1 makes up for what the threshold cuts off. The
+# first steps settle what the prompt asks for, so start at 0. A share of the energy is the one threshold that suits both
+# glasses and a whole background.
 STRENGTH, THRESHOLD, START_PERCENT = 1.5, 0.2, 0.0
 
 

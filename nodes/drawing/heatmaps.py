@@ -1,4 +1,4 @@
-"""Where each concept acted, as heat over the picture."""
+"""Heat maps of where each concept acted, over the picture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from ...sega_core import Concept
 from .lettering import FAINT, INK, PAPER, draw_badge, font_of_size, lettered
 
-# Even steps in CIELAB from indigo to cream, ever lighter: they stay in order for colour-blind people and in print.
+# Even steps in CIELAB from indigo to cream, ever lighter, so they stay in order for colour-blind people and in print.
 HEAT = (
     *((39, 24, 104), (81, 34, 136), (131, 40, 158), (167, 47, 152), (195, 54, 141), (218, 63, 128), (237, 74, 113)),
     *((251, 96, 101), (255, 124, 98), (255, 153, 106), (255, 183, 122), (255, 214, 146), (255, 246, 171)),
@@ -21,8 +21,8 @@ HEAT = (
 LEVELS = 256
 SHORT_SIDE = 256
 FINEST = 48
-# A mask begins and is full at these shares of the most heat, and is a cell wider than the heat: decoding spreads what
-# changed, and the outline of what was removed must not stay.
+# A mask starts at the first share of the highest heat and is full at the second. It is a cell wider than the heat,
+# because decoding spreads changes, and no outline of a removed thing may remain.
 MASK_FROM, MASK_TO, WIDER = 0.15, 0.3, 1
 SUPERSAMPLING = 3
 
@@ -32,7 +32,7 @@ def heat_of(activity: Tensor, count: int) -> list[Tensor]:
 
     Args:
         activity: where each concept acted, (concepts, B, h, w) or (concepts, B, T, h, w), 0 or more.
-        count: how many images; a multiple of B, each B's images in a row.
+        count: number of images; a multiple of B, with each latent's images in a row.
     """
     return [normalised(of_concept) for of_concept in maps_of_images(activity, count)]
 
@@ -44,10 +44,10 @@ def heat_maps(heat: Sequence[Tensor], images: Tensor, concepts: Sequence[Concept
         heat: of each concept, (N, h, w), in [0, 1].
         images: the decoded pictures, (N, H, W, 3), in [0, 1].
         concepts: the concepts.
-        texts: theirs.
+        texts: the concepts' texts.
 
     Returns:
-        (concepts * N, H', W', 3), fp32, in [0, 1]: at least 256 pixels on the short side, and a caption under it.
+        (concepts * N, H', W', 3), fp32, in [0, 1]: at least 256 pixels on the short side, plus a caption below.
     """
     count, height, width = images.shape[:3]
     scale = max(1.0, SHORT_SIDE / min(height, width))
@@ -68,8 +68,8 @@ def heat_mask(heat: Sequence[Tensor], count: int, size: tuple[int, int]) -> Tens
 
     Args:
         heat: of each concept, (count, h, w), in [0, 1].
-        count: how many images.
-        size: theirs, height and width.
+        count: number of images.
+        size: height and width of the images.
     """
     most = torch.zeros((count, *size))
     for of_concept in heat:
@@ -81,7 +81,7 @@ def heat_mask(heat: Sequence[Tensor], count: int, size: tuple[int, int]) -> Tens
 def maps_of_images(activity: Tensor, count: int) -> Tensor:
     """Return the map of each of `count` images, (concepts, count, h, w).
 
-    A latent's images follow each other: the frames of its video, whose first and last frames are those of the latent.
+    A latent's images are in a row: the frames of its video, with the latent's frames spread evenly from first to last.
     """
     if activity.ndim == 4:
         activity = activity.unsqueeze(2)
@@ -95,8 +95,8 @@ def maps_of_images(activity: Tensor, count: int) -> Tensor:
 def normalised(maps: Tensor) -> Tensor:
     """Return a concept's maps, (N, h, w), in [0, 1] without outliers and speckle; 1 is where it acted most.
 
-    What lies above the 99th percentile of where it acted at all counts as that. The threshold speckles fine maps; they
-    come back with 48 cells on the short side.
+    Values are capped at the 99th percentile of the places where it acted. Fine maps, which the threshold speckles, are
+    reduced to 48 cells on the short side.
     """
     acted = maps[maps > 0]
     if acted.numel() == 0:
@@ -109,12 +109,12 @@ def normalised(maps: Tensor) -> Tensor:
 
 
 def resized(plane: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return (h, w) in [0, 1] at another size, without steps."""
+    """Return (h, w) in [0, 1] smoothly resized."""
     return F.interpolate(plane[None, None], size, mode="bicubic", antialias=True)[0, 0].clamp(0, 1)
 
 
 def dim(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the picture (H, W, 3) as dark greys (H', W', 1), whatever light it has: what heat stands out from."""
+    """Return the picture (H, W, 3) as dark greys (H', W', 1), however bright it is, so that heat stands out."""
     grey = resized(image.mean(-1), size)
     dark, light = (float(level) for level in np.quantile(grey.numpy(), (0.01, 0.99)))
     stretched = 0.5 + (grey - (dark + light) / 2) / max(light - dark, 0.12)
@@ -122,7 +122,7 @@ def dim(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def overlaid(dimmed: Tensor, heat: Tensor) -> Tensor:
-    """Return heat (H, W), in [0, 1], over greys (H, W, 1) as colours (H, W, 3); no heat leaves them as they are."""
+    """Return heat (H, W), in [0, 1], over greys (H, W, 1) as colours (H, W, 3); heat 0 leaves the grey."""
     colours, opacity = _palette()
     level = (heat * (LEVELS - 1)).round().long()
     return dimmed * (1 - opacity[level]) + (colours * opacity)[level]
@@ -141,15 +141,15 @@ def caption_height(unit: float) -> int:
 
 
 def caption(concept: Concept, text: str, number: int, width: int, unit: float, place: tuple[int, int]) -> Tensor:
-    """Return the band under a picture, (height, width, 3): heat's scale, the direction and the text.
+    """Return the band below a picture, (height, width, 3): the heat scale, the direction and the text.
 
     Args:
         concept: the concept.
         text: its text.
-        number: which one it is, from 1.
+        number: its number, from 1.
         width: of the band, in pixels.
-        unit: the size of everything on it; 1 for a picture of 256 pixels.
-        place: which image it is, and of how many.
+        unit: scale of everything on it; 1 for a picture of 256 pixels.
+        place: the image's index, and the number of images.
     """
     u = unit * SUPERSAMPLING
     band = Image.new("RGB", (width * SUPERSAMPLING, caption_height(unit) * SUPERSAMPLING), PAPER)

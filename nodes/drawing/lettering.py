@@ -1,4 +1,4 @@
-"""Concepts in pictures: their names in a font that has the letters, shortened where long, and a direction's badge."""
+"""Labels of concepts in pictures: the name, shortened and in a font that has its letters, and a direction badge."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from PIL import ImageDraw, ImageFont
 from ...sega_core import Direction
 
 PAPER, INK, FAINT = (22, 24, 29), (240, 240, 236), (150, 154, 163)
-# Blue and orange: the pair that stays apart for every kind of colour blindness.
+# Blue and orange can be told apart with any kind of colour blindness.
 COLOURS: dict[Direction, tuple[int, int, int]] = {"add": (86, 180, 233), "remove": (240, 150, 60)}
 
 ELLIPSIS = "…"
-# Pillow's own font has the letters of English alone. Others come from the system where it has one of these: Windows',
-# macOS' and Linux' fonts for Latin, Cyrillic and Greek, then those for Chinese, Japanese and Korean.
+# Pillow's own font only has English letters. For others, look for these on the system: Windows, macOS and Linux fonts
+# for Latin, Cyrillic and Greek, then for Chinese, Japanese and Korean.
 SYSTEM_FONTS = (
     "segoeui.ttf",
     "NotoSans-Regular.ttf",
@@ -42,18 +42,18 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def font_of_size(size: int) -> Font:
-    """Return Pillow's own font, the same everywhere."""
+    """Return Pillow's own font, the same on every system."""
     return _font(None, size)
 
 
 def lettered(text: str, number: int, size: int, width: float) -> tuple[str, Font]:
-    """Return a concept's name as it can be written, and the font to write it in.
+    """Return a concept's name as it can be drawn, and the font for it.
 
     Args:
         text: the concept's text.
-        number: which concept it is, from 1: "concept 3" where there is no text, or no font for it.
+        number: the concept's number, from 1: the name is "concept 3" if there is no text or no font for it.
         size: of the font, in pixels.
-        width: what the name may take, in pixels; longer ones end in an ellipsis.
+        width: the most it may take, in pixels; longer names end in an ellipsis.
     """
     visible = "".join(letter for letter in text if letter.isprintable() or letter.isspace())
     name, file = _legible(" ".join(visible.split()), number)
@@ -81,7 +81,7 @@ def _font(file: str | None, size: int) -> Font:
 
 @cache
 def _system_fonts(names: tuple[str, ...]) -> list[str]:
-    """Return which of the fonts there are; Pillow looks through the system's font folders."""
+    """Return which of the fonts are installed; Pillow searches the system's font folders."""
     found = []
     for name in names:
         try:
@@ -93,7 +93,7 @@ def _system_fonts(names: tuple[str, ...]) -> list[str]:
 
 
 def _legible(text: str, number: int) -> tuple[str, str | None]:
-    """Return the text, spelled as one font can write it, and the font's file; None is Pillow's own."""
+    """Return the text, spelled so that one font can draw it, and the font's file; None is Pillow's own."""
     if text and not _missing(text, None):
         return text, None
     for file in _system_fonts(SYSTEM_FONTS) if text else ():
@@ -108,14 +108,14 @@ def _legible(text: str, number: int) -> tuple[str, str | None]:
 
 
 def _missing(text: str, file: str | None) -> set[str]:
-    """Return the letters that a font draws as it draws what no font has."""
+    """Return the letters that a font lacks: it draws them like a character that no font has."""
     font = _font(file, 16)
     nothing = bytes(font.getmask("\uffff"))
     return {letter for letter in set(text) - {" "} if bytes(font.getmask(letter)) == nothing}
 
 
 def _shortened(text: str, font: Font, width: float) -> str:
-    """Return the text, or as much of its beginning as fits with an ellipsis."""
+    """Return the text, or as much of it as fits with an ellipsis."""
     if font.getlength(text) <= width:
         return text
     low, high = 0, len(text)

@@ -1,4 +1,4 @@
-"""How strongly each concept acted over the steps, as a plot."""
+"""A plot of how strongly each concept acted over the steps."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ZONE, HATCH = (31, 34, 40), (43, 47, 55)
 
 
 def effect_plot(magnitudes: Tensor, concepts: Sequence[Concept], texts: Sequence[str]) -> Tensor:
-    """Return the plot, a row for each concept, all on the same scales; without a concept its axis alone.
+    """Return the plot, one row per concept, all on the same scale; without concepts, only the axis.
 
     Args:
         magnitudes: how strongly each concept acted, (steps, concepts), 0 or more.
         concepts: the concepts.
-        texts: theirs.
+        texts: the concepts' texts.
 
     Returns:
         (height, 1024, 3), fp32, in [0, 1].
@@ -51,12 +51,12 @@ def effect_plot(magnitudes: Tensor, concepts: Sequence[Concept], texts: Sequence
 
 
 def row_height(rows: int) -> int:
-    """Return the height of a row and the gap under it: large for one concept, compact for many."""
+    """Return the height of a row with the gap below it: large for one concept, compact for many."""
     return min(220, max(40, 560 // max(rows, 1)))
 
 
 def step_ticks(steps: int) -> list[int]:
-    """Return the steps to name on the axis: at most eleven, at multiples of 1, 2 or 5 times a power of ten."""
+    """Return the steps to label on the axis: at most eleven, at multiples of 1, 2 or 5 times a power of ten."""
     power = 1
     while True:
         for every in (power, 2 * power, 5 * power):
@@ -66,7 +66,7 @@ def step_ticks(steps: int) -> list[int]:
 
 
 class Plot:
-    """The picture under way; coordinates are those of the finished one, in pixels."""
+    """The plot being drawn; coordinates are pixels of the finished picture."""
 
     def __init__(self, steps: int, height: int, left: float) -> None:
         self.steps = steps
@@ -93,7 +93,7 @@ class Plot:
         self.pen.text(self._scaled([(MARGIN + BADGE, middle)])[0], name, INK, font, anchor="lm")
 
     def row(self, top: float, bottom: float, concept: Concept, values: list[float], most: float) -> None:
-        """Draw a concept's strength, a level for each step, over the zones in which it does not act."""
+        """Draw a concept's strength at each step, over the zones where it does not act."""
         end = self.steps if concept.cooldown_steps is None else min(concept.cooldown_steps, self.steps)
         self.zone("before the start", 0, min(concept.warmup_steps, self.steps), top, bottom)
         self.zone("after the end", end, self.steps, top, bottom)
@@ -107,7 +107,7 @@ class Plot:
         self.line(outline, colour, 2)
 
     def zone(self, name: str, first: int, end: int, top: float, bottom: float) -> None:
-        """Hatch the steps from `first` to before `end`, and name them where there is room."""
+        """Hatch the steps from `first` to before `end`, with a name if there is room."""
         if first >= end:
             return
         left, right = self.x(first), self.x(end)
@@ -121,13 +121,13 @@ class Plot:
             self.text((left + 8, top + 18), name, FAINT, 12, "ls")
 
     def scale(self, top: float, bottom: float, most: float) -> None:
-        """Write what the height of a row means; it is the same for all of them."""
+        """Write the scale of a row; it is the same for all rows."""
         self.text((self.left - 10, bottom), "0", FAINT, 12, "rs")
         if most:
             self.text((self.left - 10, top), f"{most:.2g}", FAINT, 12, "rm")
 
     def ticks(self, bottom: float) -> None:
-        """Number the steps under the last row."""
+        """Number the steps below the last row."""
         self.text((self.left - 10, bottom + 21), "step", FAINT, 13, "rs")
         for step in step_ticks(self.steps):
             middle = self.x(step + 0.5)

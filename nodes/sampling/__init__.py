@@ -1,1 +1,1 @@
-"""How a sampling with concepts meets the host, from the patched model (`patch`) to one evaluation (`evaluation`)."""
+"""How sampling with concepts runs on the host, from the patched model (`patch`) to one evaluation (`evaluation`)."""

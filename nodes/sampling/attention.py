@@ -1,7 +1,7 @@
-"""Where a UNet looks at a concept's words: its cross-attention, seen in the concept's passes alone.
+"""Where a UNet attends to a concept's words, read from the cross-attention in the concept's own passes.
 
-This is the implicit mask M^1 of LEDITS++ (arXiv 2311.16711, section 3.3) before its threshold. Attention patches of
-other packs stay in charge of what the attention gives.
+This is LEDITS++'s implicit mask M^1 (arXiv 2311.16711, section 3.3) before its threshold. The attention's output is
+left to other packs' patches.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ if TYPE_CHECKING:
 
     from .host_types import Conds, Options
 
-# LEDITS++ looks at the attention of this many times fewer places per side than the latents have.
+# LEDITS++ reads the attention at this factor below the latents' resolution.
 _COARSE = 4
 
 
 class ConceptAttention:
-    """Where the picture looks at each concept's words, as it was last seen in a sampling.
+    """The last attention to each concept's words in a sampling.
 
     Args:
         network: the host's diffusion model.
-        token_positions: per concept whose attention counts, where its words stand in its embedding; None is all but the
-            first, which marks the start.
-        names: per concept, what it is called in errors.
+        token_positions: for each concept with an attention threshold, the positions of its words in its embedding; None
+            is all but the start token.
+        names: of the concepts, for errors.
     """
 
     def __init__(self, network: Any, token_positions: Mapping[int, Sequence[int] | None], names: Sequence[str]) -> None:
         self.blocks = tuple(_coarse_blocks(network)) if token_positions else ()
         self.token_positions = token_positions
         self.names = names
-        # Caches leave out the network now and then: what was seen before holds.
+        # Caches sometimes skip the network; the last map is then used again.
         self._seen: dict[int, Tensor] = {}
         # Made once: each copy from the CPU makes a GPU wait.
         self._positions: dict[tuple[int, torch.device], Tensor] = {}
 
     def of(self, c: int) -> Tensor | None:
-        """Return a concept's map, (B, h, w), fp32; None where its attention does not count."""
+        """Return a concept's map, (B, h, w), fp32; None if it has no attention threshold."""
         return self._seen.get(c)
 
     def positions(self, c: int, device: torch.device) -> Tensor | None:
-        """Return the places of a concept's words in its embedding; None is all but the first."""
+        """Return the positions of a concept's words in its embedding; None is all but the first."""
         positions = self.token_positions[c]
         if positions is None:
             return None
@@ -63,44 +63,43 @@ class ConceptAttention:
     def watched(
         self, passes: Mapping[int, tuple[Sequence[int], int]], batch: int, options: Options
     ) -> AttentionMaps | None:
-        """Enter the options of a call that is to be watched; None where no concept's attention counts.
+        """Add a wrapper that reads a call's attention to its options; return its maps, None if nothing is read.
 
         Args:
-            passes: for each place of the call where words of concepts stand, whose they are, and how long the embedding
-                is.
+            passes: for each place of the call to read, its concepts and the length of its embedding.
             batch: number of samples of each place.
             options: the call's model options, changed here.
         """
         if not passes:
             return None
         maps = AttentionMaps(self, passes, batch)
-        # The last of the wrappers is the innermost: it sees the patches of hooks and of other wrappers too.
+        # The last wrapper is the innermost: it also sees the patches of hooks and other wrappers.
         comfy.patcher_extension.add_wrapper_with_key(
             WrappersMP.APPLY_MODEL, "sega_attention", on_each_batch(maps.watching), options, is_model_options=True
         )
         return maps
 
     def keep(self, c: int, seen: Tensor | None) -> None:
-        """Keep what a call has shown of a concept that it evaluated; None where it has not run the network.
+        """Keep a concept's map from a call; None if the call did not run the network.
 
         Raises:
-            ValueError: its words were never seen.
+            ValueError: there is no earlier map either.
         """
         if seen is not None:
             self._seen[c] = seen
         elif c not in self._seen:
             raise ValueError(
-                f"{self.names[c]}: attention_threshold cannot act: no cross-attention to the words was seen, another "
-                "patch replaces it; set it to 0 (off)"
+                f"{self.names[c]}: attention_threshold has no effect: another patch replaces the cross-attention to "
+                "text; set it to 0 (off)"
             )
 
 
 class AttentionMaps:
-    """What one call shows of the concepts that it evaluates.
+    """The attention maps of one call.
 
     Args:
         attention: of the sampling.
-        passes: for each place of the call that is watched, whose words stand there, and how long the embedding is.
+        passes: for each place of the call to read, its concepts and the length of its embedding.
         batch: number of samples of each place.
     """
 
@@ -110,16 +109,16 @@ class AttentionMaps:
         self.attention = attention
         self.passes = passes
         self.batch = batch
-        # Per concept, the sum over the heads of each layer and how many they are.
+        # For each concept and layer, the sum over the heads and their number.
         watched = [c for concepts, _ in passes.values() for c in concepts]
         self._layers: dict[int, list[tuple[Tensor, int]]] = {c: [] for c in watched}
 
     def of(self, c: int, device: torch.device) -> Tensor | None:
-        """Return a concept's mean map, (B, h, w), fp32; None where the network was not run."""
+        """Return a concept's mean map, (B, h, w), fp32; None if the network was not run."""
         layers = self._layers[c]
         if not layers:
             return None
-        # The layers have one size, unless another patch shrinks some of them.
+        # The layers have the same size, unless another patch shrinks some.
         size = max((layer.shape[1:] for layer, _ in layers), key=math.prod)
         total = torch.zeros((self.batch, 1, *size), device=layers[0][0].device)
         for layer, _ in layers:
@@ -127,7 +126,7 @@ class AttentionMaps:
         return (total.squeeze(1) / sum(heads for _, heads in layers)).to(device)
 
     def watching(self, transformer_options: Options, context: Tensor) -> Options:
-        """Return the options of one batch with its attention watched; `context` is what it attends to."""
+        """Return the options of one batch with its attention read; `context` is what it attends to."""
         patches = transformer_options.get("patches_replace", {})
         replaced = dict(patches.get("attn2", {}))
         for name, number, index in self.attention.blocks:
@@ -156,9 +155,8 @@ class AttentionMaps:
         if q.shape[0] != len(evaluated) * self.batch:
             (first, *_), _ = self.passes[min(self.passes)]
             raise ValueError(
-                f"{self.attention.names[first]}: attention_threshold cannot be used together with a patch that divides "
-                f"the batch: {q.shape[0]} samples where {len(evaluated)} prompts of {self.batch} were expected; set it "
-                "to 0 (off)"
+                f"{self.attention.names[first]}: attention_threshold does not work with a patch that splits the batch: "
+                f"expected {len(evaluated)} prompts of {self.batch} samples, got {q.shape[0]}; set it to 0 (off)"
             )
         height, width = extra_options["activations_shape"][-2:]
         if height * width != q.shape[1] or k.shape[1] < length:
@@ -174,9 +172,9 @@ class AttentionMaps:
 
 
 def _attention_to(q: Tensor, k: Tensor, heads: int, text: int, positions: Tensor | None, length: int) -> Tensor:
-    """Return how much each place looks at the words, summed over words and heads, (B, places).
+    """Return how much each place attends to the words, summed over words and heads, (B, places).
 
-    The first `text` keys are the embedding's, of `length`; what another patch adds stands behind them.
+    The first `text` keys hold the embedding, of `length`; keys added by other patches follow.
     """
     q, k = (x.unflatten(-1, (heads, -1)).transpose(1, 2).float() for x in (q, k))
     looked = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)
@@ -187,10 +185,10 @@ def _attention_to(q: Tensor, k: Tensor, heads: int, text: int, positions: Tensor
 
 
 def check_attention(network: Any, conds: Conds, name: str) -> None:
-    """Refuse what the attention of a concept cannot be seen with.
+    """Refuse models and prompts whose attention cannot be read.
 
     Raises:
-        ValueError: the network is no UNet with text cross-attention, or a prompt is for an area.
+        ValueError: the network is not a UNet with text cross-attention, or a prompt has an area.
     """
     if not any(_coarse_blocks(network)):
         raise ValueError(
@@ -199,13 +197,13 @@ def check_attention(network: Any, conds: Conds, name: str) -> None:
         )
     if any("area" in entry or entry.get("set_area_to_bounds") for entry in conds):
         raise ValueError(
-            f"{name}: attention_threshold cannot be used where the prompt is for an area; set it to 0 (off), or use a "
-            "prompt with a mask"
+            f"{name}: attention_threshold does not work with a prompt for an area; set it to 0 (off), or use a prompt "
+            "with a mask"
         )
 
 
 def _coarse_blocks(network: Any) -> Iterator[tuple[str, int, int]]:
-    """Yield the host's names of the cross-attention layers of one level: a quarter of the size, or the next to it."""
+    """Yield the host's names of the cross-attention blocks of one level: at a quarter of the size, or closest to it."""
     levels: dict[int, list[tuple[str, int, int]]] = {}
     for scale, name, number, layer in _layers(network):
         if type(layer) is comfy.ldm.modules.attention.SpatialTransformer:
@@ -216,7 +214,7 @@ def _coarse_blocks(network: Any) -> Iterator[tuple[str, int, int]]:
 
 
 def _layers(network: Any) -> Iterator[tuple[int, str, int, Any]]:
-    """Yield the layers of a UNet's way down and up, each with how many times fewer places per side it works on."""
+    """Yield the layers of a UNet's encoder and decoder, each with its downsampling factor."""
     model = comfy.ldm.modules.diffusionmodules.openaimodel
     if not isinstance(network, model.UNetModel):
         return

@@ -1,6 +1,6 @@
-"""A text's conditioning: a prompt's, with the text in place of the prompt's own.
+"""A text's conditioning: a prompt's, with its text replaced.
 
-The difference of two estimates then holds the text and nothing else (arXiv 2301.12247, equation 5).
+The two estimates then differ by the text alone (arXiv 2301.12247, equation 5).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch import Tensor
 
 from .host_types import Conds, Entry
 
-# When an entry acts, in shares of the sampling.
+# When an entry acts, as shares of the sampling.
 _STARTS, _ENDS = ("start_percent", "clip_start_percent"), ("end_percent", "clip_end_percent")
 
-# Conditioning keys that text encoders write, and when a text acts. A text never keeps its prompt's, also where it has
-# none itself; it acts when both do.
+# Conditioning keys that text encoders write, and those that say when a text acts. A text never takes these from its
+# prompt, even if it lacks one itself; it acts when both do.
 TEXT = frozenset(
     {
         "cross_attn", "pooled_output", "attention_mask", "attention_mask_img_shape", "t5xxl_ids", "t5xxl_weights",
@@ -32,7 +32,7 @@ TEXT = frozenset(
     }
 )  # fmt: skip
 
-# Conditioning keys that say where and with what besides text a prompt acts. A text has its prompt's.
+# All other conditioning keys. A text takes these from its prompt.
 NOT_TEXT = frozenset(
     {
         "area", "strength", "mask", "mask_strength", "set_area_to_bounds", "default", "timestep_start", "timestep_end",
@@ -55,31 +55,31 @@ NOT_TEXT = frozenset(
 )  # fmt: skip
 
 
-# Text encoders of one family write many keys that begin like this.
+# Prefixes of families whose text encoders write many keys.
 _TEXT_PREFIXES = ("sensenova_",)
 
 
 def is_same_text(entry: Entry, other: Entry) -> bool:
-    """Say whether two entries have the same text: all that its encoder wrote, and when it acts."""
+    """Say whether two entries have the same text: what the encoder wrote, and when it acts."""
     keys = {key for key in (*entry, *other) if _is_text(key)}
     return all(_is_equal(entry.get(key), other.get(key)) for key in keys)
 
 
 def concept_conds(entries: Conds, prompt: Conds, prompt_type: str, model: Any, name: str) -> list[Conds]:
-    """Return a conditioning's conds: one list per text, each entry for entry like the prompt's list.
+    """Return a conditioning's conds: one list per text, matching the prompt's list entry for entry.
 
-    The host then does to each list what it does to the prompt's: areas, ControlNets, masks, hooks. The estimate of
-    several texts is the mean of theirs that act: all of combined prompts, one after the other of a scheduled prompt.
+    The host then treats each list like the prompt's: areas, ControlNets, masks, hooks. The estimate of several texts is
+    the mean of those that act: all at once for combined prompts, one after the other for a scheduled prompt.
 
     Args:
         entries: the conditioning, as the host's entries.
-        prompt: those of the prompt in whose place the text stands, before sampling.
-        prompt_type: "positive" or "negative", what the prompt is.
+        prompt: the entries of the prompt whose text is replaced, before sampling.
+        prompt_type: "positive" or "negative".
         model: the host's BaseModel.
-        name: of the concept in errors.
+        name: of the concept, for errors.
 
     Raises:
-        ValueError: the concept's text is encoded for another model.
+        ValueError: the concept's text was encoded for another model.
     """
     return [[_with_text(entry, text, prompt_type, model, name) for entry in prompt] for text in entries]
 
@@ -90,7 +90,7 @@ def _with_text(prompt: Entry, text: Entry, prompt_type: str, model: Any, name: s
     added = {key: value for key, value in text.items() if _is_text(key)}
     for key in sorted((prompt.keys() | text.keys()) - added.keys() - TEXT - NOT_TEXT):
         _say_unknown(key)
-    # Some models read the key, and do without a value.
+    # Some models read pooled_output but accept None.
     return {
         "prompt_type": prompt_type,
         "pooled_output": None,
@@ -107,7 +107,7 @@ def _is_text(key: str) -> bool:
 
 @cache
 def _say_unknown(key: str) -> None:
-    """Say once that nothing is known of a conditioning key: a newer host or another pack has it."""
+    """Warn once about an unknown conditioning key, from a newer host or another pack."""
     logging.warning(
         "SEGA: the conditioning has %r, which this version does not know; concepts use the prompt's. If a text encoder "
         "writes it, update the pack or report the key.",
@@ -116,7 +116,7 @@ def _say_unknown(key: str) -> None:
 
 
 def _schedule(*entries: Entry) -> dict[str, float]:
-    """Return when all of these act, under the host's keys."""
+    """Return when all entries act, under the host's keys."""
     starts = [entry[key] for entry in entries for key in _STARTS if key in entry]
     ends = [entry[key] for entry in entries for key in _ENDS if key in entry]
     return ({"start_percent": max(starts)} if starts else {}) | ({"end_percent": min(ends)} if ends else {})
@@ -130,8 +130,8 @@ def _check_encoder(prompt: Entry, text: Entry, model: Any, name: str) -> None:
             raise ValueError(f"{name} has no text embedding; {advice}")
         if expected.ndim != got.ndim:
             raise ValueError(
-                f"{name} has an embedding of another shape than the prompt's: {tuple(got.shape)} against "
-                f"{tuple(expected.shape)}; {advice}"
+                f"{name} has an embedding of shape {tuple(got.shape)}, but the prompt's is {tuple(expected.shape)}; "
+                f"{advice}"
             )
         if expected.shape[-1] != got.shape[-1]:
             raise ValueError(
@@ -159,20 +159,20 @@ def _check_encoder(prompt: Entry, text: Entry, model: Any, name: str) -> None:
 
 
 def check_text_is_used(conds: Conds, prompt: Conds, name: str) -> None:
-    """Refuse a model that makes the same of two different texts: no concept can act there.
+    """Refuse a model that ignores text: concepts have no effect there.
 
     Args:
-        conds: one of the concept's lists, as the host has encoded it.
-        prompt: the prompt's in whose place it stands, likewise.
+        conds: one of the concept's lists, as encoded by the host.
+        prompt: the list of the prompt it was built from, as encoded by the host.
 
     Raises:
-        ValueError: the texts differ and what the model gets does not.
+        ValueError: the texts differ, but the model's inputs do not.
     """
     for entry, other in zip(conds, prompt, strict=False):
         same_text = _is_equal(entry.get("cross_attn"), other.get("cross_attn"))
         if same_text or not _same_inputs(entry["model_conds"], other["model_conds"]):
             return
-    raise ValueError(f"{name} cannot act: this model takes no text, so the concept changes nothing")
+    raise ValueError(f"{name} has no effect: this model takes no text")
 
 
 def _same_inputs(first: Entry, second: Entry) -> bool:
@@ -180,7 +180,7 @@ def _same_inputs(first: Entry, second: Entry) -> bool:
 
 
 def _is_equal(first: Any, second: Any) -> bool:
-    # The host leaves each embedding on the device that its encoder left it on.
+    # Embeddings may be on different devices.
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return first.shape == second.shape and torch.equal(first.to(second.device), second)
     return comfy.conds.is_equal(first, second)

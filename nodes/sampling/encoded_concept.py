@@ -1,4 +1,4 @@
-"""A concept as the samplers are given it: its settings and its texts, encoded by the host."""
+"""A concept as the samplers take it: its settings and its texts, encoded by the host."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EncodedConcept:
-    """A concept and the two texts that it is the difference of, encoded as the host's CONDITIONING.
+    """A concept and the two texts it compares, as the host's CONDITIONING.
 
     Args:
         settings: of the concept.
         conditioning: the text with the concept.
         instead_of: the text without it; None is the negative prompt.
-        name: what the concept is called.
+        name: for errors and pictures.
         mask: the host's MASK, (N, H, W) or (H, W), in [0, 1]: where the concept may act; None is everywhere.
-        token_positions: where the concept's words stand in `conditioning`; None where they are not known.
-        curve: the host's CURVE: a factor of the strength from the start of the concept to its end; None is 1.
-        strengths: a factor of the strength for each image of a batch, in turn; none is 1.
+        token_positions: the positions of the concept's words in `conditioning`; None if not known.
+        curve: the host's CURVE: a factor on the strength from the concept's start to its end; None is 1.
+        strengths: a factor on the strength for each image of a batch, in turn; empty is 1.
     """
 
     settings: ConceptSettings
@@ -39,5 +39,5 @@ class EncodedConcept:
 
 
 def concept_name(node_id: str, concepts: Sequence[EncodedConcept], index: int) -> str:
-    """Return what a concept is called in errors."""
+    """Return a concept's name for errors."""
     return f"{node_id}: concepts: concept {index + 1} ({concepts[index].name!r})"

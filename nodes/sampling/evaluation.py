@@ -1,9 +1,9 @@
-"""One evaluation: how the concepts that a step needs get through the model, and the guidance they give.
+"""One evaluation: run the concepts that a step needs through the model, and get their guidance.
 
-There are two ways. The concepts join the guider's call of the model for the prompts: the host batches it, splits it by
-free memory, applies context windows and spreads it over GPUs, and the prompt that the concepts are compared with is
-evaluated there anyway. Or they get a call of their own: before the guider's where joining would change the prompts or
-the comparison, after it where the guider makes no call that they can join.
+There are two ways. Normally the concepts join the guider's own model call, which evaluates the prompts they are
+compared with anyway: the host batches it, splits it by free memory, applies context windows and spreads it over GPUs.
+Otherwise they get a separate call: before the guider's if joining would change the prompts or the comparison, after it
+if the guider makes no call that they can join.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("comfyui_sega")
 
-# In the model options of a call of concepts alone, which no other SEGA patch of the same model joins.
+# Marks the model options of a separate call, so that no other SEGA patch of the model joins it.
 _ALONE = "sega_alone"
 
 
@@ -44,11 +44,11 @@ class Evaluation:
     """One prediction of the guider.
 
     Args:
-        passes: what is evaluated for the concepts.
-        parts: what makes the guidance of it.
-        x: the latents it is made at, (B, C, *spatial).
-        timestep: (B,), its noise level.
-        sigma: the same as a number.
+        passes: the concepts' conds.
+        parts: turn the concepts' estimates into guidance.
+        x: the latents, (B, C, *spatial).
+        timestep: their noise level, (B,).
+        sigma: the noise level as a number.
         step: of the schedule.
     """
 
@@ -61,27 +61,27 @@ class Evaluation:
         self.timestep = timestep
         self.sigma = sigma
         self.step = step
-        # The concepts still to evaluate, and the differences of those that were; None where the texts do not act.
+        # The concepts still to evaluate, and the differences of the others; None if their texts do not act.
         self.needed = parts.needed(step)
         self.differences: dict[int, Tensor | None] = {}
-        # None until it is made, and where the concepts add nothing.
+        # None before the prediction, and if the concepts add nothing.
         self.guidance: Tensor | None = None
 
     def predict(self, executor: WrapperExecutor, options: Options, seed: int | None) -> Tensor:
-        """Return what the guider predicts, (B, C, *spatial); its guidance is known afterwards.
+        """Return the guider's prediction, (B, C, *spatial), and set `guidance`.
 
         Args:
             executor: the guider's prediction.
-            options: the model options that the guider was given.
-            seed: handed on.
+            options: the guider's model options.
+            seed: passed on.
         """
         scale = PromptScale(self.passes.guider)
         if "sampler_calc_cond_batch_function" in options and self.needed:
-            # Another pack's evaluation stays in charge of the prompts, and may take no others.
+            # Another pack evaluates the prompts, and may not accept others.
             self._evaluate_alone(options)
         denoised = executor(self.x, self.timestep, self._entered(options, scale), seed)
         if self.needed:
-            # The guider, or another pack's sampling function, asks the model in a way of its own.
+            # The guider, or another pack's sampling function, called the model some other way.
             self._evaluate_alone(options)
         comparisons = self.parts.comparisons(self.step, self.sigma, self.differences, scale.value, denoised)
         guidance = self.parts.guidance(self.step, self.sigma, comparisons)
@@ -91,7 +91,7 @@ class Evaluation:
         return denoised
 
     def _entered(self, options: Options, scale: PromptScale) -> Options:
-        """Return the options with this evaluation in the host's calls of the model."""
+        """Return the options with this evaluation joining the host's model calls."""
         if not self.needed:
             return options
         options = scale.entered(options)
@@ -103,8 +103,8 @@ class Evaluation:
 
         transformer = options.get("transformer_options", {})
         wrappers = transformer.get("wrappers", {})
-        # The first of the wrappers is the outermost. It sees what guiders and packs ask for that call the host's
-        # `calc_cond_batch` themselves.
+        # The first wrapper is the outermost. It sees the calls of guiders and packs that use the host's
+        # `calc_cond_batch` directly.
         outermost = {f"sega {id(self)}": [join], **wrappers.get(WrappersMP.CALC_COND_BATCH, {})}
         wrappers = {**wrappers, WrappersMP.CALC_COND_BATCH: outermost}
         return {
@@ -123,10 +123,10 @@ class Evaluation:
         timestep: Tensor,
         options: Options,
     ) -> list[Tensor]:
-        """Evaluate a call's conds and, where it is the guider's first at its latents, the concepts with them.
+        """Evaluate a call's conds, and the concepts with them in the guider's first call at its latents.
 
-        A CALC_COND_BATCH wrapper once the first argument is bound: what the guider was given. A pack that puts another
-        in its place expects its own prompts and no others (smZNodes).
+        A CALC_COND_BATCH wrapper once the first argument, the guider's, is bound. A pack that replaces that function
+        expects only its own prompts (smZNodes).
         """
         is_first = self.needed and x is self.x and model is self.passes.guider.inner_model and _ALONE not in options
         if is_first and options.get("model_function_wrapper") is model_function_wrapper:
@@ -136,15 +136,15 @@ class Evaluation:
         return calc_cond_batch(model, conds, x, timestep, options)
 
     def _crowds(self, options: Options) -> bool:
-        """Say whether concepts stand beside the positive prompt where a patch expects it alone (AttentionCouple)."""
+        """Say whether a patch that expects the positive prompt alone would see concepts with it (AttentionCouple)."""
         patches = options.get("transformer_options", {}).get("patches", {})
         return bool(patches.get("attn2_output_patch")) and self.passes.stand_for("positive", self.needed)
 
     def _evaluate_alone(self, options: Options) -> None:
-        """Evaluate the concepts and what they are compared with in a call of their own."""
+        """Evaluate the concepts and what they are compared with in a separate call."""
         one_by_one = _mixes_texts(self.passes.guider.inner_model) or self._crowds(options)
         calc_cond_batch = _one_by_one if one_by_one else comfy.samplers.calc_cond_batch
-        # Patches that draw random numbers draw the same for the guider as they would without this call.
+        # Random patches must draw the same for the guider as without this call.
         device = self.x.device if self.x.device.type in ("cuda", "xpu") else None
         with torch.random.fork_rng([device] if device else [], device_type=device.type if device else "cpu"):
             self._evaluate(calc_cond_batch, [], self.timestep, {**options, _ALONE: True})
@@ -156,10 +156,10 @@ class Evaluation:
         timestep: Tensor,
         options: Options,
     ) -> list[Tensor]:
-        """Run conds and the concepts through the model in one call; return what the conds gave.
+        """Run conds and the concepts through the model in one call; return the conds' estimates.
 
-        The differences are taken at once, because CFG functions may change the prompts' estimates in place, and so that
-        nothing holds on to the concepts' estimates.
+        The differences are taken right away: CFG functions may change the prompts' estimates in place, and the
+        concepts' estimates can be freed.
         """
         needed, self.needed = self.needed, ()
         call = self.passes.call(conds, needed)
@@ -167,8 +167,8 @@ class Evaluation:
         together, options = labels.applied([place.conds for place in call], options)
         maps = self.parts.attention.watched(self._watched(call, needed), self.x.shape[0], options)
         out = calc_cond_batch(self.passes.guider.inner_model, together, self.x, timestep, options)
-        # A text that does not act at this noise level is absent, not zero. Where the model was not asked, since another
-        # pack answered or no prompt acts, there is no telling.
+        # A text that does not act at this noise level is absent, not zero. If the model was not called, because another
+        # pack answered or no prompt acts, all texts count as acting.
         acting = labels.evaluated or range(len(call))
         estimates = {
             place.source: estimate
@@ -185,7 +185,7 @@ class Evaluation:
         return [estimate for place, estimate in zip(call, out, strict=True) if place.is_own]
 
     def _difference(self, c: int, estimates: Mapping[ListKey | Prompt, Tensor]) -> Tensor | None:
-        """Return a concept's two estimates' difference, in noise or velocity space; None where a text does not act."""
+        """Return the difference of a concept's estimates, in noise or velocity space; None if a text does not act."""
         sides = self.passes.sides[c]
         text, instead_of = _estimate(sides.text, estimates), _estimate(sides.instead_of, estimates)
         if not sides.compared or text is None or instead_of is None:
@@ -193,7 +193,7 @@ class Evaluation:
         return (text - instead_of).div_(-self.timestep.view(-1, *[1] * (self.x.ndim - 1)))
 
     def _watched(self, call: Sequence[Place], needed: Sequence[int]) -> dict[int, tuple[list[int], int]]:
-        """Return for each place where the words of concepts stand, whose they are, and how long the embedding is."""
+        """Return the places of a call whose attention to read, each with its concepts and its embedding's length."""
         watched: dict[int, tuple[list[int], int]] = {}
         attentive = [c for c in needed if c in self.parts.attention.token_positions]
         for number, place in enumerate(call):
@@ -205,14 +205,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What an evaluation did, for the log at DEBUG; a handler that takes it whole sees all there is.
+    """What an evaluation did, for the DEBUG log; a log handler can read the whole object.
 
     Args:
         step: of the schedule.
         sigma: noise level.
-        comparisons: for each part of the latents, what the guidance of each evaluated concept was made of; None where
-            the concept had nothing to say.
-        guidance: of each part, (B, C, *spatial); None is none.
+        comparisons: for each part of the latents, the inputs to each evaluated concept's guidance; None if the concept
+            does not act.
+        guidance: of each part, (B, C, *spatial); None if there is none.
     """
 
     step: int
@@ -222,12 +222,12 @@ class Evaluated:
 
     def __str__(self) -> str:
         concepts = ", ".join(str(c + 1) for c, comparison in self.comparisons[0].items() if comparison) or "none"
-        adds = "nothing is added" if self.guidance[0] is None else "guidance is added"
+        adds = "nothing added" if self.guidance[0] is None else "guidance added"
         return f"SEGA: step {self.step}, sigma {self.sigma:.4g}: concepts evaluated: {concepts}; {adds}"
 
 
 def _one_by_one(model: BaseModel, conds: list[Conds], *args: Any) -> list[Tensor]:
-    """Evaluate conds in calls of their own, each at its place."""
+    """Evaluate each cond in a separate call, at its place."""
     alone: list[Any] = [[*[None] * place, cond] for place, cond in enumerate(conds)]
     return [comfy.samplers.calc_cond_batch(model, call, *args)[-1] for call in alone]
 
@@ -237,7 +237,7 @@ def _is_of(place: Place, side: Side) -> bool:
 
 
 def _estimate(side: Side, estimates: Mapping[ListKey | Prompt, Tensor]) -> Tensor | None:
-    """Return the mean estimate of a side's texts that act; None where none does."""
+    """Return the mean estimate of a side's texts that act; None if none does."""
     sources: Sequence[ListKey | Prompt] = side.keys or (side.prompt,)
     acting = [estimates[source] for source in sources if source in estimates]
     if len(acting) < 2:
@@ -246,9 +246,9 @@ def _estimate(side: Side, estimates: Mapping[ListKey | Prompt, Tensor]) -> Tenso
 
 
 def _looks_across_the_batch(model: BaseModel, options: Options) -> bool:
-    """Say whether what is evaluated together changes the estimates, so that the concepts need a call of their own.
+    """Say whether evaluating prompts together changes their estimates, so that the concepts need a separate call.
 
-    Patches of the self-attention may mix the prompts of a batch (NAG) or keep what the last call showed them (SAG).
+    Self-attention patches may mix the prompts of a batch (NAG) or keep data from the last call (SAG).
     """
     transformer = options.get("transformer_options", {})
     patches, replaced = transformer.get("patches", {}), transformer.get("patches_replace", {})
@@ -257,5 +257,5 @@ def _looks_across_the_batch(model: BaseModel, options: Options) -> bool:
 
 
 def _mixes_texts(model: BaseModel) -> bool:
-    """Say whether the network lets the texts of a batch into each other: SeedVR2's does."""
+    """Say whether the network mixes the texts of a batch, as SeedVR2's does."""
     return type(model.diffusion_model).__name__ == "NaDiT"

@@ -1,4 +1,4 @@
-"""One call of a guider's sampling: its concepts in the guider's conds, a run for each way through the schedule."""
+"""One sampling by a guider: puts the concepts into its conds, and starts a run for each pass over the schedule."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class GuidedSampling:
         request: of the patched model.
         guider: the host's.
         shapes: of the latents, (B, C, *spatial) for each part.
-        schedule: its noise levels, one more than steps.
+        schedule: the noise levels, one more than steps.
     """
 
     def __init__(
@@ -54,15 +54,15 @@ class GuidedSampling:
         self.percent_to_sigma: Callable[[float], float] = model_sampling.percent_to_sigma
         # In the paper's terms, for this schedule.
         self.concepts = [encoded.settings.concept(schedule, self.percent_to_sigma) for encoded in request.concepts]
-        # One for each part of the latents, where somebody wants the record.
+        # One for each part of the latents, if recording.
         count = len(request.concepts)
         self.recorders = [Recorder(shape, schedule, count) for shape in shapes] if request.record else []
-        # What this sampling's entries in the host's dicts are known by.
+        # The key of this sampling's entries in the host's dicts.
         self.key = f"sega {uuid.uuid4().hex}"
         self.run: SamplingRun | None = None
 
     def sample(self, executor: WrapperExecutor, *args: Any, **kwargs: Any) -> Tensor:
-        """Sample with the concepts; leave nothing of them in the guider.
+        """Sample with the concepts; leave no trace of them in the guider.
 
         Raises:
             ValueError: a concept cannot act, or the latent has become NaN or infinite.
@@ -71,10 +71,10 @@ class GuidedSampling:
             return executor(*args, **kwargs)
         guider = self.guider
         finder = SideFinder(self.key, guider.conds, guider.model_patcher.model)
-        # The guidance of another run needs none.
+        # Supplied guidance needs no passes.
         sides = self._sides(finder) if self._acts else []
         lists = finder.lists
-        # A wrapper around this one may sample several times; each time has options of its own.
+        # An outer wrapper may sample several times; each time has its own options.
         given = guider.model_options
         options: Options = comfy.model_patcher.create_model_options_clone(given)
         guider.model_options = options
@@ -105,9 +105,9 @@ class GuidedSampling:
         *args: Any,
         **kwargs: Any,
     ) -> Tensor:
-        """Start a run with each way through the schedule, of which there may be several (FreeInit).
+        """Start a run for each pass over the schedule; there may be several (FreeInit).
 
-        A SAMPLER_SAMPLE wrapper once `sides` are bound. The host has encoded the conds by now.
+        A SAMPLER_SAMPLE wrapper once `sides` is bound. The host has encoded the conds by now.
         """
         self.run = self._new_run(ConceptPasses(self.guider, sides))
         self.run.enter(self.key, self.guider.model_options, extra_args["model_options"])
@@ -131,11 +131,11 @@ class GuidedSampling:
 
     @cached_property
     def _acts(self) -> bool:
-        """Whether any step needs a concept's estimate: else there is only what another run has left."""
+        """Whether any step needs a concept's estimate; otherwise only supplied guidance acts."""
         return any(passes_needed(self.concepts, self.request.settings, len(self.schedule) - 1))
 
     def _who(self) -> str:
-        """Return what errors are about."""
+        """Return the subject of errors."""
         return self.request.names[0] if self._acts else f"{self.request.node_id}: guidance"
 
     def _check(self, out: Tensor) -> None:
@@ -147,7 +147,7 @@ class GuidedSampling:
         if self.run.was_sound():
             advice = "lower the concepts' strength, guidance_scale or weight, momentum_scale or cfg"
         else:
-            advice = "the model's own prediction has, before anything was added to it; sample it without concepts"
+            advice = "the model's own prediction was already; sample without concepts to check"
         raise ValueError(f"{self.request.node_id}: the latent has become NaN or infinite; {advice}")
 
     def _sides(self, finder: SideFinder) -> list[Sides]:
@@ -162,7 +162,7 @@ class GuidedSampling:
         return found
 
     def _baseline(self) -> Prompt:
-        """Return the prompt that concepts of one text are compared with: the negative one, if the guider has it.
+        """Return the prompt that a bare text is compared with: the negative one, if the guider has it.
 
         Raises:
             ValueError: the guider has neither.

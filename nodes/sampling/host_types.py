@@ -1,10 +1,10 @@
-"""Names for the host's dicts, which have no types of their own."""
+"""Type names for the host's untyped dicts."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# One entry of a prompt, and a prompt: a CONDITIONING as the guider holds it.
+# One entry of a prompt, and a prompt: a CONDITIONING as the guider stores it.
 Entry = dict[str, Any]
 Conds = list[Entry]
 

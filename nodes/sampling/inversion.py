@@ -1,7 +1,7 @@
-"""The samplers of an exact inversion: one walks from noise to a given picture, one repeats the walk.
+"""The samplers of an exact inversion: one walks from noise to a given picture, the other repeats the walk.
 
-Both are the host's KSAMPLER, so that masks, previews and other packs' wrappers find what they know. The one that
-repeats runs the host's own sampling function with the noises of the walk.
+Both subclass the host's KSAMPLER, so that masks, previews and other packs' wrappers work. Repeating runs the host's own
+sampling function with the walk's noise.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NODE_ID = "SEGAInvert"
 
 @dataclass(frozen=True)
 class Stochastic:
-    """A sampler that adds noise once at each step.
+    """A sampler that adds noise once per step.
 
     Args:
         function: the host's.
@@ -47,16 +47,16 @@ STOCHASTIC = {
 
 @dataclass(frozen=True)
 class Walk:
-    """A sampler's way from noise to a picture; its tensors are on the CPU.
+    """A sampler's path from noise to a picture; its tensors are on the CPU.
 
     Args:
         sampler_name: of STOCHASTIC.
-        kind: of the host's model and of its prediction.
+        kind: the host's model class and type of prediction.
         cfg: of the guider.
         sigmas: the schedule, one more entry than steps.
-        start: the noise that it began with, (B, C, *spatial).
-        noises: of each step but the last, likewise.
-        remainder: what the last step leaves of the picture, likewise.
+        start: the initial noise, (B, C, *spatial).
+        noises: the noise of each step but the last, (B, C, *spatial).
+        remainder: the picture minus the result of the last step, (B, C, *spatial).
     """
 
     sampler_name: str
@@ -69,16 +69,16 @@ class Walk:
 
 
 class WalkingSampler(KSAMPLER):
-    """Samples towards a picture with ever less noise.
+    """Walks from noise to a picture and records the walk.
 
-    The host's function samples, and is given the noises that lead to the noisy pictures, so that its own rounding is in
-    the walk and repeating it comes back exactly, however fast the model makes small differences grow.
+    The host's own function samples, with the noise that leads to each noisy picture. Its rounding is then part of the
+    walk, and repeating the walk is exact, however fast the model amplifies small differences.
 
     Args:
         sampler_name: of STOCHASTIC.
-        noise_of_step: returns the noise on the picture at a step, from 1, in any shape; the sampling's own noise is
-            that of step 0.
-        finished: is given the walk.
+        noise_of_step: returns the noise on the picture at a step, from 1, in any shape; step 0 uses the sampling's
+            own noise.
+        finished: called with the walk.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class WalkingSampler(KSAMPLER):
 
     def _walk(
         self,
-        # The host's KSamplerX0Inpaint, which is given its attributes from outside.
+        # The host's KSamplerX0Inpaint, whose attributes are set from outside.
         model: Any,
         x: Tensor,
         sigmas: Tensor,
@@ -102,14 +102,14 @@ class WalkingSampler(KSAMPLER):
         picture: Tensor = model.latent_image
         model_sampling: Any = guider.model_patcher.get_model_object("model_sampling")
         flows = isinstance(model_sampling, comfy.model_sampling.CONST)
-        # The standard deviation of noise, where a model has one of its own.
+        # The standard deviation of noise, which some models change.
         unit = getattr(model_sampling, "noise_scale", 1.0)
         sampler = STOCHASTIC[self.sampler_name]
         evaluations: list[Evaluation] = []
         noises: list[Tensor] = []
 
         def evaluated(step: Options) -> None:
-            # The one before it and this one are all that a step needs.
+            # A step only needs this evaluation and the one before.
             evaluations[:-1] = []
             evaluations.append(Evaluation(Level(float(step["sigma"]), flows), step["x"], step["denoised"]))
             callback(step)
@@ -130,7 +130,7 @@ class WalkingSampler(KSAMPLER):
 
 
 class RepeatingSampler(KSAMPLER):
-    """Repeats a walk, whatever noise it is given; what the model adds on the way is the edit."""
+    """Repeats a walk, whatever noise it is given; whatever the model predicts differently is the edit."""
 
     def __init__(self, walk: Walk) -> None:
         super().__init__(self._repeat)
@@ -149,7 +149,7 @@ class RepeatingSampler(KSAMPLER):
         """Sample as the host does, from the walk's own noise.
 
         Raises:
-            ValueError: the schedule, the model or the size is not that of the walk.
+            ValueError: the schedule, the model or the size does not match the walk.
         """
         self._check(model_wrap, sigmas, noise)
         start = self.walk.start.to(noise).expand_as(noise)
@@ -166,26 +166,26 @@ class RepeatingSampler(KSAMPLER):
         if len(sigmas) > 1 and sigmas[0] < sigmas[-1]:
             raise ValueError(
                 f"{NODE_ID}: sigmas must fall, got a schedule that rises from {sigmas[0]:g} to {sigmas[-1]:g}; the "
-                "picture is inverted already, so connect this node's sigmas without FlipSigmas"
+                "picture is already inverted, so connect this node's sigmas without FlipSigmas"
             )
         if not sigmas.cpu().equal(walk.sigmas):
             raise ValueError(
-                f"{NODE_ID}: sigmas must be those of the inversion, {_named(walk.sigmas)}, got {_named(sigmas)}; "
+                f"{NODE_ID}: sigmas must match the inversion, {_named(walk.sigmas)}, got {_named(sigmas)}; "
                 "connect this node's sigmas to the sampler"
             )
         if _kind_of(guider) != walk.kind:
             raise ValueError(
-                f"{NODE_ID}: model must be of the inversion's kind, {walk.kind}, got {_kind_of(guider)}; connect the "
-                "same model to both"
+                f"{NODE_ID}: model must match the inversion, {walk.kind}, got {_kind_of(guider)}; connect the same "
+                "model to both"
             )
         if walk.start.shape[1:] != noise.shape[1:] or walk.start.shape[0] not in (1, noise.shape[0]):
             raise ValueError(
-                f"{NODE_ID}: latent_image must have the inversion's shape, {tuple(walk.start.shape)}, got "
+                f"{NODE_ID}: latent_image must match the inversion, {tuple(walk.start.shape)}, got "
                 f"{tuple(noise.shape)}; connect this node's latent to the sampler"
             )
         if getattr(guider, "cfg", walk.cfg) != walk.cfg:
             logging.warning(
-                "%s: cfg is %g in the sampler and was %g in the inversion; without concepts, too, the picture changes",
+                "%s: cfg is %g in the sampler but was %g in the inversion; the picture changes even without concepts",
                 NODE_ID,
                 guider.cfg,
                 walk.cfg,

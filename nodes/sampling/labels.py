@@ -1,7 +1,7 @@
-"""How concepts look to other packs: as the prompt that they are compared with.
+"""Labels concepts for other packs as the prompt they are compared with.
 
-The host numbers what it evaluates together in `cond_or_uncond`. Attention patches, wrappers and ControlNets know 0
-(positive) and 1 (negative) only, so they must never see a concept's own number.
+The host numbers the conds it evaluates together in `cond_or_uncond`. Attention patches, wrappers and ControlNets only
+know 0 (positive) and 1 (negative), so they must never see a concept's own number.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from .host_types import Conds, Entry, Options
 
-# Where the host's numbers are kept in its `transformer_options`, once others are shown in their place.
+# The key of the host's own numbers in `transformer_options` once they are relabelled.
 PLACES = "sega_places"
 
 
 class _ShownControl:
-    """A ControlNet that is told labels of prompts only; all else is the ControlNet's own."""
+    """A ControlNet that only sees prompt labels; everything else is the ControlNet's own."""
 
     def __init__(self, control: Any, show: Callable[[Options], Options]) -> None:
         self.__dict__.update(control=control, show=show)
@@ -38,7 +38,7 @@ class _ShownControl:
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
-        # Other packs ask what kind of ControlNet it is.
+        # Other packs check the type of a ControlNet.
         return type(self.control)
 
     def __getattr__(self, name: str) -> Any:
@@ -51,10 +51,10 @@ class _ShownControl:
 
 
 class Labels:
-    """What each place of one call of the host's `calc_cond_batch` is shown as, and which places it has evaluated.
+    """The labels of one call of the host's `calc_cond_batch`, and which of its places were evaluated.
 
     Args:
-        shown: per place of the call, the number that the guider's own call gives the prompt it stands for.
+        shown: for each place of the call, the number of its prompt in the guider's own call.
     """
 
     def __init__(self, shown: Sequence[int]) -> None:
@@ -62,8 +62,8 @@ class Labels:
         self.evaluated: set[int] = set()
 
     def show(self, transformer_options: Options, *_: Any) -> Options:
-        """Change the labels in the host's own dict, and return it: ControlNets leave notes for the network in it."""
-        # A model function wrapper hands on, whole or chunk by chunk, the labels that it was shown.
+        """Relabel in the host's own dict, and return it: ControlNets pass data to the network in it."""
+        # A model function wrapper passes on the labels it was shown, whole or in chunks.
         if PLACES not in transformer_options:
             places = transformer_options["cond_or_uncond"]
             transformer_options |= {"cond_or_uncond": self._shown(places), PLACES: places}
@@ -71,10 +71,10 @@ class Labels:
         return transformer_options
 
     def applied(self, conds: Sequence[Conds | None], options: Options) -> tuple[list[Conds | None], Options]:
-        """Return a call's conds and model options with these labels; the given ones are not changed."""
+        """Return copies of a call's conds and model options with these labels."""
         options = comfy.model_patcher.create_model_options_clone(options)
-        # The first of the wrappers is the outermost: those of other packs see labels of prompts too, also where no
-        # ControlNet and no model function wrapper has been shown them.
+        # The first wrapper is the outermost: other packs' wrappers see prompt labels even without a ControlNet or a
+        # model function wrapper.
         wrappers = options.setdefault("transformer_options", {}).setdefault("wrappers", {})
         wrappers[WrappersMP.APPLY_MODEL] = {
             "sega": [on_each_batch(self.show)],
@@ -88,7 +88,7 @@ class Labels:
                 return wrapper(apply, {**params, "cond_or_uncond": self._shown(params["cond_or_uncond"])})
 
             options["model_function_wrapper"] = shown_wrapper
-        # The host evaluates prompts together where they share one ControlNet object.
+        # The host only batches prompts that share one ControlNet object.
         controls: dict[int, _ShownControl] = {}
 
         def controlled(entry: Entry) -> Entry:
@@ -107,7 +107,7 @@ def on_each_batch(change: Callable[[Options, Tensor], Options]) -> Callable[...,
     """Return an APPLY_MODEL wrapper.
 
     Args:
-        change: is given the transformer options and the embeddings of each batch; returns the options to go on with.
+        change: takes the transformer options and the embeddings of each batch; returns the options to use.
     """
 
     def apply_model(

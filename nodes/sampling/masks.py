@@ -1,4 +1,4 @@
-"""Where the user wants each concept: its mask in the size of the latents."""
+"""The concepts' masks, at the size of the latents."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ConceptMasks:
 
     Args:
         concepts: of the sampling.
-        names: what they are called in errors.
+        names: of the concepts, for errors.
     """
 
     def __init__(self, concepts: Sequence[EncodedConcept], names: Sequence[str]) -> None:
@@ -28,18 +28,16 @@ class ConceptMasks:
         self._resized: dict[tuple[int, tuple[int, ...]], Tensor] = {}
 
     def of(self, index: int, latents: Tensor) -> Tensor | None:
-        """Return a concept's mask for latents (B, C, *spatial), (B, 1, *spatial); None where it has none.
+        """Return a concept's mask for latents (B, C, *spatial), (B, 1, *spatial); None if it has none.
 
         Raises:
-            ValueError: the latents are no picture.
+            ValueError: the latents are not images.
         """
         mask = self.concepts[index].mask
         if mask is None:
             return None
         if latents.ndim < 4:
-            raise ValueError(
-                f"{self.names[index]}: mask must not be connected: the latents of this model are no picture"
-            )
+            raise ValueError(f"{self.names[index]}: mask must not be connected: this model's latents are not images")
         shape = (latents.shape[0], 1, *latents.shape[2:])
         if (index, shape) not in self._resized:
             self._resized[index, shape] = comfy.utils.reshape_mask(mask.float(), shape).to(latents.device)

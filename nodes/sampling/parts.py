@@ -1,4 +1,4 @@
-"""What guides the latents: the core's run, and for latents of several parts one run for each.
+"""Guides the latents with a run of the core, or with one run for each part of packed latents.
 
 The host packs parts, such as video and sound, into one row.
 """
@@ -28,10 +28,10 @@ class GuidedParts:
     Args:
         runs: of the core; all have the same concepts.
         shapes: of the parts, (B, C, *spatial).
-        masks: the concepts'; they are of the picture, which is the first part.
-        scales: what the concepts' guidance scales are multiplied by.
-        attention: what is known of where the picture looks at the concepts' words.
-        node_id: named in errors.
+        masks: the concepts'; they apply to the picture, which is the first part.
+        scales: factors on the concepts' guidance scales.
+        attention: to the concepts' words.
+        node_id: for errors.
     """
 
     def __init__(
@@ -53,20 +53,20 @@ class GuidedParts:
         self._size: tuple[int, ...] | None = None
 
     def needed(self, step: int) -> tuple[int, ...]:
-        """Return the indices of the concepts whose estimates `guidance` wants at this step."""
+        """Return the indices of the concepts whose estimates `guidance` needs at this step."""
         return self.runs[0].needed(step)
 
     def fit(self, size: tuple[int, ...]) -> None:
-        """Drop momentum and reused guidance where the sampler has resized the latents.
+        """Drop momentum and reused guidance if the sampler has resized the latents.
 
         Raises:
-            ValueError: they are recorded, and a record is of one size.
+            ValueError: the guidance is recorded, and a record has one size.
         """
         if self._size not in (None, size):
             if self.runs[0].recorder is not None:
                 raise ValueError(
-                    f"{self.node_id}: guidance cannot be recorded where the latents change size, from {self._size} to "
-                    f"{size}; do not connect this output"
+                    f"{self.node_id}: guidance cannot be recorded: this sampler changes the latents' size from "
+                    f"{self._size} to {size}; disconnect this output"
                 )
             for run in self.runs:
                 run.forget()
@@ -80,15 +80,15 @@ class GuidedParts:
         prompt_scale: Tensor | float,
         denoised: Tensor,
     ) -> list[dict[int, Comparison | None]]:
-        """Return what each part's guidance is made of.
+        """Return the inputs to each part's guidance.
 
         Args:
             step: of the sampling.
             sigma: noise level.
-            differences: per concept that was evaluated, that of its two estimates, in noise or velocity space, as the
-                host packs them; None where it has nothing to say.
-            prompt_scale: how strongly the guider draws to the positive prompt, a number or (B,).
-            denoised: what the guider predicts without them, as the host packs it.
+            differences: for each evaluated concept, the difference of its two estimates, in noise or velocity space, as
+                the host packs them; None if it does not act.
+            prompt_scale: the guider's scale for the positive prompt, a number or (B,).
+            denoised: the guider's prediction without the concepts, as the host packs it.
         """
         plain = comfy.utils.unpack_latents(denoised, self.shapes)
         out: list[dict[int, Comparison | None]] = [{} for _ in self.runs]
@@ -110,7 +110,7 @@ class GuidedParts:
         sigma: float,
         comparisons: Sequence[Mapping[int, Comparison | None]],
     ) -> list[Tensor | None]:
-        """Return the guidance of each part, (B, C, *spatial), or None for each.
+        """Return the guidance of each part, (B, C, *spatial); None if there is none.
 
         Args:
             step: of the sampling.
@@ -121,5 +121,5 @@ class GuidedParts:
 
 
 def packed(parts: Sequence[Tensor]) -> Tensor:
-    """Return the parts of latents as the host samples them."""
+    """Return the parts of latents packed as the host samples them."""
     return parts[0] if len(parts) == 1 else comfy.utils.pack_latents(parts)[0]

@@ -1,4 +1,4 @@
-"""What is evaluated for the concepts: the lists of conds that the guider has for them, and the prompts they need."""
+"""What is evaluated for the concepts: their lists of conds, and the prompts they are compared with."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """One list of a call of the model.
+    """One list of conds in a model call.
 
     Args:
-        conds: the list; None is an empty place of the guider's own call.
-        label: the number that other packs are shown for it.
-        source: the list's key, or the prompt that it is; None where it concerns no concept.
-        is_own: whether the guider itself asks for it.
+        conds: the list; None is an empty place in the guider's own call.
+        label: the number that other packs see for it.
+        source: the list's key, or its prompt; None if no concept needs it.
+        is_own: whether it is part of the guider's own call.
     """
 
     conds: Conds | None
@@ -39,7 +39,7 @@ class ConceptPasses:
     """The conds of a sampling's concepts, as the host has encoded them.
 
     Args:
-        guider: the host's; has a list of conds for each key.
+        guider: the host's; holds a list of conds for each key.
         sides: of each concept.
     """
 
@@ -49,9 +49,9 @@ class ConceptPasses:
         self._again: dict[Prompt, Conds] = {}
 
     def call(self, conds: Sequence[Conds | None], concepts: Sequence[int]) -> list[Place]:
-        """Return a call of the model that evaluates conds, and what some concepts need that is not among them.
+        """Return a model call that evaluates conds and whatever else the concepts need.
 
-        A list stands in front of the prompt whose entries it has, with that prompt's label: the host batches from the
+        Each list goes in front of the prompt it was built from, with that prompt's label. The host batches from the
         end, so prompts come before concepts, and 1s before 0s.
         """
         wanted = [side for c in concepts for side in self.sides[c].compared]
@@ -81,11 +81,11 @@ class ConceptPasses:
         return [*absent("positive"), *asked(), *absent("negative")]
 
     def stand_for(self, prompt: Prompt, concepts: Sequence[int]) -> bool:
-        """Say whether texts of some concepts stand in a prompt's place."""
+        """Say whether some concepts have lists built from a prompt."""
         return any(side.keys and side.prompt == prompt for c in concepts for side in self.sides[c].compared)
 
     def _found(self, prompt: Prompt, conds: Sequence[Conds | None]) -> int | None:
-        """Return where a prompt, or another pack's copy of it, stands in a call; None where it is not there."""
+        """Return the place of a prompt, or of another pack's copy of it, in a call; None if it is not there."""
         known = [entry.get("uuid") for entry in self.guider.conds.get(prompt) or []]
         for place, entries in enumerate(conds):
             if known and entries is not None and [entry.get("uuid") for entry in entries] == known:
@@ -93,9 +93,9 @@ class ConceptPasses:
         return None
 
     def _changed_alike(self, conds: Conds, prompt: Prompt, copy: Conds) -> Conds:
-        """Return a list with what another pack has changed in its copy of the prompt.
+        """Return a list with the changes another pack made to its copy of the prompt.
 
-        AnimateDiff-Evolved gives the copy the images that some of its motion models start from.
+        AnimateDiff-Evolved adds the images that some of its motion models start from.
         """
         own = self.guider.conds[prompt]
         if copy is own:
@@ -108,16 +108,16 @@ class ConceptPasses:
         return changed
 
     def _evaluated_again(self, prompt: Prompt) -> Conds:
-        """Return a prompt for a second evaluation in a step.
+        """Return a copy of a prompt for a second evaluation in a step.
 
-        EasyCache knows a cond by its uuid, and takes a second evaluation in a step for the first of the next.
+        EasyCache tells conds apart by uuid, and would take the second evaluation for the first of the next step.
         """
         if prompt not in self._again:
             self._again[prompt] = [{**entry, "uuid": uuid.uuid4()} for entry in self.guider.conds[prompt]]
         return self._again[prompt]
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse concepts that cannot act.
+        """Refuse concepts that have no effect.
 
         Raises:
             ValueError: names the concept.

@@ -1,9 +1,9 @@
-"""SEGA inside ComfyUI's sampling: what a patched MODEL carries, and what a guider is given when it samples.
+"""SEGA inside ComfyUI's sampling: the patched MODEL.
 
-A patched MODEL carries nothing but a `SemanticGuidance`, an immutable OUTER_SAMPLE wrapper. When a guider samples, the
-wrapper adds the concepts' texts to the guider's own conds, unless a prompt says the same, so that the host encodes,
-areas, hooks and memory-plans them as it does the prompts, and starts a `SamplingRun` with each way through the schedule
-(`GuidedSampling`). All are gone when the sampling ends.
+A patched MODEL carries only a `SemanticGuidance`, an immutable OUTER_SAMPLE wrapper. When a guider samples, the wrapper
+adds the concepts' texts to the guider's own conds, unless a prompt already has them, so that the host treats them like
+the prompts (encoding, areas, hooks, memory). It then starts a `SamplingRun` for each pass over the schedule
+(`GuidedSampling`). Everything is removed when the sampling ends.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from .request import GuidanceRequest
 
 
-# What the wrapper is known by in a MODEL.
+# The wrapper's key in a MODEL.
 _KEY = "sega"
 
 
 def patch_model(model: ModelPatcher, request: GuidanceRequest) -> ModelPatcher:
-    """Return a clone of the host's MODEL that samples with semantic guidance; the given one is not changed."""
+    """Return a clone of the host's MODEL that samples with semantic guidance."""
     patched = model.clone()
     if not request.is_empty:
         patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, _KEY, SemanticGuidance(request))
@@ -47,7 +47,7 @@ def is_patched(model: ModelPatcher) -> bool:
 
 @dataclass(frozen=True)
 class SemanticGuidance:
-    """The OUTER_SAMPLE wrapper: samples with the concepts, leaves nothing behind."""
+    """The OUTER_SAMPLE wrapper: samples with the concepts and leaves nothing behind."""
 
     request: GuidanceRequest
 
@@ -97,6 +97,6 @@ def _named(shapes: Sequence[tuple[int, ...]]) -> str:
 
 
 def _space(patcher: ModelPatcher) -> Space:
-    """Return what (x - x0) / sigma is for a model: in flow models noise and image change places linearly."""
+    """Return the space of (x - x0) / sigma for a model: velocity for flow models, else noise."""
     flows = isinstance(patcher.get_model_object("model_sampling"), comfy.model_sampling.CONST)
     return "velocity" if flows else "noise"

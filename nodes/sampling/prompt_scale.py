@@ -1,4 +1,4 @@
-"""How strongly a guider's own guidance draws to the positive prompt: cfg, the unit of the concepts' strength."""
+"""The guider's own guidance scale (cfg), which the concepts' strength multiplies."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class PromptScale:
     """The scale of one prediction.
 
     Args:
-        guider: the host's. What it says of itself counts until its prediction has shown what it does.
+        guider: the host's. Its cfg counts until its prediction shows the scale it really used.
     """
 
     def __init__(self, guider: CFGGuider) -> None:
         self.guider = guider
-        # A number, or one for each sample, (B,).
+        # A number or (B,).
         self.value: Tensor | float = _guider_scale(guider)
 
     def entered(self, options: Options) -> Options:
-        """Return a prediction's model options, in which it shows its scale."""
+        """Return a prediction's model options, with a hook that reads its scale."""
         if hasattr(self.guider, "cfg1"):
-            # A guider of two scales hands the other one on.
+            # A guider with two scales passes on the other one.
             return options
         functions = options.get("sampler_post_cfg_function", [])
         return {**options, "sampler_post_cfg_function": [self._see, *functions]}
@@ -37,7 +37,7 @@ class PromptScale:
         denoised: Tensor = args["denoised"]
         scale = float(args.get("cond_scale", self.value))
         if "sampler_cfg_function" in args["model_options"]:
-            # It may scale each frame of a video differently, or rescale all.
+            # It may scale each video frame differently, or rescale everything.
             self.value = _measured(denoised, args["cond_denoised"], args["uncond_denoised"], scale)
         else:
             self.value = scale
@@ -45,7 +45,7 @@ class PromptScale:
 
 
 def _guider_scale(guider: CFGGuider) -> float:
-    """Return a guider's cfg; of two prompts' in one guider, the first one's; 1 where it has none."""
+    """Return a guider's cfg; with two, the first prompt's; 1 if it has none."""
     dual: Any = guider
     if hasattr(guider, "cfg1"):
         return dual.cfg1 * (dual.cfg2 if dual.nested else 1)
@@ -54,7 +54,7 @@ def _guider_scale(guider: CFGGuider) -> float:
 
 
 def _measured(denoised: Tensor, cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
-    """Return how many times the prompts' difference a CFG function has added, (B,), nearest in the least squares."""
+    """Return the scale that a CFG function applied to the prompts' difference, (B,), by least squares."""
     prompts = (cond - uncond).flatten(1).float()
     added = (denoised - uncond).flatten(1).float()
     size = prompts.square().sum(1)

@@ -1,4 +1,4 @@
-"""What a patched MODEL asks of a sampling."""
+"""What a patched MODEL carries into sampling."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GuidanceRequest:
-    """Concepts, and how they are to act.
+    """Concepts and their shared settings.
 
     Args:
-        concepts: none leaves the sampling as it is.
+        concepts: none samples as usual.
         settings: what the concepts share.
-        node_id: named in errors.
-        supplied: guidance of another run, added to that of the concepts.
+        node_id: for errors.
+        supplied: guidance from another run, added to the concepts'.
         record: called with the recorded guidance after each sampling; None turns recording off.
     """
 
@@ -34,10 +34,10 @@ class GuidanceRequest:
 
     @property
     def is_empty(self) -> bool:
-        """Whether a sampling with it is the plain one, and nobody wants to know."""
+        """Whether there is nothing to add and nothing to record."""
         return not self.concepts and self.supplied is None and self.record is None
 
     @property
     def names(self) -> list[str]:
-        """What the concepts are called in errors."""
+        """The concepts' names for errors."""
         return [concept_name(self.node_id, self.concepts, index) for index in range(len(self.concepts))]

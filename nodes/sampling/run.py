@@ -1,4 +1,4 @@
-"""One sampling with concepts: what the guider is given for it, and what holds from its first evaluation to its last."""
+"""One pass over the schedule with concepts: its wrappers, and its state from the first evaluation to the last."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 class SamplingRun:
-    """One way through the schedule.
+    """One pass over the schedule.
 
     Args:
-        who: what errors are about: a concept, or the guidance of another run.
-        passes: what is evaluated for the concepts.
-        parts: what makes the guidance of it.
-        supplied: guidance of another run; None is none.
-        schedule: its noise levels, one more than steps.
+        who: the subject of errors: a concept, or the supplied guidance.
+        passes: the concepts' conds.
+        parts: turn the concepts' estimates into guidance.
+        supplied: guidance from another run; None is none.
+        schedule: the noise levels, one more than steps.
     """
 
     def __init__(
@@ -47,7 +47,8 @@ class SamplingRun:
         self.schedule = schedule
         # The step of the last evaluation; None before the first.
         self.step: int | None = None
-        # Whether something was added to a prediction, and whether those before were finite, left on their device.
+        # Whether guidance was added to a prediction yet, and whether the predictions before that were finite (a tensor
+        # on its device, read only for an error).
         self.added = False
         self.sound: Tensor | None = None
 
@@ -65,10 +66,10 @@ class SamplingRun:
     def refuse_shortcut(
         self, executor: WrapperExecutor, model: Any, conds: list[Conds | None], *args: Any
     ) -> list[Tensor]:
-        """Refuse a guider that evaluates its prompts and predicts nothing: a CALC_COND_BATCH wrapper.
+        """Refuse a guider that evaluates its prompts without predicting noise: a CALC_COND_BATCH wrapper.
 
         Raises:
-            ValueError: no PREDICT_NOISE wrapper was called before.
+            ValueError: no PREDICT_NOISE wrapper was called first.
         """
         guider = self.passes.guider
         if self.step is None and any(cond is prompt for cond in conds for prompt in guider.conds.values()):
@@ -76,7 +77,7 @@ class SamplingRun:
         return executor(model, conds, *args)
 
     def was_sound(self) -> bool:
-        """Say whether the predictions were finite until something was added to one."""
+        """Say whether the predictions were finite until guidance was added."""
         return self.sound is None or bool(self.sound)
 
     def predict_noise(
@@ -87,27 +88,27 @@ class SamplingRun:
         model_options: Options | None = None,
         seed: int | None = None,
     ) -> Tensor:
-        """Add the guidance to what the guider predicts, `denoised - sigma * guidance`: a PREDICT_NOISE wrapper.
+        """Add the guidance to the guider's prediction, `denoised - sigma * guidance`: a PREDICT_NOISE wrapper.
 
-        The guider's own prediction is complete here, with every CFG function of other packs.
+        The guider's prediction is complete here, including other packs' CFG functions.
         """
         options = model_options or {}
         if "ar_state" in options.get("transformer_options", {}):
             raise ValueError(
-                f"{self.who} cannot act: this sampler makes the video block by block and keeps what the model made of "
-                "every pass, a concept's too; use another sampler"
+                f"{self.who} does not work with this sampler: it makes the video block by block and would cache the "
+                "concept's passes too; use another sampler"
             )
-        # The one number read back per evaluation: which passes to run is decided on the CPU.
+        # The only number read back per evaluation: the CPU decides which passes to run.
         sigma = float(timestep.max())
         self.step = step_of_sigma(sigma, self.schedule, self.step or 0)
         self.parts.fit(tuple(x.shape))
         if sigma == 0:
-            # Without noise the estimate of the noise means nothing, and the guidance is multiplied by zero.
+            # Without noise there is nothing to estimate, and the guidance would be multiplied by zero.
             return executor(x, timestep, options, seed)
         evaluation = Evaluation(self.passes, self.parts, x, timestep, sigma, self.step)
         denoised = evaluation.predict(executor, options, seed)
         if not self.added:
-            # In a second way through the schedule (FreeInit) it may be the first one's doing.
+            # In a second pass over the schedule (FreeInit), the first may have broken the latents.
             finite = denoised.isfinite().all() | ~x.isfinite().all()
             self.sound = finite if self.sound is None else self.sound & finite
         guidance = evaluation.guidance
@@ -122,8 +123,8 @@ class SamplingRun:
 
 
 def not_predicting(who: str, guider: CFGGuider) -> ValueError:
-    """Return what to raise where no prediction of a guider was seen."""
+    """Return the error for a guider whose predictions cannot be edited."""
     return ValueError(
-        f"{who} cannot act, because {type(guider).__name__} or its sampler does not predict the way ComfyUI's guiders "
+        f"{who} has no effect: {type(guider).__name__} or its sampler does not predict noise the way ComfyUI's guiders "
         "do; use CFGGuider or KSampler"
     )

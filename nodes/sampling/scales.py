@@ -1,4 +1,4 @@
-"""How strong each concept is at a step: its scale by the prompt's, a curve's and an image's, and what guards it."""
+"""Each concept's strength at a step: the prompt's, the curve's and the image's factors, and the guard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ConceptScales:
-    """The factors of a sampling's concepts.
+    """The strength factors of a sampling's concepts.
 
     Args:
         concepts: of the sampling.
@@ -36,39 +36,39 @@ class ConceptScales:
         self._of_images: dict[tuple[int, int, torch.device], Tensor] = {}
 
     def of(self, c: int, step: int, prompt_scale: Tensor | float, latents: Tensor) -> Tensor | float:
-        """Return a concept's scale, a number or (B,).
+        """Return the factor on a concept's guidance scale, a number or (B,).
 
         Args:
             c: the concept.
             step: of the sampling.
-            prompt_scale: how strongly the guider draws to the positive prompt, a number or (B,).
+            prompt_scale: the guider's scale for the positive prompt, a number or (B,).
             latents: (B, C, *spatial).
         """
         prompts = prompt_scale if self.concepts[c].settings.is_relative else 1.0
         return prompts * self._on_curve(c, step) * self._of_image(c, latents)
 
     def guard(self, c: int, step: int, sigma: float, plain: Tensor) -> Guard | None:
-        """Return what limits a concept's guidance, or None where its relative strength is nowhere above the default's.
+        """Return the limit on a concept's guidance; None if its strength is absolute, or nowhere above the default.
 
         Args:
             c: the concept.
             step: of the sampling.
             sigma: noise level.
-            plain: what is predicted without the concepts, (B, C, *spatial).
+            plain: the prediction without the concepts, (B, C, *spatial).
         """
         settings, strengths = self.concepts[c].settings, self.concepts[c].strengths
         strength = abs(settings.strength * settings.weight * self._on_curve(c, step))
         if not settings.is_relative or strength * max(strengths, default=1.0) <= FREE_STRENGTH:
             return None
         free = FREE_STRENGTH / (strength * self._of_image(c, plain))
-        # Room is for what the weight leaves of the guidance.
+        # The room is divided by the weight, which is applied later.
         return Guard(free.clamp(max=1.0) if isinstance(free, Tensor) else free, room_of(plain, sigma) / settings.weight)
 
     def _on_curve(self, c: int, step: int) -> float:
         return self._curves[c][step] if self._curves[c] else 1.0
 
     def _of_image(self, c: int, latents: Tensor) -> Tensor | float:
-        """Return a concept's factor, a number, or one for each image, (B,)."""
+        """Return a concept's factor for each image, (B,), or one number."""
         strengths, batch, device = self.concepts[c].strengths, latents.shape[0], latents.device
         if not strengths:
             return 1.0
@@ -81,7 +81,7 @@ class ConceptScales:
 def _curve_of(
     encoded: EncodedConcept, sigmas: Sequence[float], percent_to_sigma: Callable[[float], float]
 ) -> list[float]:
-    """Return the curve's factor at each step; nothing where there is no curve."""
+    """Return the curve's factor at each step; empty if there is no curve."""
     if encoded.curve is None:
         return []
     settings = encoded.settings

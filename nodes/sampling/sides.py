@@ -1,6 +1,6 @@
-"""The two sides of a concept: which prompt stands for its text with and its text without it, or what has to be added.
+"""The two sides of a concept, with it and without it: each is one of the guider's prompts, or extra lists of conds.
 
-One of the two is nearly always a prompt that the guider evaluates anyway.
+One side is nearly always a prompt that the guider evaluates anyway.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 Prompt = Literal["negative", "positive"]
 
-# Where the two prompts stand in the host's `cond_or_uncond`.
+# The prompts' numbers in the host's `cond_or_uncond`.
 PROMPT_INDEX: dict[Prompt, int] = {"positive": 0, "negative": 1}
 
-# What the guider's conds know a list by: the sampling's own key, and the list's number.
+# The key of a list in the guider's conds: the sampling's key and the list's number.
 ListKey = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class Side:
-    """What gives one of a concept's two estimates.
+    """The source of one of a concept's two estimates.
 
     Args:
-        prompt: the guider's prompt whose areas, masks and ControlNets it has.
-        keys: the lists of conds to evaluate, one for each text of a schedule or combination; none is the prompt itself.
+        prompt: the guider's prompt whose areas, masks and ControlNets it uses.
+        keys: the lists of conds to evaluate, one for each text of a schedule or combination; empty is the prompt.
     """
 
     prompt: Prompt
@@ -43,7 +43,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Sides:
-    """A concept's two.
+    """A concept's two sides.
 
     Args:
         text: with the concept.
@@ -55,15 +55,15 @@ class Sides:
 
     @property
     def compared(self) -> tuple[Side, ...]:
-        """The sides that are needed: both, or none where nothing can come of comparing them."""
+        """The sides to evaluate: both, or none if they are the same."""
         return () if self.text == self.instead_of else (self.text, self.instead_of)
 
 
 class SideFinder:
-    """Finds the sides of a sampling's concepts; texts that are equal share their lists.
+    """Finds the sides of a sampling's concepts; equal texts share their lists.
 
     Args:
-        key: what the sampling's entries in the host's dicts are known by.
+        key: of the sampling's entries in the host's dicts.
         prompts: the guider's conds, before sampling.
         model: the host's BaseModel.
     """
@@ -72,7 +72,7 @@ class SideFinder:
         self.key = key
         self.prompts = prompts
         self.model = model
-        # What has to be evaluated besides the prompts, and each list's prompt.
+        # The lists to evaluate besides the prompts, and the prompt of each.
         self.lists: dict[ListKey, Conds] = {}
         self._prompt_of: dict[ListKey, Prompt] = {}
 
@@ -81,7 +81,7 @@ class SideFinder:
 
         Args:
             encoded: the concept.
-            baseline: the prompt that a concept of one text is compared with.
+            baseline: the prompt that a bare text is compared with.
             name: of the concept in errors.
 
         Raises:
@@ -103,7 +103,7 @@ class SideFinder:
         return Side(prompt, tuple(self._key_of(conds, prompt) for conds in made))
 
     def _is(self, texts: Conds, prompt: Prompt) -> bool:
-        """Say whether texts are a prompt's own."""
+        """Say whether the texts are those of a prompt."""
         conds = self.prompts[prompt]
         return len(texts) == len(conds) and all(map(is_same_text, texts, conds))
 

@@ -1,4 +1,4 @@
-"""The guidance of another run, added to this one's."""
+"""Guidance from another run, added to this one's."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class SuppliedGuidance:
-    """Guidance vectors on their way through a sampling.
+    """Guidance vectors, and the step they have reached in a sampling.
 
     Args:
         vectors: of the other run.
         shapes: of this run's latents, (B, C, *spatial) for each part.
-        node_id: named in errors.
+        node_id: for errors.
     """
 
     def __init__(self, vectors: GuidanceVectors, shapes: Sequence[tuple[int, ...]], node_id: str) -> None:
@@ -30,7 +30,7 @@ class SuppliedGuidance:
         self._step = 0
 
     def at(self, sigma: float, x: Tensor) -> Tensor | None:
-        """Return the guidance at a noise level, in the shape of `x`; None where the other run has none.
+        """Return the guidance at a noise level, in the shape of `x`; None if the other run has none.
 
         Raises:
             ValueError: the sampler has changed the size of the latents.

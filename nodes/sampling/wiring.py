@@ -8,16 +8,16 @@ from typing import Any
 
 
 def is_wired(hidden: Any, output: int) -> bool:
-    """Say whether a node takes this output, in the graph as it is run.
+    """Say whether any node uses this output, in the graph as it runs.
 
     Args:
-        hidden: the host's holder of a node's hidden inputs, with `unique_id` and `dynprompt`; None where the node is
-            called as a function, whose caller may take every output.
-        output: the place of the output.
+        hidden: the host's holder of a node's hidden inputs, with `unique_id` and `dynprompt`; None if the node is
+            called as a function, whose caller may use every output.
+        output: the index of the output.
     """
     if hidden is None or hidden.dynprompt is None:
         return True
-    # What a node of an expanded graph gives may be taken by name, out of sight.
+    # Outputs in an expanded graph may be used by name, which we cannot see.
     if hidden.dynprompt.get_parent_node_id(hidden.unique_id) is not None:
         return True
     nodes = map(hidden.dynprompt.get_node, hidden.dynprompt.all_node_ids())
@@ -25,7 +25,7 @@ def is_wired(hidden: Any, output: int) -> bool:
 
 
 def is_wired_in_queue(node_id: str, output: int) -> bool:
-    """Say the same of the workflow that ComfyUI's server is running, before its graph is known."""
+    """Say the same of the workflow ComfyUI's server is running, before its graph is known."""
     server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
     if server is None:
         return False

@@ -435,7 +435,7 @@ def test_a_sampler_that_enlarges_the_latents_is_refused(host: Host) -> None:
     _, kept = record(host, host.sample, host.concept())
     with pytest.raises(ValueError, match=r"^SEGAModelPatch: guidance must be .* \(1, 4, 12, 12\), got \(1, 4, 8, 8\)"):
         sample(host.patched(guidance=kept))
-    with pytest.raises(ValueError, match=r"^SEGASampler: .* change size, from \(1, 4, 8, 8\) to \(1, 4, 12, 12\)"):
+    with pytest.raises(ValueError, match=r"^SEGASampler: guidance .* from \(1, 4, 8, 8\) to \(1, 4, 12, 12\)"):
         record(host, sample, host.concept())
     # The next run is none the wiser.
     assert torch.equal(host.sample(host.patched()), host.sample())

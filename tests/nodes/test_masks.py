@@ -269,7 +269,7 @@ def test_sound_takes_no_mask(host: Host) -> None:
     model = family("StableAudio", STABLE_AUDIO, weights)
     settings = {"model": model, "latent": {"samples": torch.zeros(1, 64, 40)}, **texts(host, 768)}
     assert edit(host, of_width(host, 768), **settings).isfinite().all()
-    message = r"SEGASampler: concepts: concept 1 \('conditioning'\): mask must not be connected: .* no picture"
+    message = r"SEGASampler: concepts: concept 1 \('conditioning'\): mask must not be connected"
     with pytest.raises(ValueError, match=message):
         edit(host, of_width(host, 768, mask=left()), **settings)
 

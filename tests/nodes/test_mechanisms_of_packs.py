@@ -333,7 +333,7 @@ def test_a_guider_that_goes_past_the_predictions_is_refused_before_the_model_run
     host.guide(guider(passes.model))
     assert passes.sizes
     passes.sizes.clear()
-    with pytest.raises(ValueError, match=r"concept 1 .* cannot act, because Shortcut .*use CFGGuider or KSampler"):
+    with pytest.raises(ValueError, match=r"concept 1 .*Shortcut .*use CFGGuider or KSampler"):
         host.guide(guider(host.patched(host.concept(), model=passes.model)))
     assert passes.sizes == []
 
