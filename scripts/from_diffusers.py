@@ -1,4 +1,4 @@
-"""Turn a call of a SEGA pipeline into a workflow in API format: `python tools/from_diffusers.py CALL`.
+"""Turn a call of a SEGA pipeline into a workflow in API format: `python scripts/from_diffusers.py CALL`.
 
 CALL is a file, or - for standard input. It holds the keyword arguments as a JSON object, or Python source with the call
 in it, as documentation shows it; the source is read, never run. docs/from_diffusers.md has a row for every argument.

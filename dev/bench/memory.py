@@ -1,4 +1,4 @@
-"""What SEGA holds in memory, alone and in the host beyond the same passes without it, counted at every allocation.
+"""How much memory SEGA takes: the core alone, and in the host compared with the same passes without it.
 
 The profiler sees every allocation and release of PyTorch's, inside its operations too, so the figures are exact and
 the same on every run.

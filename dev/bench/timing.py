@@ -1,4 +1,4 @@
-"""Times of two pieces of work that take turns, so that what else the machine does falls on both."""
+"""Times of two pieces of work that take turns, so that other work on the machine slows down both."""
 
 from __future__ import annotations
 

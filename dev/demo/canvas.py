@@ -1,4 +1,4 @@
-"""A square picture drawn larger than it is, for smooth edges, in units of its own."""
+"""A square drawing with smooth edges, in units of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Point = tuple[float, float]
 
 
 class Canvas:
-    """A drawing of `size` pixels whose sides are `units` long; it is `supersampling` times as large until `finish`."""
+    """A drawing of `size` pixels with sides of `units`, `supersampling` times as large until `finish` shrinks it."""
 
     def __init__(self, size: int, units: int, supersampling: int, background: Colour = (0, 0, 0)) -> None:
         self.size, self.scale = size, size * supersampling / units

@@ -53,9 +53,9 @@ Images = list[Image.Image]
 
 
 class Demo:
-    """Runs workflows on the server, so many faces per look, with a progress bar for each row of the sheet.
+    """Runs workflows on the server, with a progress bar for each row of the sheet.
 
-    The seed is the first look's; the others count on.
+    `faces` is their number per look, `seed` the first look's; the others count on from it.
     """
 
     def __init__(self, client: Client, seed: int, faces: int) -> None:

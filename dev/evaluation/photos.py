@@ -1,4 +1,4 @@
-"""Editing pictures that were there before: drawings that the demo model has never seen, by every way that there is."""
+"""Edits of pictures that you already have: drawings that the demo model has never seen, by our nodes and other ways."""
 
 from __future__ import annotations
 
@@ -42,8 +42,7 @@ RECONSTRUCTIONS = (
 )
 
 
-# Left, top, right, bottom in pixels: where an attribute can be, at all places and proportions of a face, in whole cells
-# of the latent, each of which is 8 x 8 pixels.
+# Where an attribute can be in any face: left, top, right and bottom in pixels, in whole latent cells of 8 x 8.
 REGIONS = {
     "mouth": (32, 64, 96, 112),
     "glasses": (16, 40, 112, 88),

@@ -1,4 +1,4 @@
-"""What is drawn: everything that decides about the pictures, as plain values, so that each is drawn once.
+"""What is drawn: everything that determines a picture, as plain values, so that each is drawn once.
 
 A recipe that says nothing else is drawn with the nodes' default values.
 """

@@ -53,7 +53,7 @@ def compare(edit: Edit, before: Faces, after: Faces) -> Outcome:
 
 
 class Studio:
-    """Draws so many faces per recipe; keeps them in a folder, for as long as the code that draws is the same."""
+    """Draws faces by recipe, and keeps them in a folder until the code that draws them changes."""
 
     def __init__(self, folder: Path, faces: int) -> None:
         self.per_look = faces // len(LOOKS)
@@ -141,7 +141,7 @@ class Studio:
 
 
 def _code() -> str:
-    """Return a digest of all that decides about the pictures besides the recipe."""
+    """Return a digest of everything that determines the pictures besides the recipe."""
     files = sorted(file for folder in ("sega_core", "nodes") for file in (REPO / folder).rglob("*.py"))
     files += [REPO / "dev" / "demo" / name for name in ("model.py", "codec.py", "faces.safetensors")]
     files += [TOGETHER] if TOGETHER.exists() else []

@@ -1,4 +1,4 @@
-"""How often a model's network is asked, and about what."""
+"""Counting the calls of a model's network."""
 
 from __future__ import annotations
 
