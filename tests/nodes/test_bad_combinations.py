@@ -1,17 +1,16 @@
-"""What can have no meaning is refused by an error that says so; what is only unusual gives the image that it means."""
+"""Invalid set-ups raise an error that names what is wrong; unusual ones give the image that they mean."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 
 from support.host import Host, Passes
-from support.models import SDXL_SIZES, UNET, model_of, tiny_config
+from support.models import FLUX, SDXL_SIZES, UNET, family_model, model_of, tiny_config
 
 REFUSED = "Refused with a clear error"
 UNUSUAL = "Unusual inputs"
@@ -19,19 +18,6 @@ UNUSUAL = "Unusual inputs"
 
 def mentions(*parts: object) -> str:
     return ".*".join(re.escape(str(part)) for part in parts)
-
-
-@pytest.fixture(scope="module")
-def before(host: Host) -> torch.Tensor:
-    with torch.inference_mode():
-        return host.sega(host.concept(), seed=5, steps=2)
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays(host: Host, before: torch.Tensor) -> Iterator[None]:
-    """A run after each of these tests is as one before them."""
-    yield
-    assert torch.equal(host.sega(host.concept(), seed=5, steps=2), before)
 
 
 def make_model(kind: str) -> Any:
@@ -111,12 +97,10 @@ def pooled_prompts(host: Host) -> dict[str, Any]:
         (embedding(1, 77, 48), (48, 32)),
         (embedding(77, 32), ("shape",)),
         (embedding(1, 0, 32), ("empty",)),
-        (embedding(0, 77, 32), ("empty",)),
         (None, ("no text",)),
         (torch.full((1, 77, 32), math.nan), ("finite",)),
-        (torch.full((1, 77, 32), math.inf), ("finite",)),
     ],
-    ids=["width", "no batch axis", "no tokens", "no rows", "no embedding", "nan", "inf"],
+    ids=["width", "no batch axis", "no tokens", "no embedding", "nan"],
 )
 def test_an_embedding_that_does_not_fit_is_named(
     host: Host, tensor: torch.Tensor | None, words: tuple[Any, ...]
@@ -125,14 +109,17 @@ def test_an_embedding_that_does_not_fit_is_named(
     other = concept(host, tensor)
     with pytest.raises(ValueError, match=mentions("SEGASampler: concepts: concept 2", *words)):
         host.sega(host.concept(), other, model=passes.model)
+    with pytest.raises(ValueError, match=mentions("SEGASampler: concepts: concept 1", *words)):
+        host.sega(host.concept(10, [[tensor, {}]]), model=passes.model)
     with pytest.raises(ValueError, match=mentions("SEGAModelPatch: concepts: concept 1", *words)):
         host.sample(host.patched(other, model=passes.model))
     assert not passes.labels
 
 
 @pytest.mark.compat(REFUSED, "a concept encoded for another model, empty or not finite")
-@pytest.mark.parametrize(("pooled", "words"), [(None, ()), (48, (48, 32))], ids=["none", "width"])
-@pytest.mark.parametrize("kind", ["sdxl", "cascade"])
+@pytest.mark.parametrize(
+    ("kind", "pooled", "words"), [("sdxl", None, ()), ("sdxl", 48, (48, 32)), ("cascade", None, ())]
+)
 def test_a_pooled_output_that_does_not_fit_is_named(host: Host, kind: str, pooled: int | None, words: tuple) -> None:
     values = {} if pooled is None else {"pooled_output": embedding(1, pooled)}
     other, model = concept(host, embedding(1, 77, 32), **values), make_model(kind)
@@ -143,28 +130,22 @@ def test_a_pooled_output_that_does_not_fit_is_named(host: Host, kind: str, poole
         host.sega(other, model=model, **given)
 
 
-def make_guider(host: Host, model: Any, names: tuple[str, ...], bypass: bool = False) -> Any:
-    """Return a guider as other packs make them: prompts of its own names, or its own way to predict."""
+@pytest.mark.compat(REFUSED, "a guider without a positive or a negative prompt")
+def test_a_guider_without_the_prompts_is_refused(host: Host) -> None:
     import comfy.samplers
 
     class Guider(comfy.samplers.CFGGuider):
         def predict_noise(self, x: Any, timestep: Any, model_options: Any = None, seed: Any = None) -> Any:
-            cond = self.conds[names[0]]
+            cond = self.conds["main"]
             return comfy.samplers.sampling_function(self.inner_model, x, timestep, None, cond, 1.0, model_options, seed)
 
-    class Bypass(Guider):
-        def outer_predict_noise(self, x: Any, timestep: Any, model_options: Any = None, seed: Any = None) -> Any:
-            return self.predict_noise(x, timestep, model_options, seed)
+    def make_guider(model: Any) -> Guider:
+        guider = Guider(model)
+        guider.inner_set_conds({"main": host.conditioning(1)})
+        return guider
 
-    guider = (Bypass if bypass else Guider)(model)
-    guider.inner_set_conds({name: host.conditioning(1 + i) for i, name in enumerate(names)})
-    return guider
-
-
-@pytest.mark.compat(REFUSED, "a guider without a positive or a negative prompt")
-def test_a_guider_without_the_prompts_is_refused(host: Host) -> None:
-    assert host.guide(make_guider(host, host.eps, ("main",))).isfinite().all()
-    guider = make_guider(host, host.patched(host.concept()), ("main",))
+    assert host.guide(make_guider(host.eps)).isfinite().all()
+    guider = make_guider(host.patched(host.concept()))
     with pytest.raises(ValueError, match=mentions("SEGAModelPatch: concepts", "prompt", "Guider")):
         host.guide(guider)
     assert set(guider.conds) == {"main"}
@@ -174,14 +155,6 @@ def test_a_guider_without_the_prompts_is_refused(host: Host) -> None:
 def test_prompts_that_are_empty_lists_are_refused(host: Host) -> None:
     with pytest.raises(ValueError, match=mentions("SEGASampler: concepts", "prompt")):
         host.sega(host.concept(), positive=[], negative=[])
-
-
-@pytest.mark.compat(REFUSED, "a guider or sampler that predicts in a way of its own")
-def test_a_guider_with_predictions_of_its_own_is_refused(host: Host) -> None:
-    assert host.guide(make_guider(host, host.eps, ("positive", "negative"), bypass=True)).isfinite().all()
-    guider = make_guider(host, host.patched(host.concept()), ("positive", "negative"), bypass=True)
-    with pytest.raises(ValueError, match=mentions("SEGAModelPatch: concepts", "Bypass", "CFGGuider or KSampler")):
-        host.guide(guider)
 
 
 def custom(
@@ -219,14 +192,6 @@ def test_a_model_that_takes_no_text_is_refused(host: Host, kind: str) -> None:
         host.sega(chosen, model=model, **given)
 
 
-@pytest.mark.compat(REFUSED, "a model that takes no text")
-def test_a_model_that_takes_no_text_is_refused_when_the_first_concept_acts(host: Host) -> None:
-    model, given = make_model("text ignored"), pooled_prompts(host)
-    chosen = concept(host, embedding(1, 77, 32), start_percent=0.25)
-    with pytest.raises(ValueError, match=mentions("SEGASampler: concepts: concept 1", "takes no text")):
-        host.sega(chosen, model=model, **given, momentum_scale=0.0)
-
-
 def test_a_text_that_differs_in_what_the_model_does_not_read_is_not_refused(host: Host) -> None:
     given = pooled_prompts(host)
     same = concept(host, given["negative"][0][0], pooled_output=embedding(1, 32, seed=9))
@@ -234,15 +199,11 @@ def test_a_text_that_differs_in_what_the_model_does_not_read_is_not_refused(host
 
 
 def test_flux_does_without_a_pooled_output_but_not_with_another_models(host: Host) -> None:
-    import comfy.model_base
-
-    model = object.__new__(comfy.model_base.Flux)
-    baseline = [{"cross_attn": embedding(1, 77, 32), "pooled_output": embedding(1, 32)}]
-    text, conds = {"cross_attn": embedding(1, 9, 32)}, host.pack.nodes.sampling.concept_conds.concept_conds
-    ((entry,),) = conds([text], baseline, "positive", model, "concept 1")
-    assert entry["pooled_output"] is None
+    model = family_model("Flux", {**FLUX, "guidance_embed": False})
+    given = {"model": model, "latent": {"samples": torch.zeros(1, 16, 8, 8)}, **pooled_prompts(host)}
+    assert host.sega(concept(host, embedding(1, 9, 32)), **given).isfinite().all()
     with pytest.raises(ValueError, match=mentions("concept 1", "pooled", 48, 32)):
-        conds([{**text, "pooled_output": embedding(1, 48)}], baseline, "positive", model, "concept 1")
+        host.sega(concept(host, embedding(1, 9, 32), pooled_output=embedding(1, 48)), **given)
 
 
 @pytest.mark.compat(REFUSED, "a latent image of another model, empty or not finite")
@@ -251,36 +212,17 @@ def test_flux_does_without_a_pooled_output_but_not_with_another_models(host: Hos
     [
         (torch.ones(1, 16, 8, 8), (4, 16)),
         (torch.ones(1, 4, 1, 8, 8), (4, 5)),
-        (torch.zeros(1, 16, 1, 8, 8), (4, 5)),
-        (torch.ones(1, 4, 64), (4, 3)),
         (torch.zeros(1, 64, 100), (4, 3)),
         (torch.zeros(0, 4, 8, 8), ("0, 4, 8, 8",)),
-        (torch.full((1, 4, 8, 8), math.nan), ("finite",)),
         (torch.full((1, 4, 8, 8), math.inf), ("finite",)),
     ],
-    ids=["channels", "video", "empty video", "sound", "empty sound", "no image", "nan", "inf"],
+    ids=["channels", "video", "empty sound", "no image", "infinite"],
 )
 def test_a_latent_image_that_does_not_fit_is_named(host: Host, samples: torch.Tensor, words: tuple[Any, ...]) -> None:
     passes = Passes(host.eps)
     with pytest.raises(ValueError, match=mentions("SEGASampler: latent_image", *words)):
         host.sega(host.concept(), model=passes.model, latent={"samples": samples})
     assert not passes.labels
-
-
-@pytest.mark.compat(REFUSED, "settings that are no number or out of range")
-@pytest.mark.parametrize("name", ["cfg", "denoise"])
-def test_the_sampler_refuses_what_is_no_number(host: Host, name: str) -> None:
-    # The host's own check of a prompt's inputs lets NaN pass: it is neither below the minimum nor above the maximum.
-    with pytest.raises(ValueError, match=mentions(f"SEGASampler: {name}", "nan")):
-        host.sega(host.concept(), **{name: math.nan})
-
-
-@pytest.mark.compat(REFUSED, "settings that are no number or out of range")
-@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
-@pytest.mark.parametrize("name", ["strength", "guidance_scale", "threshold", "start_percent", "end_percent", "weight"])
-def test_a_concept_refuses_what_is_no_number(host: Host, name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=mentions("SEGAConceptFromConditioning:", name, value)):
-        host.concept(**{name: value})
 
 
 @pytest.mark.parametrize(
@@ -321,22 +263,14 @@ def test_models_that_start_from_an_image_are_edited_by_the_concept(host: Host, k
 
 
 @pytest.mark.compat(UNUSUAL, "cfg 0 and cfg below 1")
+@pytest.mark.parametrize("guidance_scale", [5.0, 0.0], ids=["absolute", "in units of cfg"])
 @pytest.mark.parametrize("cfg", [0.0, 0.5])
-def test_an_edit_of_an_absolute_scale_does_not_depend_on_cfg(host: Host, cfg: float) -> None:
-    chosen = concept(host, embedding(1, 77, 32))
-    edits = [host.sega(chosen, cfg=at, steps=1) - host.sega(cfg=at, steps=1) for at in (cfg, 4.0)]
-    assert edits[0].norm() > 1e-3 * host.sega(cfg=cfg, steps=1).norm()
-    assert (edits[0] - edits[1]).norm() < 1e-3 * edits[1].norm()
-    assert host.sega(chosen, cfg=cfg).isfinite().all()
-
-
-@pytest.mark.compat(UNUSUAL, "cfg 0 and cfg below 1")
-@pytest.mark.parametrize("cfg", [0.0, 0.5])
-def test_an_edit_in_units_of_cfg_grows_with_it(host: Host, cfg: float) -> None:
-    chosen = concept(host, embedding(1, 77, 32), guidance_scale=0.0)
+def test_an_edit_is_as_strong_as_its_scale_says_at_any_cfg(host: Host, cfg: float, guidance_scale: float) -> None:
+    chosen = concept(host, embedding(1, 77, 32), guidance_scale=guidance_scale)
     weak, strong = (host.sega(chosen, cfg=at, steps=1) - host.sega(cfg=at, steps=1) for at in (cfg, 4.0))
     assert strong.norm() > 1e-2 * host.sega(cfg=4.0, steps=1).norm()
-    assert (weak - cfg / 4 * strong).norm() < 1e-3 * strong.norm()
+    share = 1 if guidance_scale else cfg / 4
+    assert (weak - share * strong).norm() < 1e-3 * strong.norm()
     assert host.sega(chosen, cfg=cfg).isfinite().all()
 
 
@@ -348,7 +282,7 @@ def test_nothing_to_sample_returns_the_latent_image(host: Host, nothing: dict[st
 
 
 @pytest.mark.compat(UNUSUAL, "no steps, denoise 0, schedules that are empty or stand still")
-@pytest.mark.parametrize("sigmas", [[], [14.6], [0.0], [5.0, 5.0]], ids=str)
+@pytest.mark.parametrize("sigmas", [[], [14.6], [5.0, 5.0]], ids=str)
 def test_a_schedule_that_leads_nowhere_is_the_plain_one(host: Host, sigmas: list[float]) -> None:
     edited = custom(host, host.concept(), sigmas=sigmas)
     assert edited.isfinite().all()
@@ -372,7 +306,7 @@ def test_a_step_that_stands_still_changes_nothing(host: Host, sigmas: list[float
 
 
 @pytest.mark.compat(UNUSUAL, "no steps, denoise 0, schedules that are empty or stand still")
-@pytest.mark.parametrize(("start", "end"), [(4, 4), (3, 2), (10, 12)])
+@pytest.mark.parametrize(("start", "end"), [(4, 4), (10, 12)])
 def test_an_advanced_sampler_without_steps_returns_the_latent_image(host: Host, start: int, end: int) -> None:
     model, latent = host.patched(host.concept()), host.latent(fill=0.3)
     texts = host.conditioning(1), host.conditioning(2)
@@ -382,7 +316,7 @@ def test_an_advanced_sampler_without_steps_returns_the_latent_image(host: Host, 
 
 
 @pytest.mark.compat(UNUSUAL, "latents of any size, embeddings of any batch and length")
-@pytest.mark.parametrize("size", [(1, 1), (2, 2), (7, 9)], ids=str)
+@pytest.mark.parametrize("size", [(1, 1), (7, 9)], ids=str)
 def test_latents_of_odd_sizes_are_edited(host: Host, size: tuple[int, int]) -> None:
     latent = {"samples": torch.zeros(1, 4, *size)}
     edited, plain = host.sega(host.concept(), latent=latent), host.sega(latent=latent)
@@ -392,7 +326,7 @@ def test_latents_of_odd_sizes_are_edited(host: Host, size: tuple[int, int]) -> N
 
 
 @pytest.mark.compat(UNUSUAL, "latents of any size, embeddings of any batch and length")
-@pytest.mark.parametrize("tokens", [1, 13, 154])
+@pytest.mark.parametrize("tokens", [1, 154])
 def test_embeddings_of_any_length_edit(host: Host, tokens: int) -> None:
     edited = host.sega(concept(host, embedding(1, tokens, 32)))
     assert edited.isfinite().all()
@@ -400,14 +334,12 @@ def test_embeddings_of_any_length_edit(host: Host, tokens: int) -> None:
 
 
 @pytest.mark.compat(UNUSUAL, "latents of any size, embeddings of any batch and length")
-@pytest.mark.parametrize("images", [1, 2, 3])
-def test_each_image_takes_its_row_of_an_embedding(host: Host, images: int) -> None:
-    rows = embedding(2, 77, 32)
-    edited = host.sega(concept(host, rows), latent=host.latent(images))
-    plain = host.sega(latent=host.latent(images))
-    alone = [host.sega(concept(host, row[None]), latent=host.latent(images)) for row in rows]
+def test_each_image_takes_its_row_of_an_embedding(host: Host) -> None:
+    rows, latent = embedding(2, 77, 32), host.latent(3)
+    edited, plain = host.sega(concept(host, rows), latent=latent), host.sega(latent=latent)
+    alone = [host.sega(concept(host, row[None]), latent=latent) for row in rows]
     assert not torch.allclose(alone[0], alone[1])
-    for image in range(images):
+    for image in range(3):
         expected = alone[image % 2][image]
         assert (edited[image] - expected).norm() < 1e-3 * (expected - plain[image]).norm()
 
@@ -437,27 +369,13 @@ def test_the_same_concept_twice_is_one_of_twice_the_weight(host: Host, mode: str
 
 
 @pytest.mark.compat(UNUSUAL, "the same concept twice, SEGA on top of SEGA")
-def test_a_stack_that_extends_itself_holds_its_concepts_twice(host: Host) -> None:
-    stack = host.stack(host.concept(10), host.concept(11))
-    both = host.pack.nodes.SEGAConceptStack.execute({"concept_0": stack[0], "concept_1": stack[1]}, stack=stack)[0]
-    assert both == stack + stack
-    assert torch.equal(host.sega(*both), host.sega(*stack, *stack))
-
-
-@pytest.mark.compat(UNUSUAL, "the same concept twice, SEGA on top of SEGA")
-@pytest.mark.parametrize("second", ["SEGASampler", "SEGAModelPatch"])
-def test_sega_on_a_patched_model_makes_both_edits(host: Host, second: str) -> None:
+def test_sega_on_a_patched_model_makes_both_edits(host: Host) -> None:
     first, other = (concept(host, embedding(1, 77, 32, seed=seed)) for seed in (1, 2))
-
-    def edited(inner: list[Any], outer: list[Any], steps: int) -> torch.Tensor:
-        model = host.patched(*inner)
-        if second == "SEGASampler":
-            return host.sega(*outer, model=model, steps=steps)
-        return host.sample(host.patched(*outer, model=model), steps=steps)
-
-    plain, one, two = edited([], [], 1), edited([first], [], 1), edited([], [other], 1)
-    both = edited([first], [other], 1)
+    patched, plain = host.patched(first), host.sega(steps=1)
+    one, two, both = (
+        host.sega(*outer, model=model, steps=1) - plain
+        for outer, model in (([], patched), ([other], host.eps), ([other], patched))
+    )
     # In a single step no edit sees what the other has changed: they add up.
-    assert min((one - plain).norm(), (two - plain).norm()) > 1e-3 * plain.norm()
-    assert (both - plain - (one - plain) - (two - plain)).norm() < 1e-3 * (both - plain).norm()
-    assert torch.equal(edited([first], [other], 4), edited([first], [other], 4))
+    assert min(one.norm(), two.norm()) > 1e-3 * plain.norm()
+    assert (both - one - two).norm() < 1e-3 * both.norm()

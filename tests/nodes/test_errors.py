@@ -124,12 +124,9 @@ def test_a_linked_text_that_is_no_text_is_named(host: Host, clip: Any, name: str
     ("given", "words"),
     [
         ({"count": 0}, ("count", "[1, 4096]", 0)),
-
         ({"first": -0.1}, ("first", "[0, 100]", -0.1)),
-
         ({"last": math.nan}, ("last", "[0, 100]", "nan")),
         ({"share": 1.5}, ("share", "[0, 1]", 1.5)),
-
     ],
     ids=str,
 )
@@ -176,10 +173,6 @@ def test_the_sampling_nodes_name_their_bad_input(host: Host, name: str, value: A
         with pytest.raises(ValueError, match=mentions(f"SEGAModelPatch: {name} must be", repr(value))):
             host.patched(host.concept(), **{name: value})
     assert not passes.labels
-
-
-
-
 
 
 def test_a_run_after_a_refused_one_is_as_before(host: Host) -> None:
