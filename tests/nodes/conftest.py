@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from dev.host.in_process import load_pack, start_host
 from dev.host.packages import COMFYUI
 from support.evaluations import Seen, listening
 from support.host import Host
+from support.models import UNET
+from support.pipeline import load_weights
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +52,14 @@ def one_pass_at_a_time(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     import comfy.model_patcher
 
     monkeypatch.setattr(comfy.model_patcher.ModelPatcher, "get_free_memory", lambda self, device: 0)
+
+
+@pytest.fixture(scope="session")
+def twin(host: Host, pipeline: Any) -> Any:
+    """The host's MODEL with the weights of diffusers' pipeline."""
+    model = host.model(host.eps.model.model_type)
+    load_weights(pipeline.unet, model, UNET)
+    return model
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ import pytest
 import safetensors.torch
 import torch
 
+from support.core import noise
 from support.host import Host
+from support.tensors import distance, relative
 
 STEPS = 10
 CALL = {
@@ -27,7 +29,6 @@ CALL = {
 TWO = {"editing_prompt": ["smiling", "old"], "edit_warmup_steps": [2, 4], "edit_threshold": [0.5, 0.8]}
 # What a call may hold, and what it asks of the host.
 CALLS: dict[str, dict[str, Any]] = {
-    "no concept": {},
     "one concept": {"editing_prompt": "glasses", "edit_warmup_steps": 3},
     "four concepts, five weights": {
         "editing_prompt": ["smiling", "glasses", "hat", "beard"],
@@ -41,16 +42,13 @@ CALLS: dict[str, dict[str, Any]] = {
     },
     "reverse direction": {**TWO, "reverse_editing_direction": [True, False], "edit_weights": [0.5, 2]},
     "negative scale": {**TWO, "edit_guidance_scale": [-4, 6]},
-    "both reversed": {**TWO, "edit_guidance_scale": -4, "reverse_editing_direction": True},
     "no scale": {**TWO, "edit_guidance_scale": [0, 6]},
     "negative weight": {**TWO, "edit_weights": [2, -1]},
-    "cool-down": {**TWO, "edit_cooldown_steps": [6, 8]},
     "one cool-down for all": {**TWO, "edit_cooldown_steps": 7},
     "cool-down at once": {**TWO, "edit_cooldown_steps": [100, 0]},
     "cool-down before warm-up": {**TWO, "edit_cooldown_steps": [10**6, 3], "edit_momentum_scale": 0.0},
     "fractions of steps": {**TWO, "edit_warmup_steps": [1.5, 3.2], "edit_cooldown_steps": [7.9, 99.5]},
     "warm-up beyond the end": {**TWO, "edit_warmup_steps": [2, 99999]},
-    "several images": {**TWO, "num_images_per_prompt": 3},
     "several prompts": {
         **TWO,
         "prompt": ["a dog", "a face"],
@@ -76,61 +74,38 @@ class Clip:
 
 
 @pytest.fixture(scope="module")
-def loaded(host: Host, pipeline: Any) -> tuple[Any, Any, None]:
+def loaded(twin: Any, pipeline: Any) -> tuple[Any, Any, None]:
     """What a checkpoint loader gives: the host's MODEL with the pipeline's weights, its text encoder, no VAE."""
-    import comfy.model_base
-    import comfy.utils
-
-    model = host.model(comfy.model_base.ModelType.EPS)
-    config = {key: model.model.model_config.unet_config[key] for key in ("num_res_blocks", "channel_mult")}
-    # The names' maker takes the depths off its lists.
-    depths = {"transformer_depth": [1, 1], "transformer_depth_middle": 1, "transformer_depth_output": [1, 1, 1, 1]}
-    names = comfy.utils.unet_to_diffusers({**config, **depths})
-    weights = {names[key]: value.clone() for key, value in pipeline.unet.state_dict().items()}
-    model.model.diffusion_model.load_state_dict(weights, strict=True)
-    return model, Clip(pipeline), None
+    return twin, Clip(pipeline), None
 
 
 class Workflow:
     """Runs a workflow's nodes in process, each once."""
 
     def __init__(self, host: Host, nodes: dict[str, Any], loaded: tuple[Any, ...]) -> None:
-        self.nodes, self.done = (
-            nodes,
-            {key: loaded for key in nodes if nodes[key]["class_type"] == "CheckpointLoaderSimple"},
-        )
+        self.nodes = nodes
+        self.done = {key: loaded for key in nodes if nodes[key]["class_type"] == "CheckpointLoaderSimple"}
         # The host's nodes_latent imports the first of them, and the other way round.
         extras = ("nodes_post_processing", "nodes_latent", "nodes_custom_sampler")
-        self.modules = [
-            host.pack.nodes,
-            host.nodes,
-            *(importlib.import_module(f"comfy_extras.{name}") for name in extras),
-        ]
+        self.modules = [host.pack.nodes, host.nodes, *(importlib.import_module(f"comfy_extras.{e}") for e in extras)]
 
     def output(self, key: str) -> tuple[Any, ...]:
         if key not in self.done:
-            node = self.nodes[key]
-            inputs: dict[str, Any] = {}
+            node, inputs = self.nodes[key], {}
             for name, value in node["inputs"].items():
                 group, _, member = name.partition(".")
                 value = self.output(value[0])[value[1]] if isinstance(value, list) else value
                 inputs[group] = {**inputs.get(group, {}), member: value} if member else value
-            cls = next(
-                getattr(module, node["class_type"]) for module in self.modules if hasattr(module, node["class_type"])
-            )
-            if hasattr(cls, "FUNCTION") and "execute" not in vars(cls):
-                self.done[key] = getattr(cls(), cls.FUNCTION)(**inputs)
-            else:
-                self.done[key] = cls.execute(**inputs).result
+            name = node["class_type"]
+            cls = next(getattr(module, name) for module in self.modules if hasattr(module, name))
+            is_old = hasattr(cls, "FUNCTION") and "execute" not in vars(cls)
+            self.done[key] = getattr(cls(), cls.FUNCTION)(**inputs) if is_old else cls.execute(**inputs).result
         return self.done[key]
 
     def samples(self) -> torch.Tensor:
         """Return all latents that the workflow saves or decodes, in order."""
-        links = [
-            node["inputs"]["samples"]
-            for node in self.nodes.values()
-            if node["class_type"] in ("VAEDecode", "SaveLatent")
-        ]
+        ends = [node for node in self.nodes.values() if node["class_type"] in ("VAEDecode", "SaveLatent")]
+        links = [node["inputs"]["samples"] for node in ends]
         return torch.cat([self.output(key)[output]["samples"] for key, output in links])
 
 
@@ -145,43 +120,45 @@ def run_call(host: Host, tool: ModuleType, loaded: Any) -> Callable[..., torch.T
     return run
 
 
-def run_pipeline(pipe: Any, call: dict[str, Any], noise: torch.Tensor, generator: Any = None) -> torch.Tensor:
-    call = {**call, "height": 8, "width": 8, "latents": noise.clone(), "output_type": "latent"}
+def run_pipeline(pipe: Any, call: dict[str, Any], start: torch.Tensor, generator: Any = None) -> torch.Tensor:
+    call = {**call, "height": 8, "width": 8, "latents": start.clone(), "output_type": "latent"}
     return pipe(**{**call, "generator": generator}).images
 
 
-def start_sigma(model: Any, pipe: Any, steps: int) -> float:
-    pipe.scheduler.set_timesteps(steps)
-    return float(model.get_model_object("model_sampling").sigmas[pipe.scheduler.timesteps[0]])
+def start_of(call: dict[str, Any], model: Any, pipe: Any) -> torch.Tensor:
+    """Return the noise that makes the pipeline start where the host does.
+
+    The host starts from sigma times the noise, the pipeline from sqrt(1 + sigma^2) times it.
+    """
+    pipe.scheduler.set_timesteps(call["num_inference_steps"])
+    sigma = float(model.get_model_object("model_sampling").sigmas[pipe.scheduler.timesteps[0]])
+    return drawn_noise(call) * sigma / math.sqrt(1 + sigma**2)
 
 
 def drawn_noise(call: dict[str, Any]) -> torch.Tensor:
     """Draw what the pipeline draws on the CPU."""
     seeds = call["generator"]
     if isinstance(seeds, list):
-        return torch.cat([torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        return torch.cat([noise(1, 4, 8, 8, seed=seed) for seed in seeds])
     prompts = len(call["prompt"]) if isinstance(call["prompt"], list) else 1
-    count = prompts * call.get("num_images_per_prompt", 1)
-    return torch.randn((count, 4, 8, 8), generator=torch.Generator().manual_seed(seeds))
+    return noise(prompts * call.get("num_images_per_prompt", 1), 4, 8, 8, seed=seeds)
 
 
 @pytest.mark.compat("Features", "calls of diffusers' pipeline as workflows (scripts/from_diffusers.py)")
 @pytest.mark.parametrize("name", CALLS)
 def test_the_workflow_gives_the_pipelines_latents(name: str, run_call: Any, pipeline: Any, loaded: Any) -> None:
     call = {**CALL, **CALLS[name]}
-    sigma = start_sigma(loaded[0], pipeline, call["num_inference_steps"])
-    # The host starts from sigma times the noise, the pipeline from sqrt(1 + sigma^2) times it.
-    noise = drawn_noise(call) * sigma / math.sqrt(1 + sigma**2)
-    want, got = run_pipeline(pipeline, call, noise), run_call(call)
-    unedited = run_pipeline(pipeline, {**call, "editing_prompt": None}, noise)
+    start = start_of(call, loaded[0], pipeline)
+    want, got = run_pipeline(pipeline, call, start), run_call(call)
+    unedited = run_pipeline(pipeline, {**call, "editing_prompt": None}, start)
     assert got.shape == want.shape
-    error, change = (got - want).norm(), (want - unedited).norm()
-    assert error < 3e-4 * want.norm()
-    assert "editing_prompt" not in call or (error < 0.05 * change and change > 1e-3 * want.norm())
+    assert distance(got, want) < 3e-4
+    assert distance(want, unedited) > 1e-3
+    assert relative(got - want, want - unedited) < 0.05
 
 
 # 1000 is divided by the first alone; the last is the most that DDIM can have.
-@pytest.fixture(params=[8, *range(9, 40, 3), 60, 99, 333, 999])
+@pytest.fixture(params=[8, 12, 30, 99, 999])
 def windows(request: pytest.FixtureRequest, tool: ModuleType) -> tuple[int, list[Any], list[dict[str, float]]]:
     """A number of steps, first and last steps that a call names, and what the workflow's concepts say instead."""
     steps = request.param
@@ -220,12 +197,12 @@ def input_folder(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return tmp_path
 
 
-def save_latents(noise: torch.Tensor, file: Path) -> None:
+def save_latents(latents: torch.Tensor, file: Path) -> None:
     """Save a pipeline's `latents` as docs/from_diffusers.md says."""
-    safetensors.torch.save_file({"latent_tensor": noise}, file)
+    safetensors.torch.save_file({"latent_tensor": latents}, file)
 
 
-@pytest.mark.parametrize("steps", [1, STEPS, 12])
+@pytest.mark.parametrize("steps", [1, 12])
 def test_latents_are_the_noise_that_the_model_sees_first(
     steps: int, host: Host, tool: ModuleType, loaded: Any, input_folder: Path
 ) -> None:
@@ -239,28 +216,24 @@ def test_latents_are_the_noise_that_the_model_sees_first(
 
     model = loaded[0].clone()
     model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "look", look)
-    noise = drawn_noise({**CALL, "num_images_per_prompt": 2})
-    save_latents(noise, input_folder / "noise.latent")
+    latents = drawn_noise({**CALL, "num_images_per_prompt": 2})
+    save_latents(latents, input_folder / "noise.latent")
     workflow, _ = tool.convert({**CALL, **TWO, "num_inference_steps": steps, "latents": "noise.latent"})
     Workflow(host, workflow, (model, *loaded[1:])).samples()
     # The model gets its input scaled to unit variance, which is the pipeline's scale.
-    torch.testing.assert_close(seen[0], noise, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(seen[0], latents, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("prompt", ["a dog", ["a dog", "a face"]])
-def test_latents_from_a_file_give_the_pipelines_latents(
-    prompt: Any, run_call: Any, pipeline: Any, input_folder: Path
-) -> None:
-    negative = ["blurry", "old"] if isinstance(prompt, list) else "blurry"
-    call = {**CALL, **TWO, "prompt": prompt, "negative_prompt": negative, "num_images_per_prompt": 2}
-    noise = drawn_noise(call)
-    save_latents(noise, input_folder / "noise.latent")
-    want, got = run_pipeline(pipeline, call, noise), run_call({**call, "latents": "noise.latent"})
-    assert (got - want).norm() < 3e-4 * want.norm()
+def test_latents_from_a_file_give_the_pipelines_latents(run_call: Any, pipeline: Any, input_folder: Path) -> None:
+    prompts = {"prompt": ["a dog", "a face"], "negative_prompt": ["blurry", "old"], "num_images_per_prompt": 2}
+    call = {**CALL, **TWO, **prompts}
+    latents = drawn_noise(call)
+    save_latents(latents, input_folder / "noise.latent")
+    want, got = run_pipeline(pipeline, call, latents), run_call({**call, "latents": "noise.latent"})
+    assert distance(got, want) < 3e-4
 
 
-@pytest.mark.parametrize("eta", [0.3, 1.0])
-@pytest.mark.parametrize("steps", [STEPS, 12])
+@pytest.mark.parametrize(("eta", "steps"), [(0.3, 12), (1.0, STEPS)])
 def test_eta_adds_as_much_noise_as_in_the_pipeline(
     eta: float, steps: int, run_call: Any, pipeline: Any, loaded: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,12 +245,10 @@ def test_eta_adds_as_much_noise_as_in_the_pipeline(
 
     monkeypatch.setattr(comfy.k_diffusion.sampling, "default_noise_sampler", same_noise)
     call = {**CALL, **TWO, "num_inference_steps": steps, "eta": eta}
-    sigma = start_sigma(loaded[0], pipeline, steps)
-    noise = drawn_noise(call) * sigma / math.sqrt(1 + sigma**2)
-    want = run_pipeline(pipeline, call, noise, torch.Generator().manual_seed(9))
-    without = run_pipeline(pipeline, {**call, "eta": 0}, noise)
-    assert (run_call(call) - want).norm() < 3e-4 * want.norm()
-    assert (want - without).norm() > 0.01 * want.norm()
+    start = start_of(call, loaded[0], pipeline)
+    want = run_pipeline(pipeline, call, start, torch.Generator().manual_seed(9))
+    assert distance(run_call(call), want) < 3e-4
+    assert distance(run_pipeline(pipeline, {**call, "eta": 0}, start), want) > 0.01
 
 
 def test_embeddings_from_files_are_the_concepts(
@@ -293,15 +264,13 @@ def test_embeddings_from_files_are_the_concepts(
     assert torch.equal(got, run_call(call))
 
 
-@pytest.mark.parametrize("edit", [{}, {**TWO, "editing_prompt": ["hat", "beard"]}])
-@pytest.mark.parametrize("steps", [STEPS, 12])
+@pytest.mark.parametrize(("edit", "steps"), [({}, 12), ({**TWO, "editing_prompt": ["hat", "beard"]}, STEPS)])
 def test_the_pipelines_own_sem_guidance_acts_as_in_the_pipeline(
     edit: dict[str, Any], steps: int, host: Host, run_call: Any, pipeline: Any, loaded: Any, input_folder: Path
 ) -> None:
     call = {**CALL, "num_inference_steps": steps}
-    sigma = start_sigma(loaded[0], pipeline, steps)
-    noise = drawn_noise(call) * sigma / math.sqrt(1 + sigma**2)
-    run_pipeline(pipeline, {**call, **TWO}, noise)
+    start = start_of(call, loaded[0], pipeline)
+    run_pipeline(pipeline, {**call, **TWO}, start)
     recorded = pipeline.sem_guidance[:steps].clone()
     core = host.pack.sega_core
     sigmas = loaded[0].get_model_object("model_sampling").sigmas[pipeline.scheduler.timesteps]
@@ -317,32 +286,24 @@ def test_the_pipelines_own_sem_guidance_acts_as_in_the_pipeline(
     )
     core.vectors.save(vectors, input_folder / "a.guidance.safetensors")
     got = run_call({**call, **edit, "sem_guidance": "a.guidance.safetensors"})
-    want = run_pipeline(pipeline, {**call, **edit, "sem_guidance": list(recorded)}, noise)
-    without = run_pipeline(pipeline, {**call, **edit}, noise)
-    error, change = (got - want).norm(), (want - without).norm()
-    assert error < 3e-4 * want.norm()
-    assert error < 0.05 * change
+    want = run_pipeline(pipeline, {**call, **edit, "sem_guidance": list(recorded)}, start)
+    assert distance(got, want) < 3e-4
+    assert relative(got - want, want - run_pipeline(pipeline, {**call, **edit}, start)) < 0.05
 
 
 def test_at_cfg_1_the_pipeline_ignores_the_concepts_and_the_workflow_does_not(
     run_call: Any, pipeline: Any, loaded: Any
 ) -> None:
     call = {**CALL, "guidance_scale": 0.5}
-    sigma = start_sigma(loaded[0], pipeline, STEPS)
-    noise = drawn_noise(call) * sigma / math.sqrt(1 + sigma**2)
-    want = run_pipeline(pipeline, call, noise)
-    assert (run_call(call) - want).norm() < 3e-4 * want.norm()
-    assert (run_call({**call, **TWO}) - want).norm() > 1e-3 * want.norm()
+    want = run_pipeline(pipeline, call, start_of(call, loaded[0], pipeline))
+    assert distance(run_call(call), want) < 3e-4
+    assert distance(run_call({**call, **TWO}), want) > 1e-3
 
 
-@pytest.mark.parametrize("cooldown", [1, 3, 4])
-def test_a_concept_that_never_acts_is_near_the_pipelines(
-    cooldown: int, run_call: Any, pipeline: Any, loaded: Any
-) -> None:
+def test_a_concept_that_never_acts_is_near_the_pipelines(run_call: Any, pipeline: Any, loaded: Any) -> None:
     # It feeds the pipeline's momentum until it cools down, and nothing here.
-    call = {**CALL, **TWO, "edit_cooldown_steps": [10**6, cooldown]}
-    sigma = start_sigma(loaded[0], pipeline, STEPS)
-    noise = drawn_noise(call) * sigma / math.sqrt(1 + sigma**2)
-    want, got = run_pipeline(pipeline, call, noise), run_call(call)
-    change = (want - run_pipeline(pipeline, {**call, "editing_prompt": None}, noise)).norm()
-    assert (got - want).norm() < 0.05 * change
+    call = {**CALL, **TWO, "edit_cooldown_steps": [10**6, 3]}
+    start = start_of(call, loaded[0], pipeline)
+    want, got = run_pipeline(pipeline, call, start), run_call(call)
+    unedited = run_pipeline(pipeline, {**call, "editing_prompt": None}, start)
+    assert relative(got - want, want - unedited) < 0.05

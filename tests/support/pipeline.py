@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,19 +48,9 @@ def build_pipeline(folder: Path) -> SemanticStableDiffusionPipeline:
     tokenizer = CLIPTokenizer(
         str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=12, pad_token="<|endoftext|>"
     )
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(vocabulary),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=12,
-            bos_token_id=0,
-            eos_token_id=1,
-            pad_token_id=1,
-        )
-    )
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    ids = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    text_encoder = CLIPTextModel(CLIPTextConfig(vocab_size=len(vocabulary), max_position_embeddings=12, **sizes, **ids))
     unet = UNet2DConditionModel(
         sample_size=8,
         in_channels=4,
@@ -93,6 +84,16 @@ def build_pipeline(folder: Path) -> SemanticStableDiffusionPipeline:
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def load_weights(unet: Any, model: Any, sizes: dict[str, Any]) -> None:
+    """Load the weights of diffusers' UNet into the host's MODEL, a UNet with the same sizes."""
+    import comfy.utils
+
+    # The names' maker takes the depths off its lists.
+    names = comfy.utils.unet_to_diffusers(copy.deepcopy(sizes))
+    weights = {names[key]: value.clone() for key, value in unet.state_dict().items()}
+    model.model.diffusion_model.load_state_dict(weights, strict=True)
 
 
 def random_edit(seed: int, steps: int) -> dict[str, Any]:
