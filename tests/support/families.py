@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from support.host import Host
+from support.host import Host, once
 from support.models import (
     CHROMA,
     FLUX,
@@ -435,7 +434,7 @@ def parts_of(samples: Any) -> list[Tensor]:
     return list(samples.unbind()) if samples.is_nested else [samples]
 
 
-@cache
+@once
 def sampled(host: Host, name: str) -> Sampled:
     """Return a family's model, the same one each time; skip where this host has none."""
     import comfy.supported_models

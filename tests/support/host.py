@@ -5,9 +5,11 @@ ComfyUI is there once the fixture `host` has put it on sys.path, so functions im
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import importlib.util
 from collections.abc import Callable
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -130,6 +132,13 @@ class Host:
 def kept_apart(conditioning: list[Any]) -> list[Any]:
     """Return a CONDITIONING that acts the same, but is not known to be the same text: it is evaluated by itself."""
     return [[text, {"start_percent": 0.0, **values}] for text, values in conditioning]
+
+
+def once(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Let all tests share what a function makes; it is gone before the interpreter is."""
+    made = cache(make)
+    atexit.register(made.cache_clear)
+    return made
 
 
 def find_node(module: str, name: str) -> Any:
