@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from support import guiders
+from support.evaluations import Seen
 from support.host import STEPS, Host, Passes
 
 
@@ -42,6 +43,35 @@ def test_each_step_is_one_call_with_the_passes_it_needs(
     passes = Passes(host.eps)
     host.sega(*(host.concept(10 + i, **concept) for i, concept in enumerate(concepts)), model=passes.model, **settings)
     assert passes.sizes == sizes
+
+
+@pytest.mark.parametrize(
+    ("pairs", "more"),
+    [
+        # The prompts are the texts 1 and 2.
+        ([(10, 1)], 1),
+        ([(1, 10)], 1),
+        ([(10, 2)], 1),
+        ([(10, 11)], 2),
+        ([(10, None)], 1),
+        ([(10, 10)], 0),
+        ([(2, None)], 0),
+        ([(10, 1), (11, 1)], 2),
+        ([(10, 12), (11, 12)], 3),
+        ([(10, 12), (12, 10)], 2),
+        ([(10, 12), (12, 11), (10, 11)], 3),
+        ([(10, 2), (10, None)], 1),
+    ],
+    ids=str,
+)
+def test_each_text_that_is_no_prompts_own_is_evaluated_once(
+    host: Host, evaluations: list[Seen], pairs: list[tuple[int, int | None]], more: int
+) -> None:
+    passes = Passes(host.eps)
+    host.sega(*(host.concept(*pair) for pair in pairs), model=passes.model)
+    assert passes.sizes == [2 + more] * STEPS
+    acting = {c for c, (text, instead_of) in enumerate(pairs) if text != (instead_of or 2)}
+    assert all(evaluation.differences.keys() == acting for evaluation in evaluations)
 
 
 def test_guiders_with_a_cfg_of_their_own_evaluate_the_concepts_in_their_call(host: Host) -> None:

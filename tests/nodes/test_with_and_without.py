@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from support import models
-from support.evaluations import Seen
 from support.host import STEPS, Host, Passes
 from support.tensors import distance, relative
 
@@ -24,32 +23,6 @@ def sizes(host: Host, *concepts: Any, model: Any = None, **changes: Any) -> list
     passes = Passes(model or host.eps)
     host.sega(*concepts, model=passes.model, **changes)
     return passes.sizes
-
-
-@pytest.mark.parametrize(
-    ("pairs", "more"),
-    [
-        ([(OTHER, POSITIVE)], 1),
-        ([(POSITIVE, OTHER)], 1),
-        ([(OTHER, NEGATIVE)], 1),
-        ([(OTHER, THIRD)], 2),
-        ([(OTHER, None)], 1),
-        ([(OTHER, OTHER)], 0),
-        ([(NEGATIVE, None)], 0),
-        ([(OTHER, POSITIVE), (THIRD, POSITIVE)], 2),
-        ([(OTHER, 12), (THIRD, 12)], 3),
-        ([(OTHER, 12), (12, OTHER)], 2),
-        ([(OTHER, 12), (12, THIRD), (OTHER, THIRD)], 3),
-        ([(OTHER, NEGATIVE), (OTHER, None)], 1),
-    ],
-    ids=str,
-)
-def test_each_text_that_is_no_prompts_own_is_evaluated_once(
-    host: Host, evaluations: list[Seen], pairs: list[tuple[int, int | None]], more: int
-) -> None:
-    assert sizes(host, *(host.concept(*pair) for pair in pairs)) == [2 + more] * STEPS
-    acting = {c for c, (text, instead_of) in enumerate(pairs) if text != (instead_of or NEGATIVE)}
-    assert all(evaluation.differences.keys() == acting for evaluation in evaluations)
 
 
 def test_at_cfg_1_the_negative_prompt_is_evaluated_only_for_concepts_that_need_it(host: Host) -> None:
