@@ -5,13 +5,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import itertools
-import json
 import os
-import re
 import shutil
-import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +22,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from dev.host.client import Client
 from dev.host.packages import COMFYUI, REPO
 from dev.host.server import DEMO_PACK, PACK, Server
 
@@ -92,8 +89,8 @@ def browser() -> Iterator[Browser]:
 class Editor:
     """A page with the editor, and what a user does there."""
 
-    def __init__(self, context: BrowserContext, url: str, screenshots: Path) -> None:
-        self.url, self.screenshots = url, screenshots
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        self.url = url
         self.errors: list[str] = []
         self.page: Page = context.new_page()
         self.page.on("console", self._note)
@@ -131,9 +128,7 @@ class Editor:
 
     def _store_settings(self) -> None:
         """Give the server, which has one set for all pages, those that a page reads while it loads."""
-        content = json.dumps(self.settings).encode()
-        request = urllib.request.Request(f"{self.url}/settings", content, {"Content-Type": "application/json"})
-        urllib.request.urlopen(request, timeout=30).close()
+        Client(self.url)._post("/settings", self.settings)
 
     def reload(self) -> None:
         """Load the page anew."""
@@ -396,18 +391,9 @@ class Editor:
         )
         return self.page.locator(f'[data-node="{kind}{node_id}"]')
 
-    def screenshot(self, name: str, **options: Any) -> Path:
+    def screenshot(self, name: str) -> None:
         """Keep a picture of the page for a look."""
-        assert re.fullmatch(r"[\w-]+", name)
-        self.screenshots.mkdir(parents=True, exist_ok=True)
-        file = self.screenshots / f"{name}.png"
-        self.page.screenshot(path=file, **options)
-        return file
-
-
-@pytest.fixture(scope="session")
-def screenshots() -> Path:
-    return REPO / ".host" / "screenshots" / COMFYUI.name
+        self.page.screenshot(path=REPO / ".host" / "screenshots" / COMFYUI.name / f"{name}.png")
 
 
 @pytest.fixture(scope="session")
@@ -417,9 +403,7 @@ def kept() -> dict[Any, Editor]:
 
 
 @pytest.fixture
-def opened(
-    browser: Browser, server: Any, screenshots: Path, kept: dict[Any, Editor]
-) -> Iterator[Callable[..., Editor]]:
+def opened(browser: Browser, server: Any, kept: dict[Any, Editor]) -> Iterator[Callable[..., Editor]]:
     """Open the editor with a renderer, a language and settings; when the test ends it must not have complained."""
     used: list[Editor] = []
 
@@ -427,7 +411,7 @@ def opened(
         context = browser.new_context(viewport=SIZE, reduced_motion="reduce")
         context.set_default_timeout(PATIENCE)
         context.route(lambda url: not url.startswith((server.url, "data:", "blob:")), lambda route: route.abort())
-        editor = Editor(context, server.url, screenshots)
+        editor = Editor(context, server.url)
         used.append(editor)
         editor.open(renderer, locale, **settings)
         return editor

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -27,15 +26,9 @@ def example_picture(server: Any) -> None:
     shutil.copy(COMFYUI / "input" / "example.png", server.folder / "input")
 
 
-def api_workflow(name: str) -> dict[str, Any]:
-    return json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
-
-
 @pytest.fixture(scope="module")
 def defaults(server: Any) -> dict[str, dict[str, Any]]:
     """What the editor fills in where a workflow leaves an input out, by class."""
-    with urllib.request.urlopen(f"{server.url}/object_info", timeout=60) as answer:
-        classes = json.load(answer)
     return {
         name: {
             key: spec[1]["default"]
@@ -44,16 +37,13 @@ def defaults(server: Any) -> dict[str, dict[str, Any]]:
             for key, spec in group.items()
             if len(spec) > 1 and "default" in spec[1] and not spec[1].get("forceInput")
         }
-        for name, node in classes.items()
+        for name, node in server.client().object_info().items()
         if name.startswith("SEGA")
     }
 
 
-def filled_in(workflow: dict[str, Any], defaults: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    return {
-        node_id: {**node, "inputs": {**defaults.get(node["class_type"], {}), **node["inputs"]}}
-        for node_id, node in workflow.items()
-    }
+def read(name: str) -> dict[str, Any]:
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
 
 
 @CANVAS_FIRST
@@ -63,8 +53,11 @@ def test_the_editor_turns_each_template_into_its_api_workflow(
     editor = opened(renderer)
     overlaps = {}
     for name in NAMES:
-        editor.load(json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")))
-        assert editor.api_workflow() == filled_in(api_workflow(name), defaults), name
+        editor.load(read(name))
+        expected = read(f"api/{name}")
+        for node in expected.values():
+            node["inputs"] = {**defaults.get(node["class_type"], {}), **node["inputs"]}
+        assert editor.api_workflow() == expected, name
         if renderer == "nodes2":
             editor.page.wait_for_function(ALL_DRAWN)
         overlaps[name] = editor.overlapping()
@@ -81,7 +74,7 @@ BYPASSED = [
 def test_a_bypassed_concept_or_stack_leaves_the_picture_without_the_edit(opened: Callable[..., Any]) -> None:
     editor = opened()
     for name, class_type, sampler in BYPASSED:
-        editor.load(json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")))
+        editor.load(read(name))
         editor.evaluate("(id) => app.canvas.selectNode(app.graph.getNodeById(id))", editor.node(class_type))
         editor.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.ToggleSelectedNodes.Bypass')")
         workflow = editor.api_workflow()

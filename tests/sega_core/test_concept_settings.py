@@ -41,9 +41,6 @@ def acts_at(sigmas: Sequence[float], start: float, end: float) -> list[int]:
     return acting(made, len(sigmas) - 1)
 
 
-# The scale.
-
-
 @pytest.mark.parametrize("direction", ["add", "remove"])
 @pytest.mark.parametrize("strength", [0.0, 0.5, 4.0])
 def test_in_units_of_cfg_the_scale_is_the_strength(strength: float, direction: str) -> None:
@@ -54,11 +51,11 @@ def test_in_units_of_cfg_the_scale_is_the_strength(strength: float, direction: s
     assert concept.is_off is (strength == 0)
 
 
-@pytest.mark.parametrize(("strength", "scale"), [(0.5, 7.0), (2, 4), (0, 5.0)])
-def test_an_absolute_scale_is_multiplied_by_the_strength(strength: float, scale: float) -> None:
-    made = ConceptSettings(strength=strength, guidance_scale=scale)
-    assert not made.is_relative
-    assert made.concept(evenly(4), linear).guidance_scale == strength * scale
+def test_an_absolute_scale_is_multiplied_by_the_strength() -> None:
+    for strength, scale in [(0.5, 7.0), (2, 4), (0, 5.0)]:
+        made = ConceptSettings(strength=strength, guidance_scale=scale)
+        assert not made.is_relative
+        assert made.concept(evenly(4), linear).guidance_scale == strength * scale
 
 
 def test_the_other_settings_mean_the_same_in_both() -> None:
@@ -66,9 +63,6 @@ def test_the_other_settings_mean_the_same_in_both() -> None:
     same |= {"attention_threshold": 0.7}
     concept = ConceptSettings(**same).concept(evenly(4), linear)
     assert dataclasses.asdict(concept).items() >= same.items()
-
-
-# When it acts.
 
 
 @pytest.mark.parametrize("steps", COUNTS)
@@ -94,55 +88,37 @@ def test_from_0_to_1_is_every_step(steps: int) -> None:
         assert not concept.is_off
 
 
-def test_an_end_of_1_is_never_even_after_a_schedule_that_stops_before_it() -> None:
-    assert acts_at([1.0, 0.8, 0.6, 0.4], 0.0, 1.0) == [0, 1, 2]
-    concept = ConceptSettings(start_percent=0.3).concept([1.0, 0.8, 0.6, 0.4], linear)
-    assert concept.cooldown_steps is None
+# A schedule, the window's start and end, and the steps that act.
+RISING, RESTART = [0.001, 0.25, 0.5, 0.75, 1.0], [1.0, 0.5, 0.2, 0.8, 0.4, 0.0]
+WINDOWS = [
+    # A part of a sampling has its part of the window.
+    ([1.0, 0.75, 0.5], 0.25, 0.75, [1]),
+    ([0.5, 0.25, 0.0], 0.25, 0.75, [0]),
+    ([0.25, 0.125, 0.0], 0.25, 0.75, []),
+    ([1.0, 0.9, 0.8], 0.25, 0.75, []),
+    # A rising schedule acts at the same levels.
+    (RISING, 0.0, 1.0, [0, 1, 2, 3]),
+    (RISING, 0.25, 1.0, [0, 1, 2, 3]),
+    (RISING, 0.25, 0.75, [2, 3]),
+    (RISING, 0.25, 0.9, [1, 2, 3]),
+    (RISING, 0.0, 0.5, [3]),
+    # One that restarts has one window, from its first step to its last.
+    (RESTART, 0.0, 1.0, [0, 1, 2, 3, 4]),
+    (RESTART, 0.4, 1.0, [1, 2, 3, 4]),
+    (RESTART, 0.0, 0.7, [0, 1, 2, 3, 4]),
+    (RESTART, 0.0, 0.55, [0, 1, 2, 3]),
+    (RESTART, 0.4, 0.55, [1]),
+    (RESTART, 0.75, 0.9, [2]),
+    # An end of 1 is never, even where a schedule stops before it.
+    ([1.0, 0.8, 0.6, 0.4], 0.0, 1.0, [0, 1, 2]),
+]
 
 
-@pytest.mark.parametrize(
-    ("part", "acts"),
-    [
-        ([1.0, 0.75, 0.5], [1]),
-        ([0.5, 0.25, 0.0], [0]),
-        ([0.25, 0.125, 0.0], []),
-        ([1.0, 0.9, 0.8], []),
-    ],
-    ids=str,
-)
-def test_a_part_of_a_sampling_has_its_part_of_the_window(part: list[float], acts: list[int]) -> None:
-    assert acts_at(part, 0.25, 0.75) == acts
-
-
-@pytest.mark.parametrize(
-    ("start", "end", "acts"),
-    [
-        (0.0, 1.0, [0, 1, 2, 3]),
-        (0.25, 1.0, [0, 1, 2, 3]),
-        (0.25, 0.75, [2, 3]),
-        (0.25, 0.9, [1, 2, 3]),
-        (0.5, 0.75, [2]),
-        (0.0, 0.5, [3]),
-    ],
-)
-def test_a_rising_schedule_acts_at_the_same_levels(start: float, end: float, acts: list[int]) -> None:
-    assert acts_at([0.001, 0.25, 0.5, 0.75, 1.0], start, end) == acts
-
-
-@pytest.mark.parametrize(
-    ("start", "end", "acts"),
-    [
-        (0.0, 1.0, [0, 1, 2, 3, 4]),
-        (0.4, 1.0, [1, 2, 3, 4]),
-        (0.1, 1.0, [1, 2, 3, 4]),
-        (0.0, 0.7, [0, 1, 2, 3, 4]),
-        (0.0, 0.55, [0, 1, 2, 3]),
-        (0.4, 0.55, [1]),
-        (0.75, 0.9, [2]),
-    ],
-)
-def test_a_restart_has_one_window_from_its_first_step_to_its_last(start: float, end: float, acts: list[int]) -> None:
-    assert acts_at([1.0, 0.5, 0.2, 0.8, 0.4, 0.0], start, end) == acts
+@pytest.mark.parametrize(("sigmas", "start", "end", "acts"), WINDOWS, ids=str)
+def test_a_window_is_the_same_levels_in_any_schedule(
+    sigmas: list[float], start: float, end: float, acts: list[int]
+) -> None:
+    assert acts_at(sigmas, start, end) == acts
 
 
 @pytest.mark.parametrize("mode", ["reference", "independent"])

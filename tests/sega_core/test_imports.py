@@ -39,35 +39,17 @@ def test_the_core_imports_torch_numpy_and_itself_alone(file: Path) -> None:
         assert is_standard(name) or name.startswith(("torch", "numpy", "safetensors", "pack.sega_core.")), name
 
 
-@pytest.mark.parametrize("file", SAMPLING, ids=lambda file: file.name)
-def test_sampling_imports_no_node(file: Path) -> None:
-    ours = [name for name in imported(file) if name.startswith("pack.")]
-    assert [name for name in ours if not name.startswith(("pack.nodes.sampling.", "pack.sega_core."))] == []
-
-
 @pytest.mark.parametrize("file", [*NODES, *SAMPLING], ids=lambda file: file.name)
-def test_nodes_import_the_host_the_core_and_themselves_alone(file: Path) -> None:
+def test_nodes_import_the_host_the_core_and_themselves_and_sampling_no_node(file: Path) -> None:
+    ours = ("pack.nodes.sampling." if file in SAMPLING else "pack.nodes.", "pack.sega_core.")
     for name in imported(file):
-        ours = name.startswith(("pack.nodes.", "pack.sega_core."))
-        host = name.split(".")[0] in HOST
-        with_the_host = name.split(".")[0] in {"torch", "numpy", "safetensors", "PIL"}
-        assert ours or host or is_standard(name) or with_the_host, name
+        known = name.split(".")[0] in HOST | {"torch", "numpy", "safetensors", "PIL"} or is_standard(name)
+        assert known or name.startswith(ours), name
 
 
 @pytest.mark.parametrize("file", NODES, ids=lambda file: file.name)
 def test_only_sampling_meets_the_sampling_api(file: Path) -> None:
     assert not [name for name in imported(file) if name.startswith(SAMPLING_API)]
-
-
-@pytest.mark.parametrize("file", NODES, ids=lambda file: file.name)
-def test_samplers_serve_the_other_nodes_for_their_names_alone(file: Path) -> None:
-    used = {
-        ast.unparse(node)
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("comfy.samplers.")
-    }
-    allowed = {"comfy.samplers.KSampler", "comfy.samplers.KSampler.SAMPLERS", "comfy.samplers.KSampler.SCHEDULERS"}
-    assert used <= allowed
 
 
 def test_the_root_imports_its_nodes_and_the_hosts_api_alone() -> None:

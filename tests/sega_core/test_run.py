@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 import torch
 
@@ -57,12 +55,6 @@ def test_independent_concepts_add_up(seed: int) -> None:
         torch.testing.assert_close(or_zeros(guidance, like), total, rtol=1e-5, atol=1e-5)
 
 
-def test_an_independent_concept_acts_from_its_warm_up_to_its_cool_down() -> None:
-    concept = Concept(warmup_steps=2, cooldown_steps=5)
-    out = feed([concept], Settings(mode="independent"), [[noise(1, 2, 4, 4, seed=i)] for i in range(8)])
-    assert [guidance is not None for guidance in out] == [False, False, True, True, True, False, False, False]
-
-
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("first", [{"weight": 0}, {"cooldown_steps": 1}], ids=str)
 def test_warm_concepts_without_a_share_leave_the_partial_phase_alone(first: dict[str, float], mode: str) -> None:
@@ -71,15 +63,6 @@ def test_warm_concepts_without_a_share_leave_the_partial_phase_alone(first: dict
     acts = [guidance is not None and bool(guidance.any()) for guidance in out]
     assert acts == ["cooldown_steps" in first, False, False, True, True]
     assert all(guidance is None or guidance.isfinite().all() for guidance in out)
-
-
-def test_the_references_momentum_outlives_the_cool_down_and_fades() -> None:
-    concepts = [Concept(warmup_steps=0, cooldown_steps=2)]
-    settings = Settings(momentum_scale=0.5, momentum_beta=0.4)
-    out = feed(concepts, settings, [[noise(1, 2, 4, 4)]] * 6)
-    sizes = [guidance.norm().item() for guidance in out]
-    assert all(later < earlier for earlier, later in itertools.pairwise(sizes[2:]))
-    assert sizes[-1] > 0
 
 
 def test_the_references_weights_are_shares_while_some_concepts_warm_up() -> None:
@@ -134,24 +117,6 @@ def test_latents_of_another_size_start_without_momentum(mode: str) -> None:
     grown.forget()
     larger = noise(1, 2, 8, 8)
     assert torch.equal(grown.guidance(1, {0: compared(larger)}), fresh.guidance(1, {0: compared(larger)}))
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_the_opposite_direction_gives_the_opposite_guidance(mode: str) -> None:
-    differences = [[noise(1, 2, 4, 4, seed=i), noise(1, 2, 4, 4, seed=9 + i)] for i in range(4)]
-    settings = Settings(mode=mode)
-    add, remove = ([Concept(direction=d, warmup_steps=w) for w in (0, 2)] for d in ("add", "remove"))
-    for plus, minus in zip(feed(add, settings, differences), feed(remove, settings, differences), strict=True):
-        assert torch.equal(plus, -minus)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_one_samples_guidance_ignores_the_rest_of_its_batch(mode: str) -> None:
-    concepts, settings = [Concept(warmup_steps=1), Concept(warmup_steps=0, cooldown_steps=3)], Settings(mode=mode)
-    batch = [[noise(3, 2, 4, 4, seed=2 * i + c) for c in range(2)] for i in range(5)]
-    alone = [[difference[1:2] for difference in step] for step in batch]
-    for whole, single in zip(feed(concepts, settings, batch), feed(concepts, settings, alone), strict=True):
-        assert torch.equal(whole[1:2], single)
 
 
 def test_half_precision_estimates_give_fp32_guidance() -> None:

@@ -28,19 +28,12 @@ def is_named(text: str, prompt: str) -> bool:
 @pytest.mark.parametrize(
     ("prompt", "without"),
     [
+        # With the space beside them.
         ("hat", ""),
         ("a hat", "a"),
         ("hat (worn)", "(worn)"),
         ("hat hat hat", ""),
-    ],
-)
-def test_words_are_taken_out_with_the_space_beside_them(prompt: str, without: str) -> None:
-    assert taken_out("hat", prompt) == without
-
-
-@pytest.mark.parametrize(
-    ("prompt", "without"),
-    [
+        # With a comma.
         ("hat, a face", "a face"),
         ("a face, hat", "a face"),
         ("a face, hat, smile", "a face, smile"),
@@ -48,42 +41,18 @@ def test_words_are_taken_out_with_the_space_beside_them(prompt: str, without: st
         ("a face, hat on top", "a face, on top"),
         ("hat, a face, hat", "a face"),
         ("a face; hat; smile", "a face; smile"),
-    ],
-)
-def test_a_comma_goes_with_the_words(prompt: str, without: str) -> None:
-    assert taken_out("hat", prompt) == without
-
-
-@pytest.mark.parametrize(
-    ("prompt", "without"),
-    [
+        # Without leaving an empty line.
         ("a face\nhat\nsmile", "a face\nsmile"),
         ("a face,\nhat,\nsmile", "a face,\nsmile"),
         ("a face, hat\nsmile", "a face\nsmile"),
         ("a face,\nhat", "a face"),
         ("a face\n\nhat\n\nsmile", "a face\n\nsmile"),
-    ],
-)
-def test_no_empty_line_is_left(prompt: str, without: str) -> None:
-    assert taken_out("hat", prompt) == without
-
-
-@pytest.mark.parametrize(
-    ("prompt", "without"),
-    [
+        # A sentence keeps its end.
         ("A man in a hat.", "A man in a."),
         ("A man. Hat. A coat.", "A man. A coat."),
         ("A man, hat. A coat.", "A man. A coat."),
         ("Hat! A man.", "A man."),
-    ],
-)
-def test_a_sentence_keeps_its_end(prompt: str, without: str) -> None:
-    assert taken_out("hat", prompt) == without
-
-
-@pytest.mark.parametrize(
-    ("prompt", "without"),
-    [
+        # With a weight and brackets where nothing else is in them.
         ("(hat:1.3)", ""),
         ("( hat : 1.3 )", ""),
         ("a face, (hat:1.3), smile", "a face, smile"),
@@ -97,23 +66,23 @@ def test_a_sentence_keeps_its_end(prompt: str, without: str) -> None:
         ("(a face) hat (smile)", "(a face) (smile)"),
         (r"a face, hat \(object\), smile", r"a face, \(object\), smile"),
         (r"a face, (\(hat\):1.2), smile", "a face, smile"),
+        # Brackets that are not a pair stay.
+        ("(hat", "("),
+        ("hat)", ")"),
+        (") hat (", ") ("),
+        ("(hat]", "(]"),
+        (r"\(hat)", r"\()"),
+        ("(hat:)", "(:)"),
     ],
 )
-def test_weights_and_brackets_go_where_nothing_else_is_in_them(prompt: str, without: str) -> None:
-    assert taken_out("hat", prompt) == without
-
-
-@pytest.mark.parametrize(
-    ("prompt", "without"),
-    [("(hat", "("), ("hat)", ")"), (") hat (", ") ("), ("(hat]", "(]"), (r"\(hat)", r"\()"), ("(hat:)", "(:)")],
-)
-def test_brackets_that_are_no_pair_stay(prompt: str, without: str) -> None:
+def test_words_are_taken_out_with_what_belongs_to_them(prompt: str, without: str) -> None:
     assert taken_out("hat", prompt) == without
 
 
 @pytest.mark.parametrize(
     ("text", "prompt"),
     [
+        # Words.
         ("hat", "hats"),
         ("hat", "a chat"),
         ("hat", "a top-hat"),
@@ -122,15 +91,20 @@ def test_brackets_that_are_no_pair_stay(prompt: str, without: str) -> None:
         ("hair", "black_hair"),
         ("hat", ""),
         ("red hat", "red, hat"),
+        # Names of embeddings.
+        ("hat", "embedding:hat, a face"),
+        ("hat", "(embedding:hat:1.2)"),
+        ("embedding:hat", "embedding:hat2"),
     ],
 )
-def test_a_part_of_a_word_is_no_word(text: str, prompt: str) -> None:
+def test_a_part_is_not_found(text: str, prompt: str) -> None:
     assert not is_named(text, prompt)
 
 
 @pytest.mark.parametrize(
     ("text", "prompt", "without"),
     [
+        # In either case and over line breaks.
         ("Hat", "a face, hat", "a face"),
         ("hat", "man's hat, hats", "man's, hats"),
         ("top hat", "top_hat, a face", "a face"),
@@ -140,55 +114,14 @@ def test_a_part_of_a_word_is_no_word(text: str, prompt: str) -> None:
         ("C++", "a book, C++", "a book"),
         ("__hair__", "a face, __hair__, smile", "a face, smile"),
         ("top hat", "top top hat hat, a face", "a face"),
-    ],
-)
-def test_whole_words_are_found_in_either_case_and_over_line_breaks(text: str, prompt: str, without: str) -> None:
-    assert taken_out(text, prompt) == without
-
-
-@pytest.mark.parametrize("text", ["hat,", ", hat", " hat\n", "(hat:1.3)", "((hat):1.2)", "(hat,)"])
-def test_a_texts_own_weight_and_commas_are_no_part_of_what_is_found(text: str) -> None:
-    assert taken_out(text, "a face, (hat:1.1), smile") == "a face, smile"
-
-
-@pytest.mark.parametrize(
-    ("text", "prompt", "without"),
-    [
+        # Brackets within a text are a part of it.
         (r"saber \(fate\)", r"1girl, saber \(fate\), smile", "1girl, smile"),
         (r"(saber \(fate\):1.2)", r"1girl, saber \(fate\), smile", "1girl, smile"),
-    ],
-)
-def test_brackets_within_a_text_are_a_part_of_it(text: str, prompt: str, without: str) -> None:
-    assert taken_out(text, prompt) == without
-
-
-@pytest.mark.parametrize(
-    ("text", "prompt"),
-    [
-        ("hat", "embedding:hat, a face"),
-        ("hat", "(embedding:hat:1.2)"),
-        ("embedding:hat", "embedding:hat2"),
-    ],
-)
-def test_a_part_of_an_embeddings_name_is_no_word(text: str, prompt: str) -> None:
-    assert not is_named(text, prompt)
-
-
-@pytest.mark.parametrize(
-    ("text", "prompt", "without"),
-    [
+        # An embedding by its whole name.
         ("embedding:hat", "a face, (embedding:hat:1.2)", "a face"),
         ("embedding:hat", "一个女人，embedding:hat，微笑", "一个女人，微笑"),
         ("hat", "embedding:hat, a hat", "embedding:hat, a"),
-    ],
-)
-def test_an_embedding_is_found_by_its_whole_name(text: str, prompt: str, without: str) -> None:
-    assert taken_out(text, prompt) == without
-
-
-@pytest.mark.parametrize(
-    ("text", "prompt", "without"),
-    [
+        # Inside text without spaces.
         ("眼镜", "一个戴眼镜的女人", "一个戴的女人"),
         ("眼镜", "一个女人，眼镜，微笑", "一个女人，微笑"),
         ("眼镜", "一个女人（眼镜），微笑", "一个女人，微笑"),
@@ -197,8 +130,13 @@ def test_an_embedding_is_found_by_its_whole_name(text: str, prompt: str, without
         ("안경", "안경을 쓴 여자", "을 쓴 여자"),
     ],
 )
-def test_words_are_found_inside_text_without_spaces(text: str, prompt: str, without: str) -> None:
+def test_whole_words_are_found(text: str, prompt: str, without: str) -> None:
     assert taken_out(text, prompt) == without
+
+
+@pytest.mark.parametrize("text", ["hat,", ", hat", " hat\n", "(hat:1.3)", "((hat):1.2)", "(hat,)"])
+def test_a_texts_own_weight_and_commas_are_no_part_of_what_is_found(text: str) -> None:
+    assert taken_out(text, "a face, (hat:1.1), smile") == "a face, smile"
 
 
 @pytest.mark.parametrize(
@@ -243,6 +181,11 @@ def test_an_empty_text_changes_nothing(text: str, prompt: str) -> None:
         ("(hat:1.3)", "a cap, smile", "cap", "a (hat:1.3), smile", None),
         ("微笑", "一个皱眉的女人", "皱眉", "一个微笑的女人", None),
         ("", "a face, a cap", "cap", "a face, a", "a face, a cap"),
+        # A text within the other one does not count.
+        ("hat", "a man in a red hat", "red hat", "a man in a hat", "a man in a red hat"),
+        ("red hat", "a man in a red hat", "hat", "a man in a red hat", "a man in a hat"),
+        ("beard", "a man, no beard", "no beard", "a man, beard", "a man, no beard"),
+        ("no beard", "a man, no beard", "beard", "a man, no beard", "a man, beard"),
     ],
 )
 def test_a_text_takes_the_place_of_another(
@@ -250,22 +193,6 @@ def test_a_text_takes_the_place_of_another(
 ) -> None:
     compared = compared_texts(text, prompt, instead_of)
     assert (compared.text, compared.instead_of) == (with_it, prompt if without is None else without)
-
-
-@pytest.mark.parametrize(
-    ("text", "prompt", "instead_of", "with_it", "without"),
-    [
-        ("hat", "a man in a red hat", "red hat", "a man in a hat", "a man in a red hat"),
-        ("red hat", "a man in a red hat", "hat", "a man in a red hat", "a man in a hat"),
-        ("beard", "a man, no beard", "no beard", "a man, beard", "a man, no beard"),
-        ("no beard", "a man, no beard", "beard", "a man, no beard", "a man, beard"),
-    ],
-)
-def test_a_text_within_the_other_one_does_not_count(
-    text: str, prompt: str, instead_of: str, with_it: str, without: str
-) -> None:
-    compared = compared_texts(text, prompt, instead_of)
-    assert (compared.text, compared.instead_of) == (with_it, without)
 
 
 @pytest.mark.parametrize("prompt", ["hat", "a (hat:1.2), a hat", "一个女人 hat"])

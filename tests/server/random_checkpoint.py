@@ -1,14 +1,12 @@
 """Write a checkpoint with SD1.5's shapes and random weights: python random_checkpoint.py FILE (ComfyUI on PYTHONPATH).
 
-The shapes are the host's own. One block of noise is repeated through the file, so that 2 GB take seconds.
+The shapes are the host's own. One block of noise is repeated, so that 2 GB take seconds.
 """
 
 from __future__ import annotations
 
-import json
-import struct
+import math
 import sys
-from pathlib import Path
 
 import comfy.options
 
@@ -22,8 +20,8 @@ import comfy.model_detection  # noqa: E402
 import comfy.ops  # noqa: E402
 import comfy.sd1_clip  # noqa: E402
 import comfy.supported_models  # noqa: E402
-import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 
 UNET = {
     "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "num_res_blocks": [2, 2, 2, 2],
@@ -56,27 +54,14 @@ def shapes() -> dict[str, tuple[int, ...]]:
     return {prefix + key: tuple(value.shape) for prefix, part in parts.items() for key, value in part.items()}
 
 
-def write(file: Path) -> None:
-    """Write the checkpoint in fp16: norms keep their input, other weights keep its size, biases are 0."""
-    header, offset, tensors = {}, 0, shapes()
-    for name, shape in tensors.items():
-        end = offset + 2 * int(np.prod(shape))
-        header[name] = {"dtype": "F16", "shape": list(shape), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    noise = np.random.default_rng(0).standard_normal(1 << 22).astype(np.float32)
-    with file.open("wb") as out:
-        out.write(struct.pack("<Q", len(text)) + text)
-        for name, shape in tensors.items():
-            count = int(np.prod(shape))
-            if len(shape) == 1:
-                values = np.full(count, 1.0 if name.endswith("weight") else 0.0, np.float16)
-            else:
-                block = (noise[:count] / np.prod(shape[1:]) ** 0.5).astype(np.float16)
-                values = np.tile(block, -(-count // len(block)))[:count]
-            out.write(values.data)
+def weights(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """Return weights in fp16: norms keep their input, other weights keep its size, biases are 0."""
+    if len(shape) == 1:
+        return torch.full(shape, float(name.endswith("weight")), dtype=torch.float16)
+    block, count = (NOISE / math.prod(shape[1:]) ** 0.5).half(), math.prod(shape)
+    return block.repeat(-(-count // len(block)))[:count].view(shape)
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    NOISE = torch.randn(1 << 22, generator=torch.Generator().manual_seed(0))
+    save_file({name: weights(name, shape) for name, shape in shapes().items()}, sys.argv[1])
