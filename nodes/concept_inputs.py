@@ -69,7 +69,7 @@ def advanced_inputs() -> list[io.Input]:
         setting_input(
             "guidance_scale",
             _DEFAULT,
-            "The paper's guidance scale, 0 to 100: replaces cfg as what strength multiplies. For published "
+            "The paper's guidance scale, 0 to 100: used instead of cfg and multiplied by strength. For published "
             "settings. 0 uses cfg (off).",
             step=0.05,
             advanced=True,

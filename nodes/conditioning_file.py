@@ -33,7 +33,7 @@ class SEGASaveConditioning(io.ComfyNode):
             inputs=[
                 io.Conditioning.Input(
                     "conditioning",
-                    tooltip="The encoded text. Areas, masks, ControlNets and anything else are not saved.",
+                    tooltip="The encoded text. Only the text is saved, not areas, masks or ControlNets.",
                 ),
                 io.String.Input(
                     "filename_prefix",
