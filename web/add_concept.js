@@ -1,4 +1,4 @@
-// Adding a concept to a sampler without wiring: from a button on the node, its menu, or a key.
+// Adds a concept to a sampler and connects it: from a button on the node, its menu, or a key.
 
 import { app } from "/scripts/app.js";
 
@@ -8,20 +8,20 @@ import { make, undoableWithSizes } from "./views.js";
 import { bottomOf, create, GAP, link, outputOf, withOutput } from "./wiring.js";
 import { word } from "./words.js";
 
-// What an input gets, if that can be connected to a node of the same graph.
+// The origin of an input, if it is in the same graph and can be connected.
 const here = (node, input) => {
   const origin = input && originOf(node, input);
   return origin && !origin.promoted && origin.node.graph === node.graph ? origin : undefined;
 };
 
-// The nodes from which a node gets what it works on, nearest first.
+// All nodes upstream of a node, nearest first.
 const before = (node) => {
   const found = new Set([node]);
   for (const seen of found) for (const input of seen.inputs ?? []) found.add(here(seen, input)?.node ?? node);
   return [...found].slice(1);
 };
 
-// The text encoder that the sampler's prompts and concepts use, or else any in the graph.
+// The CLIP that the sampler's prompts and concepts use, or else any in the graph.
 const clipFor = (sampler) => {
   const sources = before(sampler);
   const used = sources.map((node) => here(node, inputNamed(node, "clip"))).find(Boolean);
@@ -33,14 +33,14 @@ const clipFor = (sampler) => {
 const freeSlot = (stack) =>
   stack.inputs.find((input) => input.name.startsWith("concepts") && !isConnected(stack, input));
 
-// What is connected to an input in the same graph, muted and bypassed nodes too.
+// The output connected to an input in the same graph, including muted and bypassed nodes.
 const sourceOf = (node, input) => {
   const found = linkInto(node, input);
   const source = node.graph.getNodeById(found.origin_id);
   return source && { node: source, slot: found.origin_slot };
 };
 
-// The stack before a sampler, put there if need be.
+// The stack before a sampler; added if there is none.
 const stackOf = (sampler, source) => {
   if (isStack(source.node)) return source.node;
   const below = () => [sampler.pos[0], bottomOf(sampler) + 3 * GAP];
@@ -79,14 +79,14 @@ const addConcept = (sampler) => {
 export const addConceptButton = (sampler) => {
   const button = make("button", "sega-add", { type: "button" });
   button.addEventListener("click", (event) => {
-    // On its way up the click would select the sampler.
+    // Otherwise the click would also select the sampler.
     event.stopPropagation();
     addConcept(sampler);
   });
   return button;
 };
 
-// The sampler that is selected, or the only one.
+// The selected sampler, or the only one.
 const chosenSampler = () => {
   const selected = [...app.canvas.selectedItems].filter(isSampler);
   const all = nodesIn(app.canvas.graph).filter((node) => isSampler(node) && node.graph === app.canvas.graph);

@@ -1,10 +1,10 @@
-// Links and slots of our own types, in the colours of the plot; sega.css has them for Nodes 2.0.
+// Colours of our own link types, as in the plot; sega.css has them for Nodes 2.0.
 
 import { app } from "/scripts/app.js";
 
 const COLOURS = { SEGA_CONCEPT: "#56b4e9", SEGA_CONCEPT_STACK: "#2f7fb5", SEGA_GUIDANCE: "#e0a458" };
 
-// A palette empties the colours of types that it does not know.
+// A palette clears the colours of types that it does not know.
 const offer = (colours, type) => {
   let chosen = colours[type];
   Object.defineProperty(colours, type, {

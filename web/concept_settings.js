@@ -1,4 +1,4 @@
-// What a concept's fields say, when it acts, and what in them can have no effect.
+// A concept's settings, when it acts, and warnings about settings without effect.
 
 import { valueOf } from "./graph.js";
 import { comparedOf } from "./texts.js";
@@ -6,7 +6,7 @@ import { word } from "./words.js";
 
 const FIELDS = ["direction", "strength", "threshold", "attention_threshold", "start_percent", "end_percent", "weight", "instead_of"];
 
-// The fields by name; undefined where only a run could tell.
+// The fields by name; undefined if only a run can tell.
 export const settingsOf = (node) => ({
   ...Object.fromEntries(FIELDS.map((name) => [name, valueOf(node, name)])),
   text: nameOf(node),
@@ -19,20 +19,20 @@ const nameOf = (node) => {
   return text == null ? node.title : String(text).trim();
 };
 
-// How finely percents are shown where the number of steps is not known: in 5%.
+// Assumed when the number of steps is not known, so percents go in steps of 5%.
 const UNKNOWN_STEPS = 20;
 const TINY = 1e-6;
 
-// How many steps a schedule has, those too that the sampler skips.
+// The number of steps in a schedule, including skipped ones.
 export const wholeOf = (schedule) => (schedule ? schedule.skipped + schedule.steps : UNKNOWN_STEPS);
 
-// The first of so many steps that is not before a share of the sampling.
+// The first step that is not before a share of the sampling.
 export const stepAt = (percent, whole) => Math.ceil(percent * whole - TINY);
 
-// The share of the sampling at which a step begins. Fields keep three digits: rounded up, it would be after the step.
+// The share of the sampling at which a step starts. Fields keep three digits; rounding up would land after the step.
 export const percentAt = (step, whole) => Math.floor((1000 * step) / whole + TINY) / 1000;
 
-// The steps of a sampler in which the concept acts, as its counter shows them: {first, last}; first > last is never.
+// The steps in which the concept acts, as the sampler counts them: {first, last}; first > last is never.
 export const actingSteps = ({ start_percent, end_percent }, schedule) => {
   const { steps, skipped } = schedule;
   const whole = wholeOf(schedule);
@@ -42,10 +42,10 @@ export const actingSteps = ({ start_percent, end_percent }, schedule) => {
 
 const TINY_SHARE = 0.005;
 
-// Whether nothing is asked for.
+// Whether there is no text.
 export const isEmpty = ({ text, instead_of }) => text === "" && instead_of === "";
 
-// Why the concept cannot be seen in the picture, as sentences.
+// Reasons why the concept has no visible effect, as sentences.
 export const warningsOf = (settings) => {
   const { strength, weight, threshold, attention_threshold, start_percent, end_percent, text, instead_of, compared } = settings;
   const found = [];
@@ -59,7 +59,7 @@ export const warningsOf = (settings) => {
   return found;
 };
 
-// Whether the concept changes the picture at a step, counted from 0.
+// Whether the concept acts at a step, counted from 0.
 export const actsAt = (settings, step, schedule) => {
   const { first, last } = actingSteps(settings, schedule);
   return settings.strength !== 0 && settings.weight !== 0 && step + 1 >= first && step + 1 <= last;

@@ -1,4 +1,4 @@
-// SEGAConcept: when the concept acts, as a bar over the sampling whose ends are its start and its end, and what it compares.
+// The concept nodes' timeline: a bar with draggable start and end, the texts that are compared, and warnings.
 
 import { app } from "/scripts/app.js";
 
@@ -14,7 +14,7 @@ const isFree = (node, name) => {
   return !input || !isConnected(node, input);
 };
 
-// Without the field's callback: that of a number rounds to the field's step.
+// Without the field's callback, which rounds numbers to the field's step.
 const write = (node, name, value) => {
   const widget = widgetNamed(node, name);
   if (!widget || !isFree(node, name) || widget.value === value) return;
@@ -33,7 +33,7 @@ const windowOf = ({ connected, schedule, start, end, settings }) => {
   return first > last ? word("actsNever", { steps, ...percents }) : word("actsInOf", { first, last, steps, ...percents });
 };
 
-// How much of a text is shown before, in and after what differs; cut between words where there are spaces.
+// Characters shown before, in and after the difference; cut between words if there are spaces.
 const SHOWN = [28, 60, 16];
 const MORE = "…";
 
@@ -131,7 +131,7 @@ const addTimeline = (node) => {
     const settings = settingsOf(node);
     connectable = promptFor(node, users.map(({ sampler }) => sampler));
     return {
-      // What leads through other packs' nodes may not be found.
+      // Links through other packs' nodes may not be found.
       connected: users.length > 0 || node.isOutputConnected(0),
       schedule: used?.schedule,
       step: used && stepOf(used.sampler),
@@ -198,7 +198,7 @@ const addTimeline = (node) => {
     warnings.replaceChildren(...found.warnings.map((text) => make("li", "", {}, `⚠ ${text}`)));
   };
 
-  // Room for the texts, which come and go while the user types.
+  // Room for the texts, which come and go as the user types.
   const minHeight = node.comfyClass === "SEGAConcept" ? 90 : 0;
   const show = addView(node, "timeline", content, { read, draw, minHeight });
 };

@@ -1,4 +1,4 @@
-// Reading the graph: which concepts a sampler has, and what its fields hold, through reroutes and subgraphs.
+// Reads the graph: a sampler's concepts and the values of fields, through reroutes and subgraphs.
 
 const SUBGRAPH_INPUT = -10;
 const MUTED = 2;
@@ -21,17 +21,17 @@ export const graphsIn = (root) => {
 
 export const nodesIn = (root) => graphsIn(root).flatMap((graph) => graph._nodes);
 
-// The subgraph node through which a subgraph is seen from outside; of several the first.
+// The node that contains a subgraph; the first if there are several.
 const outside = (graph) => nodesIn(graph.rootGraph ?? graph).find((node) => node.subgraph === graph);
 
 const { getInputLink } = window.LiteGraph.LGraphNode.prototype;
 
-// The link into an input. The method is the base class's: a subgraph node has one of its own, about its inside.
+// The link into an input, by the base class's method: a subgraph node's own is about its inside.
 export const linkInto = (node, input) => (input ? getInputLink.call(node, node.inputs.indexOf(input)) : undefined);
 
 export const isConnected = (node, input) => node.isInputConnected(node.inputs.indexOf(input));
 
-// `seen` are the links on the way: graphs may go round in circles.
+// `seen` are the links on the way, because graphs may have cycles.
 const follow = (graph, link, seen = new Set()) => {
   if (!link || seen.has(link)) return undefined;
   seen.add(link);
@@ -52,22 +52,22 @@ const follow = (graph, link, seen = new Set()) => {
     const inner = node.subgraph.outputs[link.origin_slot];
     return follow(node.subgraph, inner?.linkIds.length && node.subgraph.getLink(inner.linkIds[0]), seen);
   }
-  // Reroutes, and other packs' nodes that are in the editor alone.
+  // Reroutes, and other packs' editor-only nodes.
   if (node.isVirtualNode && !isPrimitive(node)) return follow(graph, node.getInputLink?.(link.origin_slot), seen);
   return { node, slot: link.origin_slot };
 };
 
 const isPrimitive = (node) => node.type.startsWith("Primitive");
 
-// Where an input's value comes from: {node, slot} of the node that makes it, or undefined.
-// `promoted` marks a subgraph node whose own field it is.
+// The origin of an input's value: {node, slot} of the node that makes it, or undefined.
+// `promoted` marks a field of a subgraph node itself.
 export const originOf = (node, input) => follow(node.graph, linkInto(node, input));
 
 export const inputNamed = (node, name) => node.inputs?.find((input) => input.name === name);
 
 export const widgetNamed = (node, name) => node.widgets?.find((widget) => widget.name === name);
 
-// What a field holds, also where another node gives it; undefined where only a run could tell.
+// A field's value, even if another node sets it; undefined if only a run can tell.
 export const valueOf = (node, name) => {
   const input = inputNamed(node, name);
   if (!input || !isConnected(node, input)) return widgetNamed(node, name)?.value;
@@ -88,7 +88,7 @@ const conceptsFrom = (origin, stacks = []) => {
   return inputs.flatMap((input) => conceptsFrom(originOf(node, input), [...stacks, node]));
 };
 
-// The concept nodes that a sampler gets, in its order.
+// A sampler's concept nodes, in its order.
 export const conceptsOf = (sampler) => conceptsFrom(originOf(sampler, inputNamed(sampler, "concepts")));
 
 const runs = (node) => node.mode !== MUTED && node.mode !== BYPASSED;
@@ -111,8 +111,8 @@ export const isModelOf = (source, node, seen = new Set()) => {
     });
 };
 
-// A sampling's `steps` as its node counts them, and how many of the schedule's were `skipped` before: `denoise` below 1 is
-// the end of a longer schedule. Undefined where only a run could tell.
+// A sampling's `steps` as its node counts them, and the `skipped` steps before them: `denoise` below 1 is the end of a
+// longer schedule. Undefined if only a run can tell.
 const scheduleFrom = (node) => {
   const steps = valueOf(node, "steps");
   const denoise = widgetNamed(node, "denoise") ? valueOf(node, "denoise") : 1;
@@ -122,20 +122,20 @@ const scheduleFrom = (node) => {
 
 const samples = (node) => runs(node) && node.outputs?.some((output) => output.type === "LATENT");
 
-// The sampler itself, or what works with the model that it patches.
+// The sampler itself, or the nodes that use the model it patches.
 const ends = (sampler, isEnd) => {
   if (isEnd(sampler)) return [sampler];
   return nodesIn(sampler.graph.rootGraph ?? sampler.graph).filter((node) => isEnd(node) && isModelOf(sampler, node));
 };
 
-// The schedule of a sampler, or of what samples with the model that it patches.
+// The schedule of a sampler, or of the node that samples with the model it patches.
 export const scheduleOf = (sampler) =>
   ends(sampler, samples)
     .map((node) => (widgetNamed(node, "steps") ? node : originOf(node, inputNamed(node, "sigmas"))?.node))
     .map((node) => node && widgetNamed(node, "steps") && scheduleFrom(node))
     .find(Boolean);
 
-// Where in its schedule a sampler starts that makes a part of it, as KSampler (Advanced).
+// The first step of a sampler that runs part of a schedule, such as KSampler (Advanced).
 export const firstStepOf = (node) => (widgetNamed(node, "start_at_step") && valueOf(node, "start_at_step")) || 0;
 
 const POSITIVE = ["positive", "conditioning", "cond1"];
@@ -143,11 +143,11 @@ const POSITIVE = ["positive", "conditioning", "cond1"];
 const positiveOf = (node) =>
   POSITIVE.map((name) => inputNamed(node, name)).find((input) => input?.type === "CONDITIONING");
 
-// The positive conditionings of a sampler, or of what works with the model that it patches: {node, input}.
+// The positive inputs of a sampler, or of the nodes that use the model it patches: {node, input}.
 export const positivesOf = (sampler) =>
   ends(sampler, (node) => runs(node) && positiveOf(node)).map((node) => ({ node, input: positiveOf(node) }));
 
-// The node that an id of a run names: "7", or "12:5" for node 5 in the subgraph node 12.
+// The node of an execution id: "7", or "12:5" for node 5 in the subgraph node 12.
 export const nodeOfRun = (root, id) =>
   String(id)
     .split(":")

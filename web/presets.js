@@ -10,7 +10,7 @@ const readPresets = (definitions) => {
   presets = definitions.SEGAConcept?.input?.optional?.preset?.[1]?.sega_presets ?? {};
 };
 
-// Without the fields' callbacks: those of numbers round to the field's step.
+// Without the fields' callbacks, which round numbers to the field's step.
 const fill = (node, values) => {
   for (const [name, value] of Object.entries(values)) {
     const widget = node.widgets.find((widget) => widget.name === name);
@@ -24,7 +24,7 @@ app.registerExtension({
 
   addCustomNodeDefs: readPresets,
 
-  // The user's file may have changed.
+  // The user may have edited the file.
   refreshComboInNodes: readPresets,
 
   nodeCreated(node) {
@@ -32,7 +32,7 @@ app.registerExtension({
     const widget = node.widgets?.find((widget) => widget.name === "preset");
     if (!widget) return;
     const callback = widget.callback;
-    // Called for what the user picks, and by a connected primitive; not when a workflow is loaded or a step undone.
+    // Called when the user picks one, and by a connected primitive; not on loading a workflow or on undo.
     widget.callback = function (value, ...rest) {
       const result = callback?.call(this, value, ...rest);
       const connected = node.inputs?.some((input) => input.widget?.name === "preset" && isConnected(node, input));

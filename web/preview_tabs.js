@@ -17,7 +17,7 @@ const outputOf = (node) => {
 const urlOf = ({ filename, subfolder, type }) =>
   api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
 
-// The pictures in the order of the tabs; the tab of the plot has no concept's text.
+// The pictures in the order of the tabs; the plot's tab has no text.
 const tabsOf = ({ images, sega_tabs: tabs }) => {
   let first = 0;
   return tabs.map(({ text, direction, count }) => {
@@ -28,7 +28,7 @@ const tabsOf = ({ images, sega_tabs: tabs }) => {
 };
 
 const addTabs = (node) => {
-  // The editor's own pictures would show everything a second time. On the canvas it draws those that `imgs` holds.
+  // Hide the editor's own pictures. On the canvas it draws those in `imgs`.
   node.hideOutputImages = true;
   Object.defineProperty(node, "imgs", { get: () => undefined, set: () => {} });
 

@@ -1,10 +1,10 @@
-// The picture's prompt: where a sampler takes it from, and connecting a concept to it.
+// Finds the prompt of a sampler, and connects a concept to it.
 
 import { inputNamed, isConnected, linkInto, nodesIn, originOf, positivesOf, valueOf, widgetNamed } from "./graph.js";
 import { create, GAP, link, withOutput } from "./wiring.js";
 import { word } from "./words.js";
 
-// The host's text encoders, and the fields that hold their prompt.
+// The host's text encoders and their prompt fields.
 const ENCODERS = {
   CLIPTextEncode: ["text"],
   CLIPTextEncodeFlux: ["clip_l", "t5xxl"],
@@ -16,14 +16,14 @@ const ENCODERS = {
 
 const STRING = "PrimitiveStringMultiline";
 
-// What the editor makes another text of in a prompt's own field, and in no other: {a|b} and comments.
+// Syntax that the editor only expands in a prompt's own field: {a|b} and comments.
 const DYNAMIC = /[{}]|\\\||\/\/|\/\*/;
 
 export const isDynamic = (text) => DYNAMIC.test(text);
 
 const isConditioning = (input) => input.type === "CONDITIONING";
 
-// The encoder of a conditioning, through the nodes that add something to one.
+// The encoder of a conditioning, through nodes that modify it.
 const encoderOf = (node, input, seen = new Set()) => {
   const origin = originOf(node, input);
   if (!origin || origin.promoted || seen.has(origin.node)) return undefined;
@@ -37,7 +37,7 @@ const encoderOf = (node, input, seen = new Set()) => {
 
 const only = (values) => (values.length > 0 && values.every((value) => value === values[0]) ? values[0] : undefined);
 
-// Fields that a subgraph's own node shows must stay fields.
+// Fields that a subgraph node promotes must stay fields.
 const isShownOutside = (node, name) =>
   nodesIn(node.graph.rootGraph ?? node.graph).some(
     ({ subgraph, properties }) =>
@@ -45,8 +45,8 @@ const isShownOutside = (node, name) =>
       properties?.proxyWidgets?.some(([id, shown]) => String(id) === String(node.id) && shown === name),
   );
 
-// The prompt that a concept of these samplers can be connected to; undefined where there is none, or no one. It is `typed`
-// into an encoder, is an output of another node, or can only be explained: {why}.
+// The prompt to connect a concept of these samplers to; undefined if there is none, or more than one. It is `typed` into an
+// encoder, an output of another node ({node, slot} or {outside}), or cannot be connected for a reason: {why}.
 export const promptFor = (concept, samplers) => {
   const prompt = inputNamed(concept, "prompt");
   if (!prompt || isConnected(concept, prompt)) return undefined;
@@ -68,13 +68,13 @@ export const promptFor = (concept, samplers) => {
 
 const sourceOf = (graph, { origin_id: id, origin_slot: slot }) => {
   const node = graph.getNodeById(id);
-  // The editor's own Primitive gives its value to fields alone.
+  // The editor's own Primitive only connects to fields.
   if (node) return node.type === "PrimitiveNode" ? undefined : { node, slot };
   const outside = graph.inputs?.[slot];
   return outside && { outside };
 };
 
-// Move a typed prompt into a node of its own, which feeds the encoder.
+// Move a typed prompt into its own node, which then feeds the encoder.
 const moved = ({ encoder, inputs, text }) => {
   const node = create(STRING, encoder.graph, ({ size }) => [encoder.pos[0] - 2 * GAP - size[0], encoder.pos[1]]);
   node.title = word("prompt");
@@ -84,7 +84,7 @@ const moved = ({ encoder, inputs, text }) => {
   return source;
 };
 
-// Connect a concept to what `promptFor` found.
+// Connect a concept to the prompt that `promptFor` found.
 export const connectPrompt = (concept, found) => {
   if (!found || found.why) return;
   const prompt = inputNamed(concept, "prompt");

@@ -1,4 +1,4 @@
-// The samplers and SEGAModelPatch: the connected concepts, when each acts, and which act while the sampler runs.
+// The samplers' and SEGAModelPatch's list of concepts: when each acts, and which ones act while the sampler runs.
 
 import { app } from "/scripts/app.js";
 
@@ -20,7 +20,7 @@ const rowOf = ({ id, text, remove, warnings, from, to }, whole) => {
   const sign = make("span", "sega-sign", {}, warnings.length ? "⚠" : remove ? "−" : "+");
   const name = make("button", "sega-name", { type: "button" }, text || word("noName"));
   name.addEventListener("click", (event) => {
-    // On its way up the click would select this node.
+    // Otherwise the click would also select this node.
     event.stopPropagation();
     goTo(conceptIn(id));
   });
@@ -78,7 +78,7 @@ const addList = (node) => {
     if (step === undefined) status.textContent = isWithout ? word("noConcepts") : "";
     else status.textContent = word("running", { step: step + 1, steps: schedule.steps, active, count: rows.length });
     const whole = wholeOf(schedule);
-    // Rows stay while the steps go on: they may have the focus, or be under a click.
+    // Keep the rows during a run: one may have the focus or be under a click.
     const found = JSON.stringify([rows, whole]);
     if (found !== listed) list.replaceChildren(...rows.map((row) => rowOf(row, whole)));
     listed = found;

@@ -1,20 +1,20 @@
-// The two texts that a concept compares. The server works them out: it will at the run too.
+// The two texts that a concept compares. The server works them out, as it does in a run.
 
 import { api } from "/scripts/api.js";
 
 import { inputNamed, isConnected, valueOf } from "./graph.js";
 import { isDynamic } from "./prompt.js";
 
-// How long the fields must stay as they are before the server is asked, in milliseconds.
+// Wait until the fields have not changed for this long before asking the server, in milliseconds.
 const STILL = 300;
 const MOST = 200;
 
-// By what was asked: the answer, undefined until it comes, null where there is none.
+// Answers by question: undefined until it comes, null if there is none.
 const answers = new Map();
-// By node: what was asked last and since when, and the last answer.
+// By node: the last question, since when, and the last answer.
 const looks = new WeakMap();
 
-// The concept's texts; undefined where only a run could tell.
+// The question about a concept's texts; undefined if only a run can tell.
 const questionOf = (node) => {
   if (node.comfyClass !== "SEGAConcept") return undefined;
   const text = valueOf(node, "text");
@@ -40,7 +40,7 @@ const ask = async (question) => {
 
 api.addEventListener("reconnected", () => answers.clear());
 
-// {text, instead_of} that the concept compares; undefined where they are not known, or there is nothing but the text.
+// The {text, instead_of} that a concept compares; undefined if not known, or if there is only the text.
 export const comparedOf = (node) => {
   const question = questionOf(node);
   if (!question) {
@@ -53,11 +53,11 @@ export const comparedOf = (node) => {
   if (answers.has(question)) {
     if (answers.get(question) !== undefined) look.answer = answers.get(question);
   } else if (performance.now() - look.since >= STILL) ask(question);
-  // The last answer stays until the next one comes.
+  // Keep the last answer until the next one comes.
   return look.answer ?? undefined;
 };
 
-// Whether the server has nothing more to say about a concept as it is.
+// Whether the server has answered for the concept's current fields.
 export const isAnswered = (node) => {
   const question = questionOf(node);
   return !question || answers.get(question) !== undefined;
@@ -71,7 +71,7 @@ const startOf = (one, other, most) => {
 
 const WORD = /[\p{L}\p{N}]+|\s+|[^\p{L}\p{N}\s]/gu;
 
-// Where one text differs from another, word by word: [what comes before, the difference, what comes after].
+// The difference of one text from another, word by word: [text before, difference, text after].
 export const difference = (text, other) => {
   const [one, two] = [text, other].map((found) => found.match(WORD) ?? []);
   const most = Math.min(one.length, two.length);

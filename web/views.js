@@ -1,4 +1,4 @@
-// Keeping what our nodes show in step with the graph, the language and the running workflow.
+// Keeps our nodes' views up to date with the graph, the language and the running workflow.
 
 import { api } from "/scripts/api.js";
 import { app } from "/scripts/app.js";
@@ -7,20 +7,20 @@ import { firstStepOf, isModelOf, nodeOfRun, samplersIn, scheduleOf } from "./gra
 import { language, loadWords } from "./words.js";
 
 const MARGIN = 6;
-// The nodes that show something, as weak references: the editor makes a node anew with each step of undo.
+// The nodes with views, as weak references: undo makes new nodes.
 const shownNodes = new Set();
 const views = new WeakMap();
 let running, started;
 
 export const rootGraph = () => app.rootGraph ?? app.graph;
 
-// What a sampler's run is at; undefined where it does not run.
+// The progress of a sampler's run; undefined if it is not running.
 const runOf = (sampler) => {
   if (!running || running.node.graph?.getNodeById(running.node.id) !== running.node) return undefined;
   return running.node === sampler || isModelOf(sampler, running.node) ? running : undefined;
 };
 
-// The step that a sampler is in, counted from 0.
+// A sampler's current step, counted from 0.
 export const stepOf = (sampler) => runOf(sampler)?.step;
 
 const scheduleNow = (sampler) => scheduleOf(sampler) ?? runOf(sampler)?.schedule;
@@ -39,7 +39,7 @@ const refresh = () => {
   const root = rootGraph();
   if (!root || document.hidden) return;
   const nodes = nodesShown();
-  // Large graphs without a node of ours are left alone.
+  // Do nothing in large graphs without our nodes.
   if (nodes.length === 0) return;
   const samplers = samplersIn(root).map((found) => ({ ...found, schedule: scheduleNow(found.sampler) }));
   for (const node of nodes) views.get(node)(samplers);
@@ -47,7 +47,7 @@ const refresh = () => {
 
 const openWorkflow = () => app.extensionManager?.workflow?.activeWorkflow?.path;
 
-// Other tabs may have nodes of the same numbers.
+// Other tabs may have nodes with the same ids.
 api.addEventListener("execution_start", ({ detail }) => {
   started = { prompt: detail.prompt_id, workflow: openWorkflow() };
 });
@@ -70,14 +70,13 @@ for (const end of [...ENDS, "reconnecting"]) {
   });
 }
 
-// Nodes 2.0 draws a node again from what it drew before when a workflow is loaded or a step undone, and then goes on
-// showing the element of the node that is gone.
+// When a workflow is loaded or a step undone, Nodes 2.0 keeps showing the old node's element: replace it.
 const takePlace = (node, element, name) => {
   if (element.isConnected || node.graph !== app.canvas.graph) return;
   document.querySelector(`[data-node-id="${node.id}"] .sega-in-${name}`)?.replaceWith(element);
 };
 
-// Change the graph in one step of the editor's undo.
+// Change the graph in a single undo step.
 export const undoable = (change) => {
   app.canvas.emitBeforeChange();
   try {
@@ -94,8 +93,8 @@ const nextFrame = () => new Promise((resolve) => requestAnimationFrame(resolve))
 
 const sizesIn = (graph) => graph._nodes.map(({ id, size }) => [id, ...size]).join();
 
-// Do the same where nodes grow with what they then show: their sizes belong to the step, or they would be one of their own.
-// `isShown` says whether they show it yet.
+// The same for changes that make nodes grow: waits for their new sizes, which would otherwise be another undo step.
+// `isShown` says whether the nodes show the change yet.
 export const undoableWithSizes = async (graph, change, isShown = () => true) => {
   app.canvas.emitBeforeChange();
   try {
@@ -113,8 +112,8 @@ export const undoableWithSizes = async (graph, change, isShown = () => true) => 
   }
 };
 
-// Put an element below a node's fields. `read(samplers)` returns what it shows, `draw(shown)` shows it when that changed.
-// `growing` elements take the room that is left in the node. Returns what brings everything up to date at once.
+// Add a view below a node's fields. `read(samplers)` returns its state, `draw(state)` is called when that has changed.
+// `growing` views fill the rest of the node. Returns a function that updates all views at once.
 export const addView = (node, name, content, { read, draw, growing = false, minHeight = 0 }) => {
   const element = document.createElement("div");
   element.className = `sega sega-in-${name}`;
@@ -127,7 +126,7 @@ export const addView = (node, name, content, { read, draw, growing = false, minH
     getMinHeight: height,
     ...(growing ? {} : { getMaxHeight: height }),
   });
-  // Not a part of the saved workflow, which opens without this extension too.
+  // Not saved, so that the workflow also opens without this extension.
   widget.serialize = false;
   let shown, tall;
   shownNodes.add(new WeakRef(node));
@@ -167,7 +166,7 @@ app.registerExtension({
   },
 
   setup() {
-    // The editor has no event for everything that can change a value: fields, links, undo, subgraphs, language.
+    // The editor has no events for some changes: fields, links, undo, subgraphs, language.
     setInterval(refresh, 200);
   },
 });

@@ -1,4 +1,4 @@
-// Adding nodes to a graph and connecting them.
+// Adds nodes to a graph and connects them.
 
 export const GAP = 40;
 export const TITLE = 30;
@@ -9,7 +9,7 @@ export const withOutput = (node, type) => ({ node, slot: outputOf(node, type) })
 
 export const link = ({ node, slot }, target, input) => node.connectSlots(node.outputs[slot], target, input);
 
-// How tall a node is below its title: Nodes 2.0 draws it taller than it says.
+// A node's height below its title; Nodes 2.0 draws it taller than `size` says.
 const heightOf = (node) => {
   const drawn = document.querySelector(`[data-node-id="${node.id}"]`)?.offsetHeight ?? 0;
   return Math.max(node.size[1], drawn - TITLE);
@@ -23,8 +23,8 @@ const overlaps = (node, [x, y], [width, height]) =>
   node.pos[1] - TITLE < y + height &&
   bottomOf(node) > y - TITLE;
 
-// Add a node at the first free place from `at(node)` downwards. It is drawn with the next frame, as tall as others of its
-// kind; older editors leave it in Nodes 2.0 where it is added.
+// Add a node at the first free place from `at(node)` downwards. It is only drawn in the next frame, so assume it is as tall
+// as others of its type; in older editors, Nodes 2.0 does not let it move later.
 export const create = (type, graph, at) => {
   const node = window.LiteGraph.createNode(type);
   const ofItsKind = graph._nodes.filter((other) => other.type === type);

@@ -1,4 +1,4 @@
-// The extension's own words, from the pack's locales/<language>/main.json, in the language of the editor.
+// The extension's own words, from locales/<language>/main.json, in the editor's language.
 
 import { api } from "/scripts/api.js";
 import { app } from "/scripts/app.js";
@@ -11,7 +11,7 @@ export const loadWords = () => {
     .fetchApi("/i18n")
     .then((answer) => answer.json())
     .then((found) => (languages = found))
-    .catch((error) => console.warn("ComfyUI-SEGA: the words of the language could not be loaded", error));
+    .catch((error) => console.warn("ComfyUI-SEGA: could not load translations", error));
   return loading;
 };
 
