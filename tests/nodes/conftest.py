@@ -11,6 +11,7 @@ import torch
 
 from dev.host.in_process import load_pack, start_host
 from dev.host.packages import COMFYUI
+from support.demo import JudgedModel
 from support.evaluations import Seen, listening
 from support.host import Host
 from support.models import UNET
@@ -60,6 +61,12 @@ def twin(host: Host, pipeline: Any) -> Any:
     model = host.model(host.eps.model.model_type)
     load_weights(pipeline.unet, model, UNET)
     return model
+
+
+@pytest.fixture(scope="session")
+def demo(host: Host) -> JudgedModel:
+    with torch.inference_mode():
+        return JudgedModel()
 
 
 @pytest.fixture
