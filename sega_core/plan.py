@@ -81,7 +81,7 @@ def step_of_sigma(sigma: float, sigmas: Sequence[float], before: int = 0) -> int
 
 
 def covering_step(sigma: float, sigmas: Sequence[float], before: int = 0) -> int | None:
-    """Return the step that covers `sigma`, as `step_of_sigma` does; None where no step does."""
+    """Return the step that covers `sigma`, as `step_of_sigma` does; None if no step does."""
     covering = [step for step in range(len(sigmas) - 1) if _covers(sigmas[step], sigmas[step + 1], sigma)]
     return next((step for step in covering if step >= before), covering[-1] if covering else None)
 
