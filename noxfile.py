@@ -37,6 +37,9 @@ HOSTS = {
 }
 NEWEST, *_, OLDEST = HOSTS
 
+# The newest editor; the browser tests run with it as well as with the one that the newest ComfyUI asks for.
+EDITOR = "comfyui-frontend-package==1.58.1"
+
 # The newest versions that fit each other.
 TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
 GIGABYTES = 12
@@ -97,6 +100,7 @@ def tests(session: nox.Session) -> None:
         return
     _run_module(session, "pytest", *HOSTLESS_TIERS, *SIDE_BY_SIDE)
     results = [_run_host_tiers(session, NEWEST, HOST_TIERS, *NOT_SLOW)]
+    _run_module(session, "pytest", "tests/browser", *SIDE_BY_SIDE, *NOT_SLOW, editor=True)
     if "COMFYUI_PATH" not in os.environ:
         results.append(_run_host_tiers(session, OLDEST, OLDEST_TIERS, *NOT_SLOW))
         _compare_with_table(session, "check", results)
@@ -114,6 +118,7 @@ def compatibility(session: nox.Session) -> None:
     if "COMFYUI_PATH" in os.environ:
         session.error("compatibility runs ComfyUIs of its own: COMFYUI_PATH must not be set")
     results = [_run_host_tiers(session, version, HOST_TIERS) for version in versions]
+    _run_module(session, "pytest", "tests/browser", *SIDE_BY_SIDE, editor=True)
     if not session.posargs:
         _compare_with_table(session, "write", results)
 
@@ -150,8 +155,10 @@ def _compare_with_table(session: nox.Session, command: str, results: list[str]) 
     session.run(sys.executable, str(ROOT / "tests" / "compatibility.py"), command, *results, external=True)
 
 
-def _run_module(session: nox.Session, module: str, *arguments: str, version: str = NEWEST) -> None:
-    """Run a module in the environment of a host."""
+def _run_module(
+    session: nox.Session, module: str, *arguments: str, version: str = NEWEST, editor: bool = False
+) -> None:
+    """Run a module in the environment of a host; `editor` says whether its servers show the newest editor."""
     host, python = _host(session, version), _python(session, version)
     env = {"COMFYUI_PATH": str(host)}
     if set(SIDE_BY_SIDE) <= set(arguments):
@@ -162,6 +169,8 @@ def _run_module(session: nox.Session, module: str, *arguments: str, version: str
     env["GOMP_SPINCOUNT"] = "30000"
     if module == "dev.make.templates" or any(argument.startswith("tests/browser") for argument in arguments):
         env["SEGA_BROWSER"] = _browser(session)
+    if editor:
+        env["SEGA_EDITOR"] = str(_editor(session))
     if module == "mypy":
         env["MYPYPATH"] = os.pathsep.join([str(PACKAGES), str(host)])
     if module.startswith("dev."):
@@ -186,6 +195,25 @@ def _browser(session: nox.Session) -> str:
     if found is None:
         session.error("The browser tests need Chromium or Chrome: install one, or name its program in SEGA_BROWSER")
     return found
+
+
+def _editor(session: nox.Session) -> Path:
+    """Return the folder of the newest editor, installed if need be."""
+    folder = STATE / EDITOR
+    static = folder / "comfyui_frontend_package" / "static"
+    if not static.exists():
+        command = [
+            str(_environment(session, VENV)),
+            "-m",
+            "pip",
+            "install",
+            "--no-deps",
+            "--target",
+            str(folder),
+            EDITOR,
+        ]
+        _step(session, f"Installing {EDITOR} (30 MB)", command, "The editor was not installed; pip's message is above")
+    return static
 
 
 def _host(session: nox.Session, version: str = NEWEST) -> Path:

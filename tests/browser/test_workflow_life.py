@@ -99,8 +99,7 @@ def test_without_the_extension_the_nodes_work(opened: Callable[..., Any], demo_w
 
 @pytest.mark.parametrize("palette", ["light", "dark"])
 def test_the_views_take_the_themes_colours(opened: Callable[..., Any], demo_workflow: Any, palette: str) -> None:
-    # The editor is dark by itself.
-    editor = opened("canvas", **({"Comfy.ColorPalette": palette} if palette == "light" else {}))
+    editor = opened("canvas", **{"Comfy.ColorPalette": palette})
     editor.load(demo_workflow(start_percent=0.15, steps=20))
     node = editor.node("SEGAConcept")
     editor.show(node)
