@@ -80,7 +80,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: takes minutes; `nox -s tests` runs it with the newest ComfyUI alone")
+    config.addinivalue_line("markers", "slow: only `nox -s compatibility` runs it")
     if file := config.getoption("--compatibility"):
         config.pluginmanager.register(CompatibilityReport(file))
 

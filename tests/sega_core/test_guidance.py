@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import pytest
@@ -13,8 +12,8 @@ from sega_core import Comparison, Concept, concept_guidance, keep_largest
 from sega_core.concept import THRESHOLDS_OVER
 from support.core import noise
 
-SHAPES = [(1, 4, 8, 8), (3, 4, 7, 5), (2, 16, 3, 6, 6), (2, 1, 333), (1, 2, 1, 1), (2, 3, 2, 1), (1, 1, 2, 1, 3)]
-THRESHOLDS = [0.0, 0.001, 0.1, 0.25, 1 / 3, 0.5, 0.75, 0.8, 0.9, 0.95, 0.99]
+SHAPES = [(3, 4, 7, 5), (2, 16, 3, 6, 6), (2, 1, 333), (1, 2, 1, 1), (2, 3, 2, 1)]
+THRESHOLDS = [0.0, 0.001, 1 / 3, 0.5, 0.8, 0.9, 0.99]
 
 
 def quantile_mask(psi: torch.Tensor, threshold: float) -> torch.Tensor:
@@ -31,25 +30,19 @@ def test_the_elements_of_the_quantile_pass_unchanged(shape: tuple[int, ...], thr
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("threshold", THRESHOLDS)
-def test_half_precision_is_thresholded_in_fp32(dtype: torch.dtype, threshold: float) -> None:
+def test_half_precision_is_thresholded_in_fp32(dtype: torch.dtype) -> None:
     difference = noise(2, 4, 9, 9).to(dtype)
     psi = difference.float() * 5
-    guidance = concept_guidance(Comparison(difference), Concept(threshold=threshold))
+    guidance = concept_guidance(Comparison(difference), Concept(threshold=0.8))
     assert guidance.dtype == torch.float32
-    assert torch.equal(guidance, torch.where(quantile_mask(psi, threshold), psi, 0))
+    assert torch.equal(guidance, torch.where(quantile_mask(psi, 0.8), psi, 0))
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)
 def test_tied_elements_pass_together(threshold: float) -> None:
-    psi = noise(2, 3, 10, 10).mul(2).round()
+    psi, equal = noise(2, 3, 10, 10).mul(2).round(), torch.full((1, 2, 5, 5), -0.7)
     assert torch.equal(keep_largest(psi, threshold), torch.where(quantile_mask(psi, threshold), psi, 0))
-
-
-def test_equal_elements_all_pass_and_threshold_0_keeps_everything() -> None:
-    equal, psi = torch.full((1, 2, 5, 5), -0.7), noise(2, 4, 8, 8)
-    assert torch.equal(keep_largest(equal, 0.99), equal)
-    assert torch.equal(keep_largest(psi, 0), psi)
+    assert torch.equal(keep_largest(equal, threshold), equal)
 
 
 def test_each_channel_has_its_own_threshold() -> None:
@@ -62,13 +55,6 @@ def test_remove_is_the_negative_of_add() -> None:
     added = concept_guidance(Comparison(difference), Concept(direction="add"))
     assert torch.equal(added, -concept_guidance(Comparison(difference), Concept(direction="remove")))
     assert added.any()
-
-
-@pytest.mark.parametrize("factor", [2.0**-20, 2.0**30])
-def test_the_mask_does_not_depend_on_the_size_of_the_estimates(factor: float) -> None:
-    difference = noise(2, 4, 9, 9)
-    guidance = concept_guidance(Comparison(difference), Concept())
-    assert torch.equal(concept_guidance(Comparison(difference * factor), Concept()), guidance * factor)
 
 
 @pytest.mark.parametrize("direction", ["add", "remove"])
@@ -102,13 +88,6 @@ def test_a_samples_scale_leaves_its_mask_and_its_attention_alone() -> None:
     assert plain[0].any()
     assert plain[1].any()
     assert torch.equal(doubled, plain * torch.tensor([2.0, 4.0]).view(2, 1, 1, 1))
-
-
-def test_a_higher_threshold_keeps_a_part_of_a_lower_ones_elements() -> None:
-    psi = noise(2, 4, 8, 8)
-    kept = [keep_largest(psi, threshold) != 0 for threshold in THRESHOLDS]
-    for lower, higher in itertools.pairwise(kept):
-        assert not (higher & ~lower).any()
 
 
 class Elsewhere(Tensor):
