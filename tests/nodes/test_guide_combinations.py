@@ -162,6 +162,7 @@ FREEU_SCALES = {"b1": 1.3, "b2": 1.5, "s1": 0.9, "s2": 0.2}
 ATTENTION = {"q": 0.7, "k": 1.2, "v": 1.3, "out": 0.9}
 CACHE = {"reuse_threshold": 3.0, "verbose": False}
 WINDOW = {"context_stride": 1, "closed_loop": False, "fuse_method": "pyramid", "freenoise": False}
+NOISE = {"freenoise": True}
 ROPE = {"scale_x": 0.5, "scale_y": 0.5, "scale_t": 2.0, "shift_x": 0.0, "shift_y": 0.0, "shift_t": 3.0}
 TILES = {"tile_size": 32, "swap_size": 1, "max_depth": 0, "scale_depth": False}
 SHRINK = {
@@ -216,7 +217,7 @@ MODELS = [
     Node("TomePatchModel", "nodes_tomesd", "TomePatchModel", {"ratio": 0.5}, shares=True),
     Node("ScaleROPE", "nodes_rope", "ScaleROPE", ROPE, "video"),
     Node(WINDOWS, CONTEXT, "ContextWindowsManualNode", windows(3, 1, "standard_static", dim=2), "video"),
-    Node(WINDOWS, CONTEXT, "ContextWindowsManualNode", windows(2, 1, "looped_uniform", dim=0, freenoise=True), "frames"),
+    Node(WINDOWS, CONTEXT, "ContextWindowsManualNode", windows(2, 1, "looped_uniform", dim=0, **NOISE), "frames"),
     Node(WINDOWS, CONTEXT, "WanContextWindowsManualNode", windows(9, 4, "standard_uniform"), "video"),
     Node(WINDOWS, CONTEXT, "LTXVContextWindowsNode", windows(17, 8, "batched"), "video"),
     Node("Flux KV Cache", "nodes_flux", "FluxKVCache", scene="flux2", shares=True),

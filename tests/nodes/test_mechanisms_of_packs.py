@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from support.host import CONCEPT as SETTINGS
-from support.host import Host, Passes, every_kind, kept_apart
+from support.core import noise
+from support.host import Host, Passes, every_kind, options_of, wrapped
+from support.tensors import differ, distance
 
 GROUP = "Other packs' patches"
 STEPS = 4
@@ -26,35 +27,12 @@ SCHEDULES = pytest.mark.compat(GROUP, "prompts with a schedule of their own (pro
 AGAIN = pytest.mark.compat(GROUP, "samplings that start again (FreeInit)")
 
 
-def saying_the_same(host: Host, instead_of: int | None) -> Any:
-    """Return a concept that says what it is compared with, and is evaluated nevertheless."""
-    node = host.pack.nodes.SEGAConceptFromConditioning
-    other = None if instead_of is None else host.conditioning(instead_of)
-    return node.execute(kept_apart(other or host.conditioning(NEGATIVE)), other, **SETTINGS)[0]
-
-
 def edit(host: Host, *concepts: Any, model: Any = None, **changes: Any) -> Tensor:
     return host.sega(*concepts, **{"model": model, "steps": STEPS, **changes})
 
 
 def plain(host: Host, model: Any = None, **changes: Any) -> Tensor:
     return host.sample(model, **{"steps": STEPS, **changes})
-
-
-def wrapped(model: Any, kind: str, wrapper: Callable[..., Any]) -> Any:
-    import comfy.patcher_extension
-
-    model = model.clone()
-    model.add_wrapper_with_key(getattr(comfy.patcher_extension.WrappersMP, kind), "another pack", wrapper)
-    return model
-
-
-def options_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    return kwargs.get("transformer_options") or next(arg for arg in args if isinstance(arg, dict))
-
-
-def differ(one: Tensor, other: Tensor) -> bool:
-    return bool(one.isfinite().all() and (one - other).norm() > 1e-3 * other.norm())
 
 
 @REFERENCE
@@ -77,7 +55,7 @@ def test_the_network_finds_what_a_controlnet_has_noted(host: Host) -> None:
 
     control = Noting()
     prompts = {name: host.conditioning(seed, control=control) for name, seed in (("positive", 1), ("negative", 2))}
-    edit(host, host.concept(10), host.concept(11, 1), model=wrapped(host.eps, "DIFFUSION_MODEL", read), **prompts)
+    edit(host, *host.two(), model=wrapped(host.eps, "DIFFUSION_MODEL", read), **prompts)
     assert noted == [True] * STEPS
 
 
@@ -118,22 +96,20 @@ def another_sampling_function(host: Host, monkeypatch: pytest.MonkeyPatch) -> An
 
 
 @SAMPLING
-@every_kind
 def test_the_concepts_join_the_calls_of_another_packs_sampling_function(
-    host: Host, instead_of: int | None, another_sampling_function: Any, request: pytest.FixtureRequest
+    host: Host, another_sampling_function: Any, request: pytest.FixtureRequest
 ) -> None:
     """AnimateDiff-Evolved replaces the host's sampling function and slides windows over the frames, here the batch."""
-    latent = host.latent(4)
+    latent, concepts = host.latent(4), host.two(threshold=0.0)
     passes = Passes(another_sampling_function)
-    concept = host.concept(CONCEPT, instead_of, threshold=0.0)
-    edited = edit(host, concept, model=passes.model, latent=latent)
+    edited = edit(host, *concepts, model=passes.model, latent=latent)
     unedited = plain(host, another_sampling_function, latent=latent)
     assert differ(edited, unedited)
-    # Two windows of two images, with the prompts and the concept.
-    assert passes.sizes == [6, 6] * STEPS
+    # Two windows of two images, with the prompts and the concepts.
+    assert passes.sizes == [8, 8] * STEPS
     request.getfixturevalue("monkeypatch").undo()
-    change = edit(host, concept, latent=latent) - plain(host, latent=latent)
-    assert (edited - unedited - change).norm() < 1e-3 * change.norm()
+    change = edit(host, *concepts, latent=latent) - plain(host, latent=latent)
+    assert distance(edited - unedited, change) < 1e-3
 
 
 def couple(model: Any) -> Any:
@@ -193,44 +169,40 @@ def test_patches_that_expect_all_1s_before_all_0s_leave_the_prompts_as_they_are(
     model = patch(host.eps)
     unedited = plain(host, model)
     assert differ(unedited, plain(host))
-    # A concept of next to no weight: the prompts' own estimates stay.
+    # Concepts of next to no weight: the prompts' own estimates stay.
     faint = [host.concept(seed, instead_of, weight=1e-7) for seed in (CONCEPT, OTHER)]
-    assert (edit(host, *faint, model=model) - unedited).norm() < 1e-4 * unedited.norm()
+    assert distance(edit(host, *faint, model=model), unedited) < 1e-4
     # What the patch does to the positive prompt alone it does to a concept in its place.
     by_hand = host.eps if instead_of is None else model
     one, other = (
         plain(host, by_hand, positive=host.conditioning(seed), cfg=1.0, steps=1)
         for seed in (CONCEPT, instead_of or NEGATIVE)
     )
-    change = 5.0 * (one - other)
     concept = host.concept(CONCEPT, instead_of, threshold=0.0)
-    both = edit(host, concept, model=model, steps=1) - plain(host, model, steps=1)
-    assert (both - change).norm() < 1e-3 * change.norm()
+    change = edit(host, concept, model=model, steps=1) - plain(host, model, steps=1)
+    assert distance(change, 5.0 * (one - other)) < 1e-3
 
 
 @RANDOM
-@every_kind
-def test_a_patch_that_draws_random_numbers_draws_the_same_beside_concepts(host: Host, instead_of: int | None) -> None:
+def test_a_patch_that_draws_random_numbers_draws_the_same_beside_concepts(host: Host) -> None:
     """ComfyUI's own HyperTile, and MSW-MSA of jankhidiffusion."""
     from comfy_extras import nodes_hypertile
 
     tiled = nodes_hypertile.HyperTile.execute(host.eps, 32, 3, 0, False)[0]
     latent = host.latent(size=16)
+    same = host.both_saying_the_same()
     before = torch.get_rng_state()
     unedited = plain(host, tiled, latent=latent)
     assert differ(unedited, plain(host, latent=latent))
     torch.set_rng_state(before)
-    same = edit(host, saying_the_same(host, instead_of), model=tiled, latent=latent)
-    assert (same - unedited).norm() < 1e-5 * unedited.norm()
+    assert distance(edit(host, *same, model=tiled, latent=latent), unedited) < 1e-5
     torch.set_rng_state(before)
-    assert differ(edit(host, host.concept(CONCEPT, instead_of), model=tiled, latent=latent), unedited)
+    assert differ(edit(host, *host.two(), model=tiled, latent=latent), unedited)
 
 
 def scheduled(host: Host, instead_of: int | None, first: dict[str, Any], second: dict[str, Any]) -> Any:
     """Return a concept of two texts, one after the other."""
-    texts = [*host.conditioning(CONCEPT, **first), *host.conditioning(OTHER, **second)]
-    other = None if instead_of is None else host.conditioning(instead_of)
-    return host.pack.nodes.SEGAConceptFromConditioning.execute(texts, other, **SETTINGS)[0]
+    return host.concept([*host.conditioning(CONCEPT, **first), *host.conditioning(OTHER, **second)], instead_of)
 
 
 def in_turns(host: Host, concept: Any, instead_of: int | None, turn: float) -> None:
@@ -239,29 +211,24 @@ def in_turns(host: Host, concept: Any, instead_of: int | None, turn: float) -> N
     sigmas = host.samplers.calculate_sigmas(host.eps.get_model_object("model_sampling"), "normal", 6)
     step = int((sigmas > turn).sum())
     assert 0 < step < 6
-    two = [
-        host.concept(CONCEPT, instead_of, end_percent=step / 6),
-        host.concept(OTHER, instead_of, start_percent=step / 6),
-    ]
-    assert torch.equal(edit(host, concept, **settings), edit(host, *two, **settings))
-    assert not torch.equal(edit(host, two[0], **settings), edit(host, *two, **settings))
+    first = host.concept(CONCEPT, instead_of, end_percent=step / 6)
+    second = host.concept(OTHER, instead_of, start_percent=step / 6)
+    both = edit(host, first, second, **settings)
+    assert torch.equal(edit(host, concept, **settings), both)
+    assert not torch.equal(edit(host, first, **settings), both)
 
 
 @SCHEDULES
-@every_kind
-def test_texts_for_parts_of_the_sampling_take_turns(
-    host: Host, instead_of: int | None, one_pass_at_a_time: None
-) -> None:
+def test_texts_for_parts_of_the_sampling_take_turns(host: Host, one_pass_at_a_time: None) -> None:
     """prompt-control's `[hat:glasses:0.5]`."""
     first, second = {"start_percent": 0.0, "end_percent": 0.5}, {"start_percent": 0.5, "end_percent": 1.0}
     turn = host.eps.get_model_object("model_sampling").percent_to_sigma(0.5)
-    in_turns(host, scheduled(host, instead_of, first, second), instead_of, turn)
+    in_turns(host, scheduled(host, None, first, second), None, turn)
 
 
 @SCHEDULES
-@every_kind
 def test_texts_that_another_pack_leaves_out_of_a_step_are_absent(
-    host: Host, instead_of: int | None, one_pass_at_a_time: None, monkeypatch: pytest.MonkeyPatch
+    host: Host, one_pass_at_a_time: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """smZNodes' `[hat:glasses:0.5]`, which it knows by keys of its own."""
     import comfy.samplers
@@ -275,37 +242,32 @@ def test_texts_that_another_pack_leaves_out_of_a_step_are_absent(
 
     monkeypatch.setattr(comfy.samplers, "get_area_and_mult", get_area_and_mult)
     first, second = {"acts_above": 2.0, "acts_to": 100.0}, {"acts_above": 0.0, "acts_to": 2.0}
-    in_turns(host, scheduled(host, instead_of, first, second), instead_of, 2.0)
+    in_turns(host, scheduled(host, POSITIVE, first, second), POSITIVE, 2.0)
 
 
 @SCHEDULES
 @every_kind
 def test_while_none_of_its_texts_acts_a_concept_adds_nothing(
-    host: Host, instead_of: int | None, evaluations: list[Any]
+    host: Host, instead_of: int | None, guidance_log: list[Tensor | None]
 ) -> None:
     first, second = {"start_percent": 0.6, "end_percent": 0.8}, {"start_percent": 0.8, "end_percent": 1.0}
-    late = scheduled(host, instead_of, first, second)
-    edit(host, late, momentum_scale=0.0, steps=6)
-    acts = [evaluation.guidance is not None and bool(evaluation.guidance.any()) for evaluation in evaluations]
+    edit(host, scheduled(host, instead_of, first, second), momentum_scale=0.0, steps=6)
+    acts = [guidance is not None and bool(guidance.any()) for guidance in guidance_log]
     assert acts[:2] == [False, False]
     assert acts[-1]
 
 
 @AGAIN
-@every_kind
-@pytest.mark.parametrize("mode", ["reference", "independent"])
-@pytest.mark.parametrize("inside", [True, False], ids=["inside of the edit", "around the edit"])
-def test_a_sampling_that_starts_again_starts_without_momentum(
-    host: Host, mode: str, inside: bool, instead_of: int | None
-) -> None:
-    """AnimateDiff-Evolved's FreeInit: several samplings in one."""
+@pytest.mark.parametrize(("mode", "inside"), [("reference", True), ("independent", False)])
+def test_a_sampling_that_starts_again_starts_without_momentum(host: Host, mode: str, inside: bool) -> None:
+    """AnimateDiff-Evolved's FreeInit: several samplings in one, inside of the edit or around it."""
 
     def again(executor: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         executor(*args, **kwargs)
         return executor(*args, **kwargs)
 
     settings = {"momentum_scale": 0.9, "momentum_beta": 0.8, "mode": mode, "reuse_steps": 4}
-    concepts = [host.concept(CONCEPT, instead_of), host.concept(OTHER, instead_of, start_percent=1 / STEPS)]
+    concepts = host.two(start_percent=1 / STEPS)
     once = plain(host, host.patched(*concepts, **settings))
     if inside:
         twice = plain(host, wrapped(host.patched(*concepts, **settings), "OUTER_SAMPLE", again))
@@ -339,20 +301,18 @@ def test_a_guider_that_goes_past_the_predictions_is_refused_before_the_model_run
 
 
 @SAMPLING
-@every_kind
 def test_what_a_pack_adds_to_its_copies_of_the_prompts_is_added_to_the_concepts(
-    host: Host, instead_of: int | None, one_pass_at_a_time: None, monkeypatch: pytest.MonkeyPatch
+    host: Host, one_pass_at_a_time: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """AnimateDiff-Evolved's image models (PIA) copy the prompts and put an image into the copies."""
     import comfy.conds
     import comfy.samplers
 
-    image = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(6))
+    added = {"c_concat": comfy.conds.CONDNoiseShape(noise(1, 4, 8, 8))}
 
     def sampling_function(
         model: Any, x: Tensor, timestep: Tensor, uncond: Any, cond: Any, scale: float, model_options: Any, seed: Any
     ) -> Tensor:
-        added = {"c_concat": comfy.conds.CONDNoiseShape(image)}
         prompts = [[{**e, "model_conds": {**e["model_conds"], **added}} for e in entries] for entries in (cond, uncond)]
         both = comfy.samplers.calc_cond_batch(model, prompts, x, timestep, model_options)
         return both[1] + scale * (both[0] - both[1])
@@ -363,15 +323,14 @@ def test_what_a_pack_adds_to_its_copies_of_the_prompts_is_added_to_the_concepts(
 
     monkeypatch.setattr(comfy.samplers, "sampling_function", sampling_function)
     model = wrapped(host.eps, "DIFFUSION_MODEL", network)
-    unedited = plain(host, model)
-    assert torch.equal(edit(host, saying_the_same(host, instead_of), model=model), unedited)
-    assert differ(edit(host, host.concept(CONCEPT, instead_of), model=model), unedited)
+    unedited, same = plain(host, model), host.both_saying_the_same()
+    assert torch.equal(edit(host, *same, model=model), unedited)
+    assert differ(edit(host, *host.two(), model=model), unedited)
 
 
 @SAMPLING
-@every_kind
 def test_a_pack_that_takes_the_answers_apart_itself_gets_its_own_prompts_alone(
-    host: Host, instead_of: int | None, monkeypatch: pytest.MonkeyPatch
+    host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """smZNodes' `a AND b :0.5` puts a model function wrapper of its own in, and counts what comes back."""
     import comfy.samplers
@@ -386,14 +345,12 @@ def test_a_pack_that_takes_the_answers_apart_itself_gets_its_own_prompts_alone(
             assert params["cond_or_uncond"] == [1, 0]
             return answers[-1]
 
-        comfy.samplers.calc_cond_batch(
-            model, [cond, uncond], x, timestep, {**model_options, "model_function_wrapper": keep}
-        )
+        options = {**model_options, "model_function_wrapper": keep}
+        comfy.samplers.calc_cond_batch(model, [cond, uncond], x, timestep, options)
         negative, positive = answers[0].chunk(2)
         return negative + scale * (positive - negative)
 
-    concept = host.concept(CONCEPT, instead_of, threshold=0.0)
-    change = edit(host, concept) - plain(host)
+    concepts = host.two(threshold=0.0)
+    change = edit(host, *concepts) - plain(host)
     monkeypatch.setattr(comfy.samplers, "sampling_function", sampling_function)
-    again = edit(host, concept) - plain(host)
-    assert (again - change).norm() < 1e-3 * change.norm()
+    assert distance(edit(host, *concepts) - plain(host), change) < 1e-3

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from support.host import CONCEPT, Host, Passes, every_kind, find_node, kept_apart, options_of, run_node
-from support.tensors import differ
+from support.host import Host, Passes, every_kind, find_node, options_of, run_node, wrapped
+from support.packs import attention, ip_adapter
+from support.tensors import differ, distance, relative
 
 GROUP = "Other packs' patches"
 STEPS = 3
-HEADS = 4
 
 
 def images_of(labels: list[int], label: int, images: int) -> list[int]:
@@ -23,97 +23,58 @@ def images_of(labels: list[int], label: int, images: int) -> list[int]:
     return [i * size + image for i, each in enumerate(labels) if each == label for image in range(size)]
 
 
-def wrapped(kind: str, wrapper: Callable) -> Callable[[Any], Any]:
-    def patch(model: Any) -> Any:
-        import comfy.patcher_extension
+def around(kind: str, wrapper: Callable) -> Callable[[Any], Any]:
+    return lambda model: wrapped(model, kind, wrapper)
 
+
+def setting(name: str, function: Callable, *places: Any, **options: Any) -> Callable[[Any], Any]:
+    """Patch with a method of MODEL."""
+
+    def patch(model: Any) -> Any:
         model = model.clone()
-        model.add_wrapper_with_key(getattr(comfy.patcher_extension.WrappersMP, kind), "another pack", wrapper)
+        getattr(model, f"set_model_{name}")(function, *places, **options)
         return model
 
     return patch
 
 
 def host_node(module: str, name: str, **inputs: Any) -> Callable[[Any], Any]:
-    def patch(model: Any) -> Any:
-        return run_node(find_node(module, name), model=model, **inputs)
-
-    return patch
+    return lambda model: run_node(find_node(module, name), model=model, **inputs)
 
 
-rescale_cfg = host_node("nodes_model_advanced", "RescaleCFG", multiplier=0.7)
-cfg_zero_star = host_node("nodes_cfg", "CFGZeroStar")
-
-
-def dynamic_thresholding(model: Any) -> Any:
+def dynamic_thresholding(args: dict[str, Any]) -> torch.Tensor:
     """Mix the plain result with one whose channels are as wide as the positive prompt's."""
-
-    def function(args: dict[str, Any]) -> torch.Tensor:
-        cond, uncond = args["cond"], args["uncond"]
-        mixed = uncond + args["cond_scale"] * (cond - uncond)
-        dims = tuple(range(2, mixed.ndim))
-        return 0.5 * mixed + 0.5 * mixed * cond.std(dim=dims, keepdim=True) / mixed.std(dim=dims, keepdim=True)
-
-    model = model.clone()
-    model.set_model_sampler_cfg_function(function, disable_cfg1_optimization=True)
-    return model
+    cond, uncond = args["cond"], args["uncond"]
+    mixed = uncond + args["cond_scale"] * (cond - uncond)
+    dims = tuple(range(2, mixed.ndim))
+    return 0.5 * mixed + 0.5 * mixed * cond.std(dim=dims, keepdim=True) / mixed.std(dim=dims, keepdim=True)
 
 
-def pre_cfg(model: Any) -> Any:
-    model = model.clone()
-    model.set_model_sampler_pre_cfg_function(lambda args: [0.9 * args["conds_out"][0], *args["conds_out"][1:]])
-    return model
-
-
-def pre_cfg_in_place(model: Any) -> Any:
+def in_place(args: dict[str, Any]) -> list[torch.Tensor]:
     """Change the estimates that the host hands over, instead of new ones."""
-
-    def function(args: dict[str, Any]) -> list[torch.Tensor]:
-        for estimate in args["conds_out"]:
-            estimate.mul_(0.9)
-        return args["conds_out"]
-
-    model = model.clone()
-    model.set_model_sampler_pre_cfg_function(function)
-    return model
+    for estimate in args["conds_out"]:
+        estimate.mul_(0.9)
+    return args["conds_out"]
 
 
-def post_cfg(model: Any) -> Any:
-    model = model.clone()
-    model.set_model_sampler_post_cfg_function(lambda args: 0.9 * args["denoised"])
-    return model
-
-
-def one_more_pass(model: Any) -> Any:
+def one_more_pass(args: dict[str, Any]) -> torch.Tensor:
     """Evaluate the positive prompt once more, at other latents, and push away from it."""
+    import comfy.samplers
 
-    def function(args: dict[str, Any]) -> torch.Tensor:
-        import comfy.samplers
-
-        x, sigma = 0.8 * args["input"], args["sigma"]
-        (weak,) = comfy.samplers.calc_cond_batch(args["model"], [args["cond"]], x, sigma, args["model_options"])
-        return args["denoised"] + 0.5 * (args["cond_denoised"] - weak)
-
-    model = model.clone()
-    model.set_model_sampler_post_cfg_function(function)
-    return model
+    x, sigma = 0.8 * args["input"], args["sigma"]
+    (weak,) = comfy.samplers.calc_cond_batch(args["model"], [args["cond"]], x, sigma, args["model_options"])
+    return args["denoised"] + 0.5 * (args["cond_denoised"] - weak)
 
 
-def cond_batch(model: Any) -> Any:
-    """Replace the host's evaluation by one that takes two prompts and weakens the positive one's estimate."""
+def two_calls(args: dict[str, Any]) -> list[torch.Tensor]:
+    """Take two prompts, evaluate one after the other, and weaken the positive one's estimate."""
+    import comfy.samplers
 
-    def function(args: dict[str, Any]) -> list[torch.Tensor]:
-        import comfy.samplers
-
-        (positive, negative), x, sigma = args["conds"], args["input"], args["sigma"]
-        options = args["model_options"]
-        (cond,) = comfy.samplers.calc_cond_batch(args["model"], [positive], x, sigma, options)
-        (uncond,) = comfy.samplers.calc_cond_batch(args["model"], [negative], x, sigma, options)
-        return [0.9 * cond, uncond]
-
-    model = model.clone()
-    model.set_model_sampler_calc_cond_batch_function(function)
-    return model
+    x, sigma, options = args["input"], args["sigma"], args["model_options"]
+    cond, uncond = (
+        comfy.samplers.calc_cond_batch(args["model"], [prompt], x, sigma, options)[0] for prompt in args["conds"]
+    )
+    return [0.9 * cond, uncond]
 
 
 def half_noise(executor: Any, noise: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -153,101 +114,43 @@ def weaker_positive(executor: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -
     return out
 
 
-def weaker_call(model: Any) -> Any:
-    model = model.clone()
-    model.set_model_unet_function_wrapper(
-        lambda apply, params: 0.9 * apply(params["input"], params["timestep"], **params["c"])
-    )
-    return model
+def weaker_call(apply: Callable, params: dict[str, Any]) -> torch.Tensor:
+    return 0.9 * apply(params["input"], params["timestep"], **params["c"])
 
 
-def a_call_per_prompt(model: Any) -> Any:
+def a_call_per_prompt(apply: Callable, params: dict[str, Any]) -> torch.Tensor:
     """Evaluate each prompt of a batch alone, the positive one in another way."""
-
-    def wrapper(apply: Callable, params: dict[str, Any]) -> torch.Tensor:
-        c, labels = params["c"], params["cond_or_uncond"]
-        x, sigma, context = (
-            part.chunk(len(labels)) for part in (params["input"], params["timestep"], c["c_crossattn"])
-        )
-        out = []
-        for i, label in enumerate(labels):
-            options = {**c["transformer_options"], "cond_or_uncond": [label]}
-            estimate = apply(x[i], sigma[i], c_crossattn=context[i], transformer_options=options)
-            out.append(0.9 * estimate if label == 0 else estimate)
-        return torch.cat(out)
-
-    model = model.clone()
-    model.set_model_unet_function_wrapper(wrapper)
-    return model
+    c, labels = params["c"], params["cond_or_uncond"]
+    parts = zip(*(x.chunk(len(labels)) for x in (params["input"], params["timestep"], c["c_crossattn"])), strict=True)
+    out = []
+    for (x, sigma, context), label in zip(parts, labels, strict=True):
+        options = {**c["transformer_options"], "cond_or_uncond": [label]}
+        estimate = apply(x, sigma, c_crossattn=context, transformer_options=options)
+        out.append(0.9 * estimate if label == 0 else estimate)
+    return torch.cat(out)
 
 
-def tokens(seed: int, width: int) -> torch.Tensor:
-    return torch.randn((1, 4, width), generator=torch.Generator().manual_seed(seed)) / 2
-
-
-def ip_adapter(model: Any) -> Any:
-    """Add the attention to an image's tokens, which each prompt has its own of: IP-Adapter's way."""
-    import comfy.ldm.modules.attention
-
-    def patch(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, extra_options: dict[str, Any]) -> torch.Tensor:
-        labels, heads = extra_options["cond_or_uncond"], extra_options["n_heads"]
-        images = q.shape[0] // len(labels)
-        key, value = (
-            torch.cat([(cond, uncond)[label] for label in labels])
-            for cond, uncond in (
-                [tokens(seed, q.shape[-1]).repeat(images, 1, 1) for seed in seeds] for seeds in ((20, 21), (22, 23))
-            )
-        )
-        attention = comfy.ldm.modules.attention.optimized_attention
-        return attention(q, k, v, heads) + 0.7 * attention(q, key, value, heads)
-
-    model = model.clone()
-    for block in [("middle", 0), ("input", 1), ("output", 2)]:
-        model.set_model_attn2_replace(patch, *block)
-    return model
-
-
-def longer_negative(model: Any) -> Any:
+def longer_negative(q: Any, k: torch.Tensor, v: torch.Tensor, extra_options: dict[str, Any]) -> Any:
     """Change the text of the negative prompt in the cross-attention, found by its label."""
-
-    def patch(q: Any, k: torch.Tensor, v: torch.Tensor, extra_options: dict[str, Any]) -> Any:
-        scale = torch.ones(len(k), 1, 1)
-        scale[images_of(extra_options["cond_or_uncond"], 1, len(k))] = 1.3
-        return q, scale * k, scale * v
-
-    model = model.clone()
-    model.set_model_attn2_patch(patch)
-    return model
+    scale = torch.ones(len(k), 1, 1)
+    scale[images_of(extra_options["cond_or_uncond"], 1, len(k))] = 1.3
+    return q, scale * k, scale * v
 
 
-def weaker_block(model: Any) -> Any:
-    model = model.clone()
-    model.set_model_output_block_patch(lambda h, hsp, options: (0.8 * h, hsp))
-    return model
-
-
-def normalized_attention(model: Any) -> Any:
+def normalized_attention(out: torch.Tensor, extra_options: dict[str, Any]) -> torch.Tensor:
     """Push the positive prompt's attention away from the negative one's, where a call holds both."""
-
-    def patch(out: torch.Tensor, extra_options: dict[str, Any]) -> torch.Tensor:
-        labels = extra_options["cond_or_uncond"]
-        if not {0, 1} <= set(labels):
-            return out
-        size = len(out) // len(labels)
-        first, second = (labels.index(label) * size for label in (0, 1))
-        positive, negative = out[first : first + size], out[second : second + size]
-        out[first : first + size] = positive + 0.5 * (positive - negative)
+    labels = extra_options["cond_or_uncond"]
+    if not {0, 1} <= set(labels):
         return out
-
-    model = model.clone()
-    model.set_model_attn1_output_patch(patch)
-    return model
+    size = len(out) // len(labels)
+    first, second = (labels.index(label) * size for label in (0, 1))
+    positive, negative = out[first : first + size], out[second : second + size]
+    out[first : first + size] = positive + 0.5 * (positive - negative)
+    return out
 
 
 def recorded_attention(model: Any) -> Any:
     """Keep what the negative prompt's attention looked at, and use it after the CFG: SAG's way."""
-    import comfy.ldm.modules.attention
-
     seen = {}
 
     def attend(q: Any, k: torch.Tensor, v: Any, extra_options: dict[str, Any], **kwargs: Any) -> torch.Tensor:
@@ -255,12 +158,10 @@ def recorded_attention(model: Any) -> Any:
         if 1 in labels:
             size = len(k) // len(labels)
             seen["k"] = k[labels.index(1) * size :][:size].mean()
-        return comfy.ldm.modules.attention.optimized_attention(q, k, v, extra_options["n_heads"])
+        return attention(q, k, v, extra_options)
 
-    model = model.clone()
-    model.set_model_attn1_replace(attend, "middle", 0)
-    model.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * (1 + seen["k"]))
-    return model
+    model = setting("attn1_replace", attend, "middle", 0)(model)
+    return setting("sampler_post_cfg_function", lambda args: args["denoised"] * (1 + 4 * seen["k"]))(model)
 
 
 CFG_ROW = "sampler_cfg_function (RescaleCFG, CFG-Zero*, dynamic thresholding)"
@@ -274,95 +175,74 @@ WRAPPERS_ROW = "wrappers: {}"
 
 # Per patch: its row, and whether it changes what the model estimates for a prompt, and not only what is made of it.
 PATCHES: dict[str, tuple[Callable[[Any], Any], str, bool]] = {
-    "RescaleCFG": (rescale_cfg, CFG_ROW, False),
-    "CFGZeroStar": (cfg_zero_star, CFG_ROW, False),
-    "dynamic thresholding": (dynamic_thresholding, CFG_ROW, False),
-    "pre-CFG": (pre_cfg, HOOKS_ROW, False),
-    "pre-CFG in place": (pre_cfg_in_place, HOOKS_ROW, False),
-    "post-CFG": (post_cfg, HOOKS_ROW, False),
-    "post-CFG with a pass of its own": (one_more_pass, HOOKS_ROW, False),
-    "calc_cond_batch": (cond_batch, BATCH_ROW, False),
-    "OUTER_SAMPLE": (wrapped("OUTER_SAMPLE", half_noise), WRAPPERS_ROW.format("OUTER_SAMPLE"), True),
+    "RescaleCFG": (host_node("nodes_model_advanced", "RescaleCFG", multiplier=0.7), CFG_ROW, False),
+    "CFGZeroStar": (host_node("nodes_cfg", "CFGZeroStar"), CFG_ROW, False),
+    "dynamic thresholding": (
+        setting("sampler_cfg_function", dynamic_thresholding, disable_cfg1_optimization=True),
+        CFG_ROW,
+        False,
+    ),
+    "pre-CFG in place": (setting("sampler_pre_cfg_function", in_place), HOOKS_ROW, False),
+    "post-CFG": (setting("sampler_post_cfg_function", lambda args: 0.9 * args["denoised"]), HOOKS_ROW, False),
+    "post-CFG with a pass of its own": (setting("sampler_post_cfg_function", one_more_pass), HOOKS_ROW, False),
+    "calc_cond_batch": (setting("sampler_calc_cond_batch_function", two_calls), BATCH_ROW, False),
+    "OUTER_SAMPLE": (around("OUTER_SAMPLE", half_noise), WRAPPERS_ROW.format("OUTER_SAMPLE"), True),
     "OUTER_SAMPLE with options": (
-        wrapped("OUTER_SAMPLE", options_of_its_own),
+        around("OUTER_SAMPLE", options_of_its_own),
         WRAPPERS_ROW.format("OUTER_SAMPLE"),
         False,
     ),
-    "SAMPLER_SAMPLE": (wrapped("SAMPLER_SAMPLE", lower_sigmas), WRAPPERS_ROW.format("SAMPLER_SAMPLE"), True),
-    "PREDICT_NOISE": (wrapped("PREDICT_NOISE", weaker_prediction), WRAPPERS_ROW.format("PREDICT_NOISE"), True),
-    "CALC_COND_BATCH": (wrapped("CALC_COND_BATCH", weaker_estimates), WRAPPERS_ROW.format("CALC_COND_BATCH"), True),
-    "APPLY_MODEL": (wrapped("APPLY_MODEL", weaker_positive), WRAPPERS_ROW.format("APPLY_MODEL"), False),
-    "DIFFUSION_MODEL": (wrapped("DIFFUSION_MODEL", weaker_positive), WRAPPERS_ROW.format("DIFFUSION_MODEL"), False),
-    "model function": (weaker_call, CALL_ROW, True),
-    "model function per prompt": (a_call_per_prompt, CALL_ROW, False),
-    "IP-Adapter": (ip_adapter, CROSS_ROW, True),
-    "attn2": (longer_negative, CROSS_ROW, True),
-    "output block": (weaker_block, BLOCK_ROW, True),
-    "NAG": (normalized_attention, SELF_ROW, False),
+    "SAMPLER_SAMPLE": (around("SAMPLER_SAMPLE", lower_sigmas), WRAPPERS_ROW.format("SAMPLER_SAMPLE"), True),
+    "PREDICT_NOISE": (around("PREDICT_NOISE", weaker_prediction), WRAPPERS_ROW.format("PREDICT_NOISE"), True),
+    "CALC_COND_BATCH": (around("CALC_COND_BATCH", weaker_estimates), WRAPPERS_ROW.format("CALC_COND_BATCH"), True),
+    "APPLY_MODEL": (around("APPLY_MODEL", weaker_positive), WRAPPERS_ROW.format("APPLY_MODEL"), False),
+    "DIFFUSION_MODEL": (around("DIFFUSION_MODEL", weaker_positive), WRAPPERS_ROW.format("DIFFUSION_MODEL"), False),
+    "model function": (setting("unet_function_wrapper", weaker_call), CALL_ROW, True),
+    "model function per prompt": (setting("unet_function_wrapper", a_call_per_prompt), CALL_ROW, False),
+    "IP-Adapter": (lambda model: ip_adapter(model, ("middle", 0), ("input", 1), ("output", 2)), CROSS_ROW, True),
+    "attn2": (setting("attn2_patch", longer_negative), CROSS_ROW, True),
+    "output block": (setting("output_block_patch", lambda h, hsp, options: (0.8 * h, hsp)), BLOCK_ROW, True),
+    "NAG": (setting("attn1_output_patch", normalized_attention), SELF_ROW, False),
     "SAG": (recorded_attention, SELF_ROW, False),
 }
 
 
-def patches(*names: str, without: tuple[str, ...] = ()) -> Any:
+def patches(*names: str) -> Any:
     """Return the parametrization over these patches, or all."""
-    chosen = [name for name in names or PATCHES if name not in without]
-    return pytest.mark.parametrize(
-        "name", [pytest.param(name, marks=pytest.mark.compat(GROUP, PATCHES[name][1])) for name in chosen]
-    )
+    chosen = {name: pytest.mark.compat(GROUP, PATCHES[name][1]) for name in names or PATCHES}
+    return pytest.mark.parametrize("name", [pytest.param(name, marks=mark) for name, mark in chosen.items()])
 
 
 def edit(host: Host, *concepts: Any, model: Any = None, **changes: Any) -> torch.Tensor:
     return host.sega(*concepts, **{"model": model, "steps": STEPS, **changes})
 
 
-def saying_the_same(host: Host, instead_of: int | None) -> Any:
-    """Return a concept that says what it is compared with, and is evaluated nevertheless."""
-    node = host.pack.nodes.SEGAConceptFromConditioning
-    other = None if instead_of is None else host.conditioning(instead_of)
-    return node.execute(kept_apart(other or host.conditioning(2)), other, **CONCEPT)[0]
-
-
 def plain(host: Host, model: Any = None, **changes: Any) -> torch.Tensor:
     return host.sample(model, **{"steps": STEPS, **changes})
 
 
-@every_kind
 @patches()
-def test_both_effects_are_there_in_any_order_of_the_nodes(host: Host, name: str, instead_of: int | None) -> None:
-    patch, concept = PATCHES[name][0], host.concept(10, instead_of)
-    both = plain(host, host.patched(concept, model=patch(host.eps)))
+def test_both_effects_are_there_in_any_order_of_the_nodes(host: Host, name: str) -> None:
+    """And the patch's alone where the concepts are off."""
+    patch = PATCHES[name][0]
+    both = plain(host, host.patched(*host.two(), model=patch(host.eps)))
     alone = plain(host, patch(host.eps))
     assert differ(alone, plain(host))
     assert differ(both, alone)
-    assert differ(both, edit(host, concept))
-    assert torch.equal(both, plain(host, patch(host.patched(concept))))
+    assert differ(both, edit(host, *host.two()))
+    assert torch.equal(both, plain(host, patch(host.patched(*host.two()))))
+    assert torch.equal(edit(host, *host.two(weight=0.0), model=patch(host.eps)), alone)
 
 
 @patches()
-def test_a_patched_sampling_repeats(host: Host, name: str) -> None:
-    model = host.patched(host.concept(10), host.concept(11, 1), model=PATCHES[name][0](host.eps))
-    assert torch.equal(plain(host, model), plain(host, model))
-
-
-@patches()
-def test_nothing_changes_for_another_pack_without_concepts(host: Host, name: str) -> None:
-    patch = PATCHES[name][0]
-    assert torch.equal(edit(host, host.concept(weight=0.0), model=patch(host.eps)), plain(host, patch(host.eps)))
-
-
-@every_kind
-@patches()
-def test_a_concept_that_says_what_it_is_compared_with_adds_nothing(
-    host: Host, name: str, instead_of: int | None, one_pass_at_a_time: None, guidance_log: list[torch.Tensor]
+def test_concepts_that_say_what_they_are_compared_with_add_nothing(
+    host: Host, name: str, one_pass_at_a_time: None, guidance_log: list[torch.Tensor]
 ) -> None:
     patch = PATCHES[name][0]
-    same = edit(host, saying_the_same(host, instead_of), model=patch(host.eps))
+    same = edit(host, *host.both_saying_the_same(), model=patch(host.eps))
     assert guidance_log
     assert not any(guidance.any() for guidance in guidance_log)
     assert torch.equal(same, plain(host, patch(host.eps)))
-    guidance_log.clear()
-    edit(host, host.concept(10, instead_of), model=patch(host.eps))
-    assert all(guidance.any() for guidance in guidance_log)
 
 
 @every_kind
@@ -374,71 +254,39 @@ def test_one_steps_edit_is_made_of_the_patched_models_estimates(host: Host, name
     by_hand = [
         plain(host, model, **{prompt: host.conditioning(seed)}, cfg=cfg, steps=1) for seed in (10, instead_of or 2)
     ]
-    expected = 5.0 * (by_hand[0] - by_hand[1])
     concept = host.concept(10, instead_of, threshold=0.0)
     change = edit(host, concept, model=model, steps=1) - plain(host, model, steps=1)
-    assert (change - expected).norm() < 1e-3 * expected.norm()
+    assert distance(change, 5.0 * (by_hand[0] - by_hand[1])) < 1e-3
 
 
-LEAVE_ESTIMATES = [name for name, (_, _, changes_estimates) in PATCHES.items() if not changes_estimates]
+# These change the positive prompt's estimate, and that of a concept in its place.
+OF_THE_POSITIVE = ("APPLY_MODEL", "DIFFUSION_MODEL", "model function per prompt")
 
 
-def assert_comes_on_top(host: Host, patch: Callable[[Any], Any], concept: Any) -> None:
-    change = edit(host, concept, steps=1) - plain(host, steps=1)
-    both = edit(host, concept, model=patch(host.eps), steps=1) - plain(host, patch(host.eps), steps=1)
-    assert (both - change).norm() < 1e-3 * change.norm()
-
-
-@patches(*LEAVE_ESTIMATES)
-def test_one_steps_edit_comes_on_top_of_a_patch_that_leaves_the_negative_prompt_alone(host: Host, name: str) -> None:
-    assert_comes_on_top(host, PATCHES[name][0], host.concept(threshold=0.0))
-
-
-# What the others change in the positive prompt's estimate they change in the concepts that stand in its place.
-@patches(
-    *(name for name in LEAVE_ESTIMATES if name not in ("APPLY_MODEL", "DIFFUSION_MODEL", "model function per prompt"))
-)
-def test_one_steps_edit_comes_on_top_of_a_patch_that_leaves_the_prompts_alone(host: Host, name: str) -> None:
-    assert_comes_on_top(host, PATCHES[name][0], host.concept(10, 1, threshold=0.0))
+@patches(*(name for name, (_, _, changes_estimates) in PATCHES.items() if not changes_estimates))
+def test_one_steps_edit_comes_on_top_of_a_patch_that_leaves_the_compared_estimates_alone(host: Host, name: str) -> None:
+    patch, before = PATCHES[name][0], plain(host, steps=1)
+    patched = plain(host, patch(host.eps), steps=1)
+    for concept in host.two(threshold=0.0)[: 1 if name in OF_THE_POSITIVE else 2]:
+        change, both = edit(host, concept, steps=1), edit(host, concept, model=patch(host.eps), steps=1)
+        assert distance(both - patched, change - before) < 1e-3
 
 
 # With one prompt per call the host itself leaves NAG's patch without the prompt that it compares with.
-@patches(without=("NAG",))
+@patches("post-CFG with a pass of its own", "calc_cond_batch", *OF_THE_POSITIVE, "IP-Adapter", "attn2", "SAG")
 def test_one_prompt_per_call_gives_the_same_edit(host: Host, name: str, request: pytest.FixtureRequest) -> None:
-    patch, concepts = PATCHES[name][0], [host.concept(10, threshold=0.0), host.concept(11, 1, threshold=0.0)]
+    patch, concepts = PATCHES[name][0], host.two(threshold=0.0)
     together, alone = edit(host, *concepts, model=patch(host.eps)), plain(host, patch(host.eps))
     request.getfixturevalue("one_pass_at_a_time")
-    split = edit(host, *concepts, model=patch(host.eps))
-    assert (split - together).norm() < 1e-3 * (together - alone).norm()
+    assert relative(edit(host, *concepts, model=patch(host.eps)) - together, together - alone) < 1e-3
 
 
-@every_kind
-@patches("IP-Adapter", "attn2", "model function per prompt", "APPLY_MODEL", "DIFFUSION_MODEL")
-def test_a_batch_of_images_is_edited_image_by_image(host: Host, name: str, instead_of: int | None) -> None:
+@patches("IP-Adapter", "attn2", *OF_THE_POSITIVE)
+def test_a_batch_of_images_is_edited_image_by_image(host: Host, name: str) -> None:
     """The labels hold for each image: the first of three is the one sampled alone."""
-    model = PATCHES[name][0](host.eps)
-    concept = host.concept(10, instead_of, threshold=0.0)
-    three = edit(host, concept, model=model, latent=host.latent(3))
-    one = edit(host, concept, model=model)
-    assert (three[:1] - one).norm() < 1e-3 * (one - plain(host, model)).norm()
-
-
-@pytest.mark.compat(GROUP, CROSS_ROW)
-@pytest.mark.parametrize(
-    ("instead_of", "label"),
-    [(None, 1), (1, 0), (2, 1)],
-)
-def test_patches_see_concepts_as_the_prompt_they_are_compared_with(
-    host: Host, instead_of: int | None, label: int
-) -> None:
-    passes = Passes(host.eps)
-    concepts = host.concept(10, instead_of), host.concept(11, instead_of)
-    host.sega(*concepts, model=passes.model)
-    assert len(passes.labels) == 4
-    for labels in passes.labels:
-        assert sorted(labels) == sorted([0, 1, label, label])
-        # As in the host's own batches: patches split there.
-        assert labels == sorted(labels, reverse=True)
+    model, concepts = PATCHES[name][0](host.eps), host.two(threshold=0.0)
+    three, one = (edit(host, *concepts, model=model, latent=host.latent(count)) for count in (3, 1))
+    assert relative(three[:1] - one, one - plain(host, model)) < 1e-3
 
 
 @pytest.mark.compat(GROUP, CROSS_ROW)
@@ -449,64 +297,48 @@ def test_attention_patches_find_the_prompts_where_their_labels_say(host: Host) -
         seen.append((list(extra_options["cond_or_uncond"]), k))
         return q, k, v
 
-    model = host.eps.clone()
-    model.set_model_attn2_patch(patch)
-    host.sega(host.concept(10), host.concept(11), host.concept(12, 1), model=model)
+    concepts = [host.concept(10), host.concept(11), host.concept(12, 1), host.concept(13, 2)]
+    host.sega(*concepts, model=setting("attn2_patch", patch)(host.eps))
     assert seen
     for labels, context in seen:
-        assert set(labels) == {0, 1}
-        # Each prompt stands before the concepts that are compared with it.
-        assert labels == [1, 1, 1, 0, 0]
+        # As in the host's own batches, where patches split them; each prompt stands before its concepts.
+        assert labels == [1, 1, 1, 1, 0, 0]
         assert torch.equal(context[0], host.conditioning(2)[0][0][0])
-        assert torch.equal(context[3], host.conditioning(1)[0][0][0])
+        assert torch.equal(context[4], host.conditioning(1)[0][0][0])
 
 
-@every_kind
 @pytest.mark.compat(GROUP, CALL_ROW)
-def test_model_function_wrappers_see_concepts_as_the_compared_prompt(host: Host, instead_of: int | None) -> None:
-    seen = []
+def test_model_function_wrappers_see_concepts_as_the_compared_prompt(host: Host) -> None:
+    """Also one that splits the batch hands on the labels that it was shown."""
+    seen, passes = [], Passes(host.eps)
 
     def wrapper(apply: Callable, params: dict[str, Any]) -> Any:
         assert params["c"]["transformer_options"]["cond_or_uncond"] == params["cond_or_uncond"]
         seen.append(list(params["cond_or_uncond"]))
         return apply(params["input"], params["timestep"], **params["c"])
 
-    model = host.eps.clone()
-    model.set_model_unet_function_wrapper(wrapper)
-    edited = edit(host, host.concept(10, instead_of), model=model)
-    assert seen == [[1, 1, 0] if instead_of is None else [1, 0, 0]] * STEPS
-    assert torch.equal(edited, edit(host, host.concept(10, instead_of)))
+    edited = edit(host, *host.two(), model=setting("unet_function_wrapper", wrapper)(host.eps))
+    assert seen == [[1, 1, 0, 0]] * STEPS
+    assert torch.equal(edited, edit(host, *host.two()))
+    edit(host, *host.two(), model=setting("unet_function_wrapper", a_call_per_prompt)(passes.model))
+    assert passes.labels == [[1], [1], [0], [0]] * STEPS
 
 
-@every_kind
-@pytest.mark.compat(GROUP, CALL_ROW)
-def test_a_wrapper_that_splits_the_batch_hands_on_the_labels_it_was_shown(host: Host, instead_of: int | None) -> None:
-    passes = Passes(host.eps)
-    edit(host, host.concept(10, instead_of), model=a_call_per_prompt(passes.model))
-    assert passes.labels == ([[1], [1], [0]] if instead_of is None else [[1], [0], [0]]) * STEPS
-
-
-@every_kind
 @pytest.mark.compat(GROUP, WRAPPERS_ROW.format("APPLY_MODEL"))
-@pytest.mark.parametrize("concepts", [1, 3])
-def test_apply_model_wrappers_see_concepts_as_the_compared_prompt(
-    host: Host, concepts: int, instead_of: int | None
-) -> None:
+def test_apply_model_wrappers_see_concepts_as_the_compared_prompt(host: Host) -> None:
     seen = []
 
     def look(executor: Any, *args: Any, **kwargs: Any) -> Any:
         seen.append(list(options_of(args, kwargs)["cond_or_uncond"]))
         return executor(*args, **kwargs)
 
-    several = [host.concept(10 + i, instead_of) for i in range(concepts)]
-    edit(host, *several, model=wrapped("APPLY_MODEL", look)(host.eps))
-    assert seen == [[1, *[1 if instead_of is None else 0] * concepts, 0]] * STEPS
+    edit(host, *host.two(), model=wrapped(host.eps, "APPLY_MODEL", look))
+    assert seen == [[1, 1, 0, 0]] * STEPS
 
 
 @pytest.mark.compat(GROUP, "ControlNets that know the prompts by their labels (Advanced-ControlNet)")
-@every_kind
 def test_a_controlnet_that_acts_on_the_positive_prompt_alone_is_no_part_of_the_guidance(
-    host: Host, instead_of: int | None, one_pass_at_a_time: None, guidance_log: list[torch.Tensor]
+    host: Host, one_pass_at_a_time: None, guidance_log: list[torch.Tensor]
 ) -> None:
     """Advanced-ControlNet can weaken itself for the negative prompt, which it knows by its label."""
     import comfy.controlnet
@@ -524,11 +356,10 @@ def test_a_controlnet_that_acts_on_the_positive_prompt_alone_is_no_part_of_the_g
     prompts = {"positive": host.conditioning(1, **control), "negative": host.conditioning(2, **control)}
     controlled = plain(host, **prompts)
     assert differ(controlled, plain(host))
-    same = edit(host, saying_the_same(host, instead_of), **prompts)
+    same = edit(host, *host.both_saying_the_same(), **prompts)
     assert guidance_log
     assert not any(guidance.any() for guidance in guidance_log)
     assert torch.equal(same, controlled)
-    assert differ(edit(host, host.concept(10, instead_of), **prompts), controlled)
 
 
 def test_a_controlnet_is_still_what_it_is(host: Host) -> None:
@@ -551,23 +382,11 @@ def test_a_controlnet_is_still_what_it_is(host: Host) -> None:
         return executor(model, conds, *args)
 
     prompts = {name: host.conditioning(seed, control=Control()) for name, seed in (("positive", 1), ("negative", 2))}
-    edit(host, host.concept(), model=wrapped("CALC_COND_BATCH", look)(host.eps), **prompts)
+    edit(host, host.concept(), model=wrapped(host.eps, "CALC_COND_BATCH", look), **prompts)
     assert len(seen) == 3 * STEPS
     for shown in (*seen, copy.copy(seen[0])):
         assert isinstance(shown, Control)
         assert shown.upscaled == "nearest"
-
-
-@pytest.mark.compat(GROUP, WRAPPERS_ROW.format("OUTER_SAMPLE"))
-def test_a_wrapper_that_samples_again_and_again_is_edited_each_time(host: Host) -> None:
-    """As AnimateDiff-Evolved does for FreeInit."""
-
-    def again(executor: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        executor(*args, **kwargs)
-        return executor(*args, **kwargs)
-
-    once, model = edit(host, host.concept()), wrapped("OUTER_SAMPLE", again)(host.eps)
-    assert torch.equal(plain(host, host.patched(host.concept(), model=model)), once)
 
 
 @pytest.mark.compat(GROUP, WRAPPERS_ROW.format("PREDICT_NOISE"))
@@ -575,9 +394,9 @@ def test_a_prediction_made_twice_per_step_is_edited_twice_and_counts_once(host: 
     def twice(executor: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         return (executor(*args, **kwargs) + executor(*args, **kwargs)) / 2
 
-    concept = host.concept(threshold=0.0)
-    once, again = (edit(host, concept, model=model) for model in (host.eps, wrapped("PREDICT_NOISE", twice)(host.eps)))
-    assert (again - once).norm() < 1e-3 * (once - plain(host)).norm()
+    concept, model = host.concept(threshold=0.0), wrapped(host.eps, "PREDICT_NOISE", twice)
+    once, again = edit(host, concept), edit(host, concept, model=model)
+    assert relative(again - once, once - plain(host)) < 1e-3
 
 
 @pytest.mark.compat(GROUP, WRAPPERS_ROW.format("SAMPLER_SAMPLE"))
@@ -589,41 +408,33 @@ def test_a_pack_that_shows_the_model_a_lower_sigma_keeps_the_steps(
     def lower(executor: Any, x: torch.Tensor, timestep: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         return executor(x, 0.9 * timestep, *args, **kwargs)
 
-    model = wrapped("PREDICT_NOISE", lower)(host.eps)
     concept = host.concept(start_percent=2 / 6, end_percent=4 / 6)
-    edit(host, concept, model=model, steps=6, momentum_scale=0.0)
+    edit(host, concept, model=wrapped(host.eps, "PREDICT_NOISE", lower), steps=6, momentum_scale=0.0)
     assert [guidance is not None for guidance in guidance_log] == [False, False, True, True, False, False]
 
 
 @pytest.mark.compat(GROUP, BATCH_ROW)
-@every_kind
-def test_a_pack_that_evaluates_the_prompts_itself_stays_in_charge_of_them(host: Host, instead_of: int | None) -> None:
-    passes = Passes(cond_batch(host.eps))
-    edit(host, host.concept(10, instead_of), host.concept(11, instead_of), model=passes.model)
-    assert passes.labels == [[1 if instead_of is None else 0] * 3, [0], [0]] * STEPS
+def test_a_pack_that_evaluates_the_prompts_itself_stays_in_charge_of_them(host: Host) -> None:
+    passes = Passes(PATCHES["calc_cond_batch"][0](host.eps))
+    edit(host, *host.two(), model=passes.model)
+    assert passes.labels == [[1, 1, 0, 0], [0], [0]] * STEPS
 
 
-@every_kind
-@pytest.mark.compat(GROUP, SELF_ROW)
-@pytest.mark.parametrize("name", ["NAG", "SAG"])
-def test_self_attention_patches_see_the_prompts_without_the_concepts(
-    host: Host, name: str, instead_of: int | None
-) -> None:
+@patches("NAG", "SAG")
+def test_self_attention_patches_see_the_prompts_without_the_concepts(host: Host, name: str) -> None:
     passes = Passes(PATCHES[name][0](host.eps))
-    edit(host, host.concept(10, instead_of), host.concept(11, instead_of), model=passes.model)
-    assert passes.sizes.count(2) == STEPS
-    assert sorted(passes.labels) == sorted([[1, 0], [1 if instead_of is None else 0] * 3] * STEPS)
+    edit(host, *host.two(), model=passes.model)
+    assert sorted(passes.labels) == sorted([[1, 0], [1, 1, 0, 0]] * STEPS)
 
 
-@pytest.mark.compat(GROUP, BATCH_ROW)
-@pytest.mark.parametrize("patch", [cond_batch, recorded_attention], ids=["calc_cond_batch", "SAG"])
+@patches("calc_cond_batch", "SAG")
 def test_a_cache_that_may_skip_nothing_changes_nothing_where_concepts_have_a_call_of_their_own(
-    host: Host, patch: Callable
+    host: Host, name: str
 ) -> None:
     """EasyCache knows what it has seen by the prompts' uuids."""
     from comfy_extras import nodes_easycache
 
-    model = host.patched(host.concept(), model=patch(host.eps))
+    model = host.patched(host.concept(), model=PATCHES[name][0](host.eps))
     cached = nodes_easycache.EasyCacheNode.execute(model, 1e-7, 0.0, 1.0, False)[0]
     assert torch.equal(plain(host, cached, steps=8), plain(host, model, steps=8))
 
@@ -631,8 +442,8 @@ def test_a_cache_that_may_skip_nothing_changes_nothing_where_concepts_have_a_cal
 @pytest.mark.compat(GROUP, "several patches at once")
 def test_many_patches_at_once_share_the_sampling(host: Host) -> None:
     """One pack of each kind in one graph."""
-    stack = [rescale_cfg, pre_cfg, post_cfg, a_call_per_prompt, ip_adapter, PATCHES["PREDICT_NOISE"][0]]
-    concepts = host.concept(10), host.concept(11, 1)
+    names = ("RescaleCFG", "pre-CFG in place", "post-CFG", "model function per prompt", "IP-Adapter", "PREDICT_NOISE")
+    stack, concepts = [PATCHES[name][0] for name in names], host.two()
     before, after, alone = host.eps, host.patched(*concepts), host.eps
     for patch in stack:
         before, after, alone = patch(before), patch(after), patch(alone)

@@ -78,9 +78,13 @@ class Host:
         texts = (self.conditioning(each) if isinstance(each, int) else each for each in (text, instead_of))
         return node.execute(*texts, **{**CONCEPT, **changes})[0]
 
-    def saying_the_same(self, instead_of: int | None) -> Any:
-        """Return a concept that says what it is compared with, and is evaluated nevertheless."""
-        return self.concept(kept_apart(self.conditioning(instead_of or 2)), instead_of)
+    def two(self, **changes: Any) -> list[Any]:
+        """Return a concept of either kind."""
+        return [self.concept(10 + i, other, **changes) for i, other in enumerate(KINDS.values())]
+
+    def both_saying_the_same(self) -> list[Any]:
+        """Return concepts of either kind that say what they are compared with, and are evaluated nevertheless."""
+        return [self.concept(kept_apart(self.conditioning(other or 2)), other) for other in KINDS.values()]
 
     def stack(self, *concepts: Any) -> Any:
         node = self.pack.nodes.SEGAConceptStack
