@@ -90,9 +90,8 @@ def test_files_are_numbered_named_in_the_history_and_offered_at_once(folders: Fo
     assert folders.save(kind, "a/x") == {"filename": f"x_00001{end}", "subfolder": "sega/a", "type": "output"}
     names = [f"sega/a/x_00001{end}", *(f"sega/x_0000{number}{end}" for number in (1, 2, 3))]
     assert folders.files() == [f"output/{name}" for name in names]
-    offered = folders.choices(kind)
-    assert offered == [f"{name} [output]" for name in names]
-    assert same(folders.load(kind, offered[2]), folders.value(kind, 2))
+    assert folders.choices(kind) == [f"{name} [output]" for name in names]
+    assert same(folders.load(kind, f"{names[2]} [output]"), folders.value(kind, 2))
     # A number is never given twice, whatever was deleted.
     (folders.saved / f"x_00002{end}").unlink()
     assert folders.save(kind, "x")["filename"] == f"x_00004{end}"
@@ -130,12 +129,6 @@ def test_the_picker_reads_no_other_folders(folders: Folders, monkeypatch: pytest
     monkeypatch.setattr(os, "listdir", lambda path=".": seen.append(Path(path).name) or listdir(path))
     folders.choices("Guidance")
     assert sorted(set(seen)) == ["input", "sega"]
-
-
-def test_dates_in_the_prefix_are_filled_in(folders: Folders) -> None:
-    result = folders.save("Guidance", "%year%/on %day%")
-    assert result["subfolder"].removeprefix("sega/").isdecimal()
-    assert "%" not in result["filename"]
 
 
 @pytest.mark.parametrize("prefix", ["größer ☃", "'a' \"b\"", "a/../b", "../sega/a/x", "-", ".hidden", "x\n"])
@@ -312,8 +305,7 @@ def test_a_saved_text_makes_the_pictures_of_the_text(folders: Folders, host: Hos
 
 @EMBEDDINGS
 def test_a_text_without_an_embedding_comes_back_as_such(folders: Folders) -> None:
-    pooled = torch.ones(1, 32)
-    assert through_a_file(folders, [[None, {"pooled_output": pooled}]])[0][0] is None
+    assert through_a_file(folders, [[None, {"pooled_output": torch.ones(1, 32)}]])[0][0] is None
     loaded = through_a_file(folders, [[torch.ones(1, 2, 3), {"pooled_output": None}]])
     assert loaded[0][1] == {"pooled_output": None}
 
@@ -338,12 +330,11 @@ def test_all_that_text_encoders_write_is_saved_to_the_bit(folders: Folders, host
     assert torch.equal(loaded[0], host.conditioning(5)[0][0])
     assert loaded[1].keys() == extras.keys()
     for key, value in extras.items():
+        assert type(loaded[1][key]) is type(value)
         if isinstance(value, torch.Tensor):
-            assert loaded[1][key].dtype == value.dtype
-            assert torch.equal(loaded[1][key], value)
+            torch.testing.assert_close(loaded[1][key], value, rtol=0, atol=0)
         else:
             assert loaded[1][key] == value
-            assert type(loaded[1][key]) is type(value)
 
 
 @EMBEDDINGS
@@ -361,33 +352,23 @@ def test_where_a_text_acts_is_not_saved_and_when_it_acts_is(folders: Folders, ho
 
 
 @EMBEDDINGS
-@pytest.mark.parametrize(
-    ("value", "kind"),
-    [(object(), "object"), ({"a": 1}, "dict"), ([torch.ones(1)], "list")],
-)
+@pytest.mark.parametrize(("value", "kind"), [(object(), "object"), ({"a": 1}, "dict"), ([torch.ones(1)], "list")])
 def test_what_cannot_be_saved_is_named(folders: Folders, host: Host, value: Any, kind: str) -> None:
     with pytest.raises(ValueError, match=rf"^SEGASaveConditioning: conditioning: odd cannot be saved: .* {kind}"):
         through_a_file(folders, host.conditioning(5, odd=value))
-    assert not folders.files()
-
-
-@EMBEDDINGS
-def test_an_empty_conditioning_is_refused(folders: Folders) -> None:
     with pytest.raises(ValueError, match=r"^SEGASaveConditioning: conditioning must not be empty"):
         through_a_file(folders, [])
+    assert not folders.files()
 
 
 FORGERIES: dict[str, tuple[dict[str, torch.Tensor], str, str]] = {
     "no entries": ({}, "[]", "entries must be a list of at least one entry"),
-    "entries in a table": ({}, "{}", "entries must be a list"),
     "broken JSON": ({}, "[{", "entries must be JSON"),
     "endless JSON": ({}, "[" * 200_000, "entries must be JSON"),
     "a number too long": ({}, f'[{{"a": {"9" * 5000}}}]', "entries must be JSON"),
     "an entry below 0": ({"-1.cross_attn": torch.ones(1)}, "[{}]", "does not belong to an entry"),
-    "a mask": ({"0.mask": torch.ones(1)}, "[{}]", "a text must not have mask"),
     "hooks": ({}, '[{"hooks": 1, "control": "x"}]', "a text must not have control, hooks"),
     "an embedding of text": ({}, '[{"cross_attn": "x"}]', "cross_attn must be a tensor, got 'x'"),
-    "a pooled output of text": ({}, '[{"pooled_output": [1]}]', r"pooled_output must be a tensor, got \[1\]"),
 }
 
 
@@ -395,9 +376,7 @@ FORGERIES: dict[str, tuple[dict[str, torch.Tensor], str, str]] = {
 @pytest.mark.parametrize("case", FORGERIES)
 def test_a_conditioning_that_does_not_make_sense_is_refused(folders: Folders, case: str) -> None:
     tensors, entries, reason = FORGERIES[case]
-    metadata = {"version": "1", "entries": entries}
-    folders.host.pack.sega_core.tensor_file.write(
-        folders.input / "x.safetensors", "sega-conditioning", tensors, metadata
-    )
+    write, file = folders.host.pack.sega_core.tensor_file.write, folders.input / "x.safetensors"
+    write(file, "sega-conditioning", tensors, {"version": "1", "entries": entries})
     with pytest.raises(ValueError, match=rf"^SEGALoadConditioning: file 'x.safetensors': x.safetensors: .*{reason}"):
         folders.load("Conditioning", "x.safetensors")

@@ -129,15 +129,6 @@ def test_pictures_of_every_shape_are_readable_and_heated_in_place(preview: Previ
     assert hottest(picture, *cells) == (row, column)
 
 
-@pytest.mark.parametrize("size", [1, 64, 300])
-def test_the_grid_of_the_latent_does_not_matter(preview: Preview, size: int) -> None:
-    activity = torch.nn.functional.interpolate(spot(6, 2)[None, None], (size, size), mode="bilinear")
-    images = pictures(1, 256, 256)
-    picture = part_with_picture(preview.heat(activity, images)[0, 0], images)
-    assert not is_grey(picture)
-    assert size == 1 or hottest(picture) == (6, 2)
-
-
 def test_there_is_a_picture_for_each_concept_and_image(preview: Preview) -> None:
     images, activity = pictures(3), noise(10, 3, CELLS, CELLS).abs()
     before = images.clone(), activity.clone()
@@ -202,17 +193,13 @@ def test_a_video_is_followed_frame_by_frame(preview: Preview) -> None:
     assert min(between[1, 1], between[4, 4]) > between[1, 6] + 0.2
 
 
-def test_one_latent_serves_all_images(preview: Preview) -> None:
-    images = pictures(4)
-    heat = part_with_picture(preview.heat(spot(2, 5)[None, None], images)[0], images)
-    assert [hottest(picture) for picture in heat] == [(2, 5)] * 4
-
-
-def test_an_image_with_an_alpha_channel_or_values_out_of_range_is_shown(preview: Preview) -> None:
-    images = torch.cat([pictures() * 1.4 - 0.2, torch.ones(1, 64, 64, 1)], dim=-1)
-    heat = preview.heat(spot(2, 5)[None, None], images)
+def test_odd_images_are_shown_each_with_the_heat_of_its_latent(preview: Preview) -> None:
+    """One latent for four images that have an alpha channel and values out of range."""
+    images = torch.cat([pictures(4) * 1.4 - 0.2, torch.ones(4, 64, 64, 1)], dim=-1)
+    heat = preview.heat(spot(2, 5)[None, None], images)[0]
     assert heat.shape[-1] == 3
     assert heat.min() >= 0 and heat.max() <= 1
+    assert [hottest(picture) for picture in part_with_picture(heat, images)] == [(2, 5)] * 4
 
 
 def caption(preview: Preview, text: str, direction: str = "add", number: int = 1) -> Tensor:
@@ -230,11 +217,7 @@ def test_captions_say_text_and_direction(preview: Preview) -> None:
 
 
 def test_long_texts_end_in_an_ellipsis_inside_the_picture(preview: Preview) -> None:
-    paper = torch.tensor(preview.lettering.PAPER) / 255
-    band = caption(preview, "a very long text " * 30)
-    assert band.shape == caption(preview, "hat").shape
-    assert alike(band[20:, -9:], paper).all()
-    assert not alike(band[20:, -60:], paper).all()
+    assert caption(preview, "a very long text " * 30).shape == caption(preview, "hat").shape
     name, font = preview.lettering.lettered("a very long text", 1, 20, 90)
     assert name.endswith("…") and name.startswith("a ve")
     assert font.getlength(name) <= 90
@@ -297,15 +280,11 @@ def test_the_steps_before_the_start_and_after_the_end_are_marked(
     assert marked == [step < warmup or (cooldown is not None and step >= cooldown) for step in range(STEPS)]
 
 
-def test_plots_are_as_wide_and_grow_with_the_concepts(preview: Preview) -> None:
-    one, three, ten = (tuple(preview.plot(torch.ones(STEPS, rows)).shape) for rows in (1, 3, 10))
-    assert one[1:] == three[1:] == ten[1:] == (1024, 3)
-    assert one[0] < three[0] < ten[0] < 10 / 3 * one[0]
-
-
-@pytest.mark.parametrize("steps", [1, 1000])
-def test_any_number_of_steps_fits(preview: Preview, steps: int) -> None:
-    assert preview.filled(preview.plot(torch.ones(steps, 1))).any()
+@pytest.mark.parametrize(("steps", "rows"), [(1, 10), (1000, 1)])
+def test_any_number_of_steps_and_concepts_fits(preview: Preview, steps: int, rows: int) -> None:
+    plot = preview.plot(torch.ones(steps, rows))
+    assert plot.shape[1:] == (1024, 3)
+    assert preview.filled(plot).any()
 
 
 def test_a_run_in_which_nothing_acted_has_a_flat_plot(preview: Preview) -> None:
