@@ -20,6 +20,9 @@ from .host_types import Conds, Entry
 # When an entry acts, as shares of the sampling.
 _STARTS, _ENDS = ("start_percent", "clip_start_percent"), ("end_percent", "clip_end_percent")
 
+# smZNodes writes when a text acts under keys of its own, and leaves the text out of the host's calls.
+_SCHEDULE_OF_SMZNODES = ("start_perc", "end_perc", "init_steps")
+
 # Conditioning keys that text encoders write, and those that say when a text acts. A text never takes these from its
 # prompt, even if it lacks one itself; it acts when both do.
 TEXT = frozenset(
@@ -28,7 +31,7 @@ TEXT = frozenset(
         "text_input_ids", "conditioning_byt5small", "conditioning_llama3", "conditioning_mt5xl", "attention_mask_mt5xl",
         "conditioning_lyrics", "lyrics_strength", "audio_codes", "unprocessed_ltxav_embeds", "minimax_token_tags",
         "num_layers_stacked", "image_slots", "yue2_chunks", "conditioning_scale", "prefix_keys", "prefix_values",
-        "prefix_time", *_STARTS, *_ENDS,
+        "prefix_time", *_STARTS, *_ENDS, *_SCHEDULE_OF_SMZNODES,
     }
 )  # fmt: skip
 

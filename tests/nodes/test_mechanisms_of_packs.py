@@ -230,18 +230,18 @@ def test_texts_for_parts_of_the_sampling_take_turns(host: Host, one_pass_at_a_ti
 def test_texts_that_another_pack_leaves_out_of_a_step_are_absent(
     host: Host, one_pass_at_a_time: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """smZNodes' `[hat:glasses:0.5]`, which it knows by keys of its own."""
+    """smZNodes' `[hat:glasses:0.5]`, under its own keys (here with noise levels)."""
     import comfy.samplers
 
     original = comfy.samplers.get_area_and_mult
 
     def get_area_and_mult(conds: dict[str, Any], x: Tensor, timestep: Tensor) -> Any:
-        if "acts_above" in conds and not conds["acts_above"] < float(timestep[0]) <= conds["acts_to"]:
+        if "start_perc" in conds and not conds["end_perc"] < float(timestep[0]) <= conds["start_perc"]:
             return None
         return original(conds, x, timestep)
 
     monkeypatch.setattr(comfy.samplers, "get_area_and_mult", get_area_and_mult)
-    first, second = {"acts_above": 2.0, "acts_to": 100.0}, {"acts_above": 0.0, "acts_to": 2.0}
+    first, second = {"start_perc": 100.0, "end_perc": 2.0}, {"start_perc": 2.0, "end_perc": 0.0}
     in_turns(host, scheduled(host, POSITIVE, first, second), POSITIVE, 2.0)
 
 
