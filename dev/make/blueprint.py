@@ -96,7 +96,7 @@ def make() -> Json:
         "links": links,
         "extra": LOOK,
         "category": "Image generation and editing/Edit image",
-        "description": "Adds a concept to a picture of yours, or removes it, and keeps the rest to the pixel.",
+        "description": "Adds a concept to your own picture, or removes it, and keeps the rest to the pixel.",
     }
     return {
         "id": _uuid(f"{NAME}, outside"),

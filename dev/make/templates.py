@@ -112,15 +112,15 @@ LAYOUTS: dict[str, tuple[str, Columns]] = {
     ),
     "flux_edit": _sampler_layout(
         "The first edit on Flux, at cfg 1 and without a negative prompt.\n\n"
-        "**Change first**: the concept's *text*. Too weak: raise *strength*, whose unit is cfg. Too much changes: "
+        "**Change first**: the concept's *text*. Too weak: raise *strength*, a multiple of cfg. Too much changes: "
         "raise *threshold*.\n\n" + SAME_SEED,
         "10",
         sampler=["9", "6"],
     ),
     "remove_concept": _sampler_layout(
-        "Takes away the hat that the prompt asks for. The prompt stays as it is.\n\n"
-        "**Change first**: the concept's *text*: what has to go, in the prompt's words and without 'no'. Not gone "
-        "yet: set *start_percent* to 0, then raise *strength*.\n\n" + SAME_SEED,
+        "Removes the hat that the prompt asks for. The prompt stays the same.\n\n"
+        "**Change first**: the concept's *text*. Name what to remove, in the prompt's words and without 'no'. Still "
+        "there: set *start_percent* to 0, then raise *strength*.\n\n" + SAME_SEED,
         "9",
     ),
     "three_concepts": _two_columns_of_concepts(
@@ -132,7 +132,7 @@ LAYOUTS: dict[str, tuple[str, Columns]] = {
         last={"Picture": ["10", "11"]},
     ),
     "four_concept_face": _two_columns_of_concepts(
-        "The example of diffusers' documentation of SEGA: smile, glasses, curls and beard, with its values, in "
+        "The SEGA example from diffusers' documentation: smile, glasses, curls and beard, with its values, in "
         "*reference* mode. The prompt is not connected: each concept is its text alone, as in the paper.\n\n"
         "**Change first**: the *seed*, then a concept's *guidance_scale*, which is the paper's number in place of "
         "cfg.\n\n" + WITHOUT_STACK,
@@ -202,19 +202,18 @@ LAYOUTS: dict[str, tuple[str, Columns]] = {
         result=["9", "7", "8"],
     ),
     "load_guidance": (
-        "Puts an edit that *save_guidance* has saved into a picture of another prompt. No concept is needed.\n\n"
+        "Repeats an edit saved by *save_guidance* with another prompt. It needs no concept.\n\n"
         "**Run *save_guidance* first**, then press R and pick its file.\n\n"
         "**Change first**: the prompt. Seed, size and sampler stay those of the saved run.",
         [*_start(), {"Saved edit": ["9"]}, {"Sampling": ["6"]}, {"Picture": ["7", "8"]}],
     ),
     "edit_photo": (
-        "Adds glasses to a picture of yours and keeps the rest. The inversion finds the noises from which the model "
-        "makes exactly this picture; sampled with the concept, only what the concept changes is different.\n\n"
+        "Adds glasses to your own picture and keeps the rest. The inversion finds the noise that makes the model "
+        "reproduce the picture exactly; with the concept, only what it asks for changes.\n\n"
         "**Change first**: the picture, and the concept's *text*. *Prompt* says what the picture shows: name at least "
-        "what you want to remove or replace. Too weak or too strong: *strength*. cfg is the same number in both "
-        "nodes.\n\n**Compare**: bypass the concept (Ctrl+B): the picture comes back as it was. Outside the place "
-        "where the concept acted the saved picture is yours to the pixel; to save all that the model made, connect "
-        "*Decode*.",
+        "what you want to remove or replace. Too weak or too strong: *strength*. Use the same cfg in both nodes.\n\n"
+        "**Compare**: bypass the concept (Ctrl+B): the picture comes back as it was. Outside the edit, the saved "
+        "picture is yours to the pixel; to save the model's whole output, connect *Decode*.",
         [
             {"Model": ["1"]},
             {"Your picture": ["2", "3", "4"]},
@@ -225,8 +224,8 @@ LAYOUTS: dict[str, tuple[str, Columns]] = {
         ],
     ),
     "real_image_img2img": (
-        "Adds glasses to a picture of yours, image to image: fast, but all of the picture may change a little.\n\n"
-        "**Change first**: the picture, and the prompt so that it says what is there. Then *denoise*: 0.5 keeps "
+        "Adds glasses to your own picture by image to image: fast, but the whole picture may change a little.\n\n"
+        "**Change first**: the picture, and a prompt that describes it. Then *denoise*: 0.5 keeps "
         "more of the picture, 0.8 edits more.\n\n" + SAME_SEED,
         [
             {"Model": ["1"]},
