@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import bisect
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -13,13 +14,13 @@ import pytest
 import torch
 
 from dev.host.packages import COMFYUI
+from support.core import noise
 from support.evaluations import Seen
-from support.host import CONCEPT, KINDS, Host, every_kind
-from support.models import family_model
+from support.host import CONCEPT, KINDS, Host, find_node, options_of, wrapped
+from support.models import WAN, family_model
 from support.tensors import distance
 
 STEPS = 5
-PREDICTIONS = ["EPS", "V_PREDICTION", "FLOW"]
 # These choose noise levels of their own between the schedule's ends.
 FREE = ["dpm_fast", "dpm_adaptive"]
 # Start and end of two concepts, one of either kind: the second and the fourth step, the third and the fifth.
@@ -32,6 +33,7 @@ RISING = pytest.mark.compat("Samplers", "restarts and inversion: noise levels th
 SCHEDULES = pytest.mark.compat("Schedulers", "every scheduler and scheduler node, two concepts")
 PARTIAL = pytest.mark.compat("Sampling nodes", "denoise below 1, KSamplerAdvanced in several parts")
 CUSTOM = pytest.mark.compat("Sampling nodes", "SamplerCustom, SamplerCustomAdvanced, noise nodes")
+Spans = Sequence[tuple[float, ...]]
 
 
 def listed_names(comfyui: Path) -> dict[str, list[str]]:
@@ -49,9 +51,7 @@ def listed_names(comfyui: Path) -> dict[str, list[str]]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    plugins = metafunc.config.pluginmanager.get_plugins()
-    comfyui = next(plugin.COMFYUI for plugin in plugins if hasattr(plugin, "COMFYUI"))
-    for name, values in listed_names(comfyui).items():
+    for name, values in listed_names(COMFYUI).items():
         if name in metafunc.fixturenames:
             metafunc.parametrize(name, values)
 
@@ -60,25 +60,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def models(host: Host) -> dict[str, Any]:
     import comfy.model_base
 
-    return {name: host.model(comfy.model_base.ModelType[name]) for name in PREDICTIONS}
+    kinds = ("EPS", "V_PREDICTION", "FLOW")
+    return {name: host.model(comfy.model_base.ModelType[name]) for name in kinds}
 
 
 class Evaluations:
-    """The evaluations of a MODEL: the noise level of each, and how many passes it took."""
+    """The evaluations of a MODEL: the noise level of each, and how many concepts took part."""
 
     def __init__(self, model: Any) -> None:
-        import comfy.patcher_extension
-
         self.sigmas: list[float] = []
-        self.passes: list[int] = []
-        self.model = model.clone()
-        kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
-        self.model.add_wrapper_with_key(kind, "evaluations", self._note)
+        self.concepts: list[int] = []
+        self.model = wrapped(model, "DIFFUSION_MODEL", self._note)
 
     def _note(self, executor: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
-        options = kwargs.get("transformer_options") or args[4]
-        self.sigmas.append(float(options["sigmas"].max()))
-        self.passes.append(x.shape[0])
+        self.sigmas.append(float(options_of(args, kwargs)["sigmas"].max()))
+        self.concepts.append(x.shape[0] - 2)
         return executor(x, *args, **kwargs)
 
 
@@ -87,20 +83,15 @@ def step_at(sigma: float, sigmas: Sequence[float]) -> int:
     return max((i for i, start in enumerate(sigmas[:-1]) if start >= sigma * (1 - 5e-5)), default=0)
 
 
-def spans_on(model: Any, sigmas: Sequence[float]) -> list[tuple[float, ...]]:
+def spans_on(model: Any, sigmas: Sequence[float]) -> Spans:
     """Return starts and ends that lie half-way between the same steps of another schedule, as percents."""
     level = model.get_model_object("model_sampling").percent_to_sigma
-    percents = torch.linspace(0, 1, 10_001)[1:].tolist()
-    levels = [float(level(percent)) for percent in percents]
 
     def before(step: int) -> float:
         middle = math.sqrt(sigmas[step - 1] * sigmas[step])
-        return next(percent for percent, at in zip(percents, levels, strict=True) if at <= middle)
+        return (1 + bisect.bisect_left(range(1, 10_001), -middle, key=lambda i: -float(level(i / 10_000)))) / 10_000
 
     return [tuple(before(step) for step in span) for span in STEP_SPANS]
-
-
-Spans = Sequence[tuple[float, ...]]
 
 
 def timed(host: Host, model: Any, spans: Spans = SPANS) -> Any:
@@ -119,14 +110,22 @@ def acting(model: Any, sigmas: Sequence[float], spans: Spans = SPANS) -> list[in
     return [sum(end < sigma <= start for start, end in levels) for sigma in sigmas[:-1]]
 
 
-def assert_in_time(seen: Evaluations, sigmas: Sequence[float], spans: Spans = SPANS) -> None:
-    """Check that each concept acts exactly from its start's noise level to its end's."""
+def edited_in_time(
+    host: Host, model: Any, sigmas: Sequence[float], sample: Callable[[Any], torch.Tensor], spans: Spans = SPANS
+) -> tuple[torch.Tensor, Evaluations]:
+    """Sample, and check that each concept acts exactly from its start's noise level to its end's."""
+    seen = Evaluations(model)
+    edited = sample(timed(host, seen.model, spans))
     steps = [step_at(sigma, sigmas) for sigma in seen.sigmas]
-    expected = acting(seen.model, sigmas, spans)
-    found = list(zip(steps, seen.sigmas, [passes - 2 for passes in seen.passes], strict=True))
+    expected = acting(model, sigmas, spans)
+    found = list(zip(steps, seen.sigmas, seen.concepts, strict=True))
     assert found == list(zip(steps, seen.sigmas, [expected[step] for step in steps], strict=True))
     assert 0 in expected
     assert any(expected)
+    assert edited.isfinite().all()
+    # One of the schedules leaves noise of ten times the model's own level.
+    assert distance(edited, sample(model)) > 1e-5
+    return edited, seen
 
 
 def schedule(host: Host, model: Any, sampler: str = "euler", scheduler: str = "normal", **options: Any) -> list[float]:
@@ -135,21 +134,14 @@ def schedule(host: Host, model: Any, sampler: str = "euler", scheduler: str = "n
 
 
 def custom(host: Host, model: Any, sampler: Any, sigmas: Any, **changes: Any) -> torch.Tensor:
-    """Sample with SamplerCustom."""
-    arguments = {"add_noise": True, "noise_seed": 3, "latent_image": host.latent(), **changes}
-    return host.custom.SamplerCustom.execute(
-        model,
-        cfg=4.0,
-        positive=host.conditioning(1),
-        negative=host.conditioning(2),
-        sampler=sampler,
-        sigmas=torch.as_tensor(sigmas, dtype=torch.float32),
-        **arguments,
-    )[0]["samples"]
-
-
-def picture(seed: int = 7) -> torch.Tensor:
-    return torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(seed))
+    """Sample with SamplerCustom; a sampler may be given by its name."""
+    inputs = {
+        "model": model, "add_noise": True, "noise_seed": 3, "cfg": 4.0, "positive": host.conditioning(1),
+        "negative": host.conditioning(2), "latent_image": host.latent(), **changes,
+    }  # fmt: skip
+    sampler = host.samplers.sampler_object(sampler) if isinstance(sampler, str) else sampler
+    sigmas = torch.as_tensor(sigmas, dtype=torch.float32)
+    return host.custom.SamplerCustom.execute(sampler=sampler, sigmas=sigmas, **inputs)[0]["samples"]
 
 
 def test_no_sampler_or_scheduler_of_the_host_is_left_out(host: Host) -> None:
@@ -159,52 +151,35 @@ def test_no_sampler_or_scheduler_of_the_host_is_left_out(host: Host) -> None:
 
 
 @EVERY
-def test_every_sampler_is_edited_and_repeatable(host: Host, sampler: str) -> None:
-    concepts = host.concept(10), host.concept(11, instead_of=1, direction="remove")
-    model = host.patched(*concepts, momentum_scale=0.5)
-    plain, edited, again, other = (
-        host.sample(each, sampler_name=sampler, steps=3, seed=seed)
-        for each, seed in ((host.eps, 3), (model, 3), (model, 3), (model, 4))
-    )
-    assert edited.isfinite().all()
-    assert other.isfinite().all()
-    assert torch.equal(edited, again)
-    assert distance(edited, plain) > 1e-3
-    assert distance(other, edited) > 1e-2
+def test_every_sampler_is_edited_in_time_and_repeatable(host: Host, sampler: str) -> None:
+    def sample(model: Any) -> torch.Tensor:
+        return host.sample(model, sampler_name=sampler, steps=STEPS)
+
+    edited, _ = edited_in_time(host, host.eps, schedule(host, host.eps, sampler), sample)
+    assert torch.equal(sample(timed(host, host.eps)), edited)
 
 
 @IN_TIME
-def test_concepts_act_between_start_and_end(host: Host, sampler: str) -> None:
-    seen = Evaluations(host.eps)
-    out = host.sample(timed(host, seen.model), sampler_name=sampler, steps=STEPS)
-    assert out.isfinite().all()
-    assert_in_time(seen, schedule(host, host.eps, sampler))
-
-
-@IN_TIME
-@pytest.mark.parametrize(("kind", "mode"), [("V_PREDICTION", "reference"), ("FLOW", "independent")])
 def test_momentum_advances_once_per_step(
-    host: Host, models: dict[str, Any], kind: str, mode: str, sampler: str, evaluations: list[Seen]
+    host: Host, models: dict[str, Any], sampler: str, evaluations: list[Seen]
 ) -> None:
-    scale, beta = 0.5, 0.3
-    seen = Evaluations(models[kind])
-    core = host.pack.sega_core
+    scale, beta, core = 0.5, 0.3, host.pack.sega_core
+    seen = Evaluations(models["FLOW"])
     same = core.Concept(guidance_scale=CONCEPT["guidance_scale"], threshold=CONCEPT["threshold"], warmup_steps=0)
-    concepts = [host.concept(10), host.concept(11, instead_of=1)]
-    model = host.patched(*concepts, model=seen.model, mode=mode, momentum_scale=scale, momentum_beta=beta)
-    host.sample(model, sampler_name=sampler, steps=STEPS)
+    settings = {"mode": "independent", "momentum_scale": scale, "momentum_beta": beta}
+    model = host.patched(*host.two(), model=seen.model, **settings)
+    assert host.sample(model, sampler_name=sampler, steps=STEPS).isfinite().all()
 
     def gamma_of(done: Seen) -> torch.Tensor:
         return sum(core.concept_guidance(core.Comparison(done.differences[c]), same) for c in range(2))
 
-    calls = [(done.step, gamma_of(done), done.guidance) for done in evaluations]
-    steps = [step for step, _, _ in calls]
-    assert steps == [step_at(sigma, schedule(host, models[kind], sampler)) for sigma in seen.sigmas]
+    steps = [done.step for done in evaluations]
+    assert steps == [step_at(sigma, schedule(host, models["FLOW"], sampler)) for sigma in seen.sigmas]
     if sampler not in FREE:
         assert set(steps) == set(range(STEPS))
-    # What a step leaves behind is its last evaluation's; with weights of 1 the modes add up to the same.
-    last = {step: (gamma, out) for step, gamma, out in calls}
-    momentum = torch.zeros_like(calls[0][2])
+    # What a step leaves behind is its last evaluation's.
+    last = {done.step: (gamma_of(done), done.guidance) for done in evaluations}
+    momentum = torch.zeros_like(evaluations[0].guidance)
     for step in range(STEPS):
         gamma, out = last.get(step, (torch.zeros_like(momentum), None))
         edit = gamma + scale * momentum
@@ -213,6 +188,10 @@ def test_momentum_advances_once_per_step(
         momentum = beta * momentum + (1 - beta) * edit
 
 
+SA_SOLVER = {
+    "eta": 0.5, "sde_start_percent": 0.1, "sde_end_percent": 0.9, "s_noise": 0.9, "predictor_order": 2,
+    "corrector_order": 2, "use_pece": True, "simple_order_2": True,
+}  # fmt: skip
 SAMPLER_NODES: dict[str, tuple[str, dict[str, Any]]] = {
     "euler ancestral, eta 0.5": ("SamplerEulerAncestral", {"eta": 0.5, "s_noise": 0.9}),
     "euler ancestral CFG++": ("SamplerEulerAncestralCFGPP", {"eta": 0.5, "s_noise": 0.9}),
@@ -224,84 +203,60 @@ SAMPLER_NODES: dict[str, tuple[str, dict[str, Any]]] = {
     "DPM++ 3M SDE": ("SamplerDPMPP_3M_SDE", {"eta": 0.5, "s_noise": 0.9, "noise_device": "cpu"}),
     "ER-SDE": ("SamplerER_SDE", {"solver_type": "Reverse-time SDE", "max_stage": 2, "eta": 0.5, "s_noise": 0.9}),
     "SEEDS-2": ("SamplerSEEDS2", {"solver_type": "phi_2", "eta": 0.5, "s_noise": 0.9, "r": 1.0}),
-    "SA-Solver": (
-        "SamplerSASolver",
-        {
-            "eta": 0.5,
-            "sde_start_percent": 0.1,
-            "sde_end_percent": 0.9,
-            "s_noise": 0.9,
-            "predictor_order": 2,
-            "corrector_order": 2,
-            "use_pece": True,
-            "simple_order_2": True,
-        },
-    ),
+    "SA-Solver": ("SamplerSASolver", SA_SOLVER),
 }
 
 
 @NOISE
-@pytest.mark.parametrize("kind", ["EPS", "FLOW"])
 @pytest.mark.parametrize("name", SAMPLER_NODES)
-def test_sampler_nodes_with_options_of_their_own(host: Host, models: dict[str, Any], name: str, kind: str) -> None:
-    node, options = SAMPLER_NODES[name]
-    model = {"model": models[kind]} if node == "SamplerSASolver" else {}
-    sampler = getattr(host.custom, node).execute(**model, **options)[0]
-    assert_sampled_in_time(host, models[kind], sampler)
+def test_sampler_nodes_with_options_of_their_own(host: Host, models: dict[str, Any], name: str) -> None:
+    (node, options), model = SAMPLER_NODES[name], models["FLOW"]
+    given = {"model": model, **options} if node == "SamplerSASolver" else options
+    assert_sampler_in_time(host, model, getattr(host.custom, node).execute(**given)[0])
 
 
-def assert_sampled_in_time(host: Host, model: Any, sampler: Any) -> Evaluations:
+def assert_sampler_in_time(host: Host, model: Any, sampler: Any) -> Evaluations:
     sigmas = schedule(host, model)
-    seen = Evaluations(model)
-    edited = custom(host, timed(host, seen.model), sampler, sigmas)
-    assert_in_time(seen, sigmas)
-    assert edited.isfinite().all()
-    assert distance(edited, custom(host, model, sampler, sigmas)) > 1e-4
-    assert torch.equal(custom(host, timed(host, model), sampler, sigmas), edited)
-    return seen
+    return edited_in_time(host, model, sigmas, lambda each: custom(host, each, sampler, sigmas))[1]
 
 
 @NOISE
-@pytest.mark.parametrize("kind", ["EPS", "FLOW"])
-@pytest.mark.parametrize("name", ["euler", "heun", "heunpp2", "dpm_2"])
+@pytest.mark.parametrize(("name", "kind"), [("euler", "FLOW"), ("heun", "EPS"), ("heunpp2", "FLOW"), ("dpm_2", "EPS")])
 def test_churn_acts_at_the_noise_level_that_it_reaches(
     host: Host, models: dict[str, Any], name: str, kind: str
 ) -> None:
-    sampler = host.samplers.ksampler(name, {"s_churn": 1.0})
-    seen = assert_sampled_in_time(host, models[kind], sampler)
+    seen = assert_sampler_in_time(host, models[kind], host.samplers.ksampler(name, {"s_churn": 1.0}))
     assert max(seen.sigmas) > 1.1 * schedule(host, models[kind])[0]
 
 
 @NOISE
-@pytest.mark.parametrize("kind", ["EPS", "FLOW"])
-@pytest.mark.parametrize(("order", "eta"), [(3, 0.0), (2, 1.0)])
+@pytest.mark.parametrize(("order", "eta", "kind"), [(3, 0.0, "EPS"), (2, 1.0, "FLOW")])
 def test_a_step_that_is_tried_again_is_the_same_step(
     host: Host, models: dict[str, Any], order: int, eta: float, kind: str
 ) -> None:
     options = {"rtol": 0.05, "atol": 0.0078, "pcoeff": 0.0, "icoeff": 1.0, "dcoeff": 0.0, "accept_safety": 0.81}
     sampler = host.custom.SamplerDPMAdaptative.execute(order=order, h_init=5.0, eta=eta, s_noise=1.0, **options)[0]
-    seen = assert_sampled_in_time(host, models[kind], sampler)
+    seen = assert_sampler_in_time(host, models[kind], sampler)
     assert any(later > earlier for earlier, later in itertools.pairwise(seen.sigmas))
 
 
 @NOISE
 def test_ancestral_sampling_without_its_noise_is_the_plain_sampler_edited(host: Host) -> None:
-    model, sigmas = host.patched(host.concept(10), host.concept(11)), schedule(host, host.eps)
+    model, sigmas = host.patched(*host.two()), schedule(host, host.eps)
     ancestral, loud = (host.custom.SamplerEulerAncestral.execute(eta, 1.0)[0] for eta in (0.0, 1.0))
-    euler = custom(host, model, host.samplers.sampler_object("euler"), sigmas)
+    euler = custom(host, model, "euler", sigmas)
     assert distance(custom(host, model, ancestral, sigmas), euler) < 1e-4
     assert distance(custom(host, model, loud, sigmas), euler) > 1e-3
 
 
 @NOISE
-@pytest.mark.parametrize("momentum", [0.0, 0.5])
-def test_a_sampler_that_enlarges_the_latents_is_edited(host: Host, momentum: float) -> None:
+def test_a_sampler_that_enlarges_the_latents_is_edited(host: Host) -> None:
     from comfy_extras import nodes_advanced_samplers
 
     sampler = nodes_advanced_samplers.SamplerLCMUpscale.execute(2.0, -1, "bicubic")[0]
     sigmas = schedule(host, host.eps)
     plain = custom(host, host.eps, sampler, sigmas)
-    edited = custom(host, host.patched(host.concept(), momentum_scale=momentum), sampler, sigmas)
+    edited = custom(host, host.patched(host.concept(), momentum_scale=0.5), sampler, sigmas)
     assert edited.shape == plain.shape == (1, 4, 16, 16)
     assert edited.isfinite().all()
     assert distance(edited, plain) > 1e-3
@@ -311,70 +266,65 @@ RESTARTS = {
     "EPS": [14.6, 7.0, 3.0, 1.0, 5.0, 2.0, 0.5, 0.0],
     "FLOW": [0.99, 0.8, 0.5, 0.2, 0.7, 0.4, 0.1, 0.0],
 }
+# One of each kind: in one evaluation, in two, with a memory, with noise, which not all of them survive.
+RESTARTED = ["euler", "heun", "dpm_2_ancestral", "lms", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_sde", "uni_pc", *FREE]
 
 
 @RISING
-def test_restarts_count_the_steps_of_the_whole_schedule(host: Host, sampler: str, evaluations: list[Seen]) -> None:
+@pytest.mark.parametrize("name", RESTARTED)
+def test_restarts_count_the_steps_of_the_whole_schedule(host: Host, name: str, evaluations: list[Seen]) -> None:
     seen, sigmas = Evaluations(host.eps), RESTARTS["EPS"]
-    chosen = host.samplers.sampler_object(sampler)
-    model = host.patched(host.concept(), host.concept(11, instead_of=1), model=seen.model)
+    model = host.patched(*host.two(), model=seen.model)
     # Some SDE samplers take the root of a negative number where the noise rises, with or without concepts.
-    if custom(host, host.eps, chosen, sigmas).isfinite().all():
-        assert custom(host, model, chosen, sigmas).isfinite().all()
+    if custom(host, host.eps, name, sigmas).isfinite().all():
+        assert custom(host, model, name, sigmas).isfinite().all()
     else:
         with pytest.raises(ValueError, match=r"^SEGAModelPatch: the latent has become NaN or infinite"):
-            custom(host, model, chosen, sigmas)
+            custom(host, model, name, sigmas)
     steps = [done.step for done in evaluations]
     for sigma, step in zip(seen.sigmas, steps, strict=True):
         low, high = sorted(sigmas[step : step + 2])
         assert low * (1 - 1e-3) <= sigma <= high * (1 + 1e-3)
-    if sampler not in FREE:
+    if name not in FREE:
         assert set(steps) == set(range(len(sigmas) - 1))
 
 
 @RISING
-@every_kind
-@pytest.mark.parametrize("kind", RESTARTS)
+@pytest.mark.parametrize(
+    ("kind", "instead_of", "start", "end"), [("EPS", None, 0.15, 0.5), ("FLOW", 1, 0.25, 0.7)], ids=["EPS", "FLOW"]
+)
 def test_a_restart_is_edited_from_the_first_step_of_its_levels_to_the_last(
-    host: Host, models: dict[str, Any], kind: str, instead_of: int | None
+    host: Host, models: dict[str, Any], kind: str, instead_of: int | None, start: float, end: float
 ) -> None:
     seen, sigmas = Evaluations(models[kind]), RESTARTS[kind]
-    euler = host.samplers.sampler_object("euler")
-    span = (
-        {"start_percent": 0.25, "end_percent": 0.7} if kind == "FLOW" else {"start_percent": 0.15, "end_percent": 0.5}
-    )
-    level = models[kind].get_model_object("model_sampling").percent_to_sigma
-    within = [level(span["end_percent"]) < sigma <= level(span["start_percent"]) for sigma in sigmas[:-1]]
     # The third step comes before the rise, the fourth has less noise than the concept's end.
-    assert within == [False, False, True, False, True, True, False]
-    model = host.patched(host.concept(instead_of=instead_of, **span), model=seen.model, momentum_scale=0.0)
-    edited = custom(host, model, euler, sigmas)
-    assert seen.passes == [2, 2, 3, 3, 3, 3, 2]
-    assert distance(edited, custom(host, models[kind], euler, sigmas)) > 1e-4
+    assert acting(models[kind], sigmas, [(start, end)]) == [0, 0, 1, 0, 1, 1, 0]
+    concept = host.concept(10, instead_of, start_percent=start, end_percent=end)
+    edited = custom(host, host.patched(concept, model=seen.model, momentum_scale=0.0), "euler", sigmas)
+    assert seen.concepts == [0, 0, 1, 1, 1, 1, 0]
+    assert distance(edited, custom(host, models[kind], "euler", sigmas)) > 1e-4
 
 
 @RISING
-@pytest.mark.parametrize("kind", ["EPS", "FLOW"])
-@pytest.mark.parametrize(("name", "steps"), [("euler", [0, 1, 2, 3, 4]), ("heun", [0, 1, 1, 2, 2, 3, 3, 4, 4])])
+@pytest.mark.parametrize(
+    ("name", "steps", "kind"), [("euler", [0, 1, 2, 3, 4], "FLOW"), ("heun", [0, 1, 1, 2, 2, 3, 3, 4, 4], "EPS")]
+)
 def test_an_inversion_counts_its_steps(
     host: Host, models: dict[str, Any], name: str, steps: list[int], kind: str
 ) -> None:
     seen = Evaluations(models[kind])
-    flipped = host.custom.FlipSigmas.execute(torch.tensor(schedule(host, models[kind])))[0]
+    flipped = host.custom.FlipSigmas.execute(torch.tensor(schedule(host, models[kind])))[0].tolist()
     # Numbers below 1 keep the last step of a flow model away from dividing by 1 - 1.
-    flipped = flipped.clamp(max=0.99) if kind == "FLOW" else flipped
-    latent = {"samples": picture()}
-    sampler = host.samplers.sampler_object(name)
-    edited = custom(host, timed(host, seen.model), sampler, flipped, add_noise=False, latent_image=latent)
-    found = [passes - 2 for passes in seen.passes]
+    flipped[-1] = min(flipped[-1], 0.99) if kind == "FLOW" else flipped[-1]
+    start = {"add_noise": False, "latent_image": {"samples": noise(1, 4, 8, 8)}}
+    edited = custom(host, timed(host, seen.model), name, flipped, **start)
     # Heun's last corrector stands at the schedule's end: the last step is the one that leads there.
-    counts = acting(models[kind], flipped.tolist())
+    counts = acting(models[kind], flipped)
     expected = [counts[step] for step in steps]
-    assert found[: len(expected)] == expected
-    assert set(found[len(expected) :]) <= {expected[-1]}
+    assert seen.concepts[: len(expected)] == expected
+    assert set(seen.concepts[len(expected) :]) <= {expected[-1]}
     assert edited.isfinite().all()
-    plain = custom(host, models[kind], sampler, flipped, add_noise=False, latent_image=latent)
-    assert distance(edited, plain) > 1e-4
+    assert distance(edited, custom(host, models[kind], name, flipped, **start)) > 1e-4
 
 
 @RISING
@@ -394,126 +344,90 @@ def test_an_evaluation_without_noise_is_left_alone(
         return x
 
     sigmas = sorted({0.0, *(sigma for sigma in schedule(host, models[kind]) if kind == "EPS" or sigma < 1)})
-    latent, sampler = {"samples": picture()}, comfy.samplers.KSAMPLER(invert)
-    plain = custom(host, models[kind], sampler, sigmas, add_noise=False, latent_image=latent)
+    start = {"add_noise": False, "latent_image": {"samples": noise(1, 4, 8, 8)}}
+    sampler = comfy.samplers.KSAMPLER(invert)
+    plain = custom(host, models[kind], sampler, sigmas, **start)
     unedited = denoised[0]
     denoised.clear()
-    model = host.patched(host.concept(), host.concept(11), model=models[kind], momentum_scale=0.5)
-    edited = custom(host, model, sampler, sigmas, add_noise=False, latent_image=latent)
+    edited = custom(host, host.patched(*host.two(), model=models[kind], momentum_scale=0.5), sampler, sigmas, **start)
     assert torch.equal(denoised[0], unedited)
     assert edited.isfinite().all()
     assert all(guidance is None or guidance.isfinite().all() for guidance in guidance_log)
-    assert any(guidance is not None and guidance.any() for guidance in guidance_log)
     assert distance(edited, plain) > 1e-4
 
 
 @SCHEDULES
 @pytest.mark.parametrize("kind", ["EPS", "FLOW"])
 def test_concepts_act_in_time_on_every_schedule(host: Host, models: dict[str, Any], kind: str, scheduler: str) -> None:
-    seen, sigmas = Evaluations(models[kind]), schedule(host, models[kind], scheduler=scheduler)
+    model, sigmas = models[kind], schedule(host, models[kind], scheduler=scheduler)
     exact = scheduler in ("normal", "simple", "ddim_uniform") and len(sigmas) == STEPS + 1
-    spans = SPANS if exact else spans_on(models[kind], sigmas)
+    spans = SPANS if exact else spans_on(model, sigmas)
+    assert acting(model, sigmas, spans)[:STEPS] == [0, 1, 2, 1, 0]
     sampling = {"scheduler": scheduler, "steps": STEPS}
-    edited, again = (host.sample(timed(host, model, spans), **sampling) for model in (seen.model, models[kind]))
-    assert_in_time(seen, sigmas, spans)
-    assert acting(models[kind], sigmas, spans)[:STEPS] == [0, 1, 2, 1, 0]
+    _, seen = edited_in_time(host, model, sigmas, lambda each: host.sample(each, **sampling), spans)
     assert len(seen.sigmas) == len(sigmas) - 1
-    assert edited.isfinite().all()
-    assert torch.equal(edited, again)
-    assert distance(edited, host.sample(models[kind], scheduler=scheduler, steps=STEPS)) > 1e-4
 
 
-SCHEDULE_NODES: dict[str, Callable[[Any, torch.Tensor], torch.Tensor]] = {
-    "Karras": lambda node, _: node.KarrasScheduler.execute(STEPS, 14.6, 0.03, 7.0)[0],
-    "exponential": lambda node, _: node.ExponentialScheduler.execute(STEPS, 14.6, 0.03)[0],
-    "polyexponential": lambda node, _: node.PolyexponentialScheduler.execute(STEPS, 14.6, 0.03, 1.5)[0],
-    "Laplace": lambda node, _: node.LaplaceScheduler.execute(STEPS, 14.6, 0.03, 0.0, 0.5)[0],
-    "VP": lambda node, _: node.VPScheduler.execute(STEPS, 19.9, 0.1, 0.001)[0],
-    "split, first part": lambda node, sigmas: node.SplitSigmas.execute(sigmas, 4)[0],
-    "split, second part": lambda node, sigmas: node.SplitSigmas.execute(sigmas, 1)[1],
-    "split by denoise": lambda node, sigmas: node.SplitSigmasDenoise.execute(sigmas, 0.8)[1],
-    "another first noise level": lambda node, sigmas: node.SetFirstSigma.execute(sigmas, 40.0)[0],
-    "levels put in between": lambda node, sigmas: node.ExtendIntermediateSigmas.execute(sigmas, 2, -1.0, 2.0, "cosine")[
-        0
-    ],
-    "written by hand": lambda node, _: node.ManualSigmas.execute("12, 7.5, 3, 1, 0.4, 0")[0],
-}
+# The node, what it is given, where "model" and "sigmas" stand for those, and which of its outputs is taken.
+SCHEDULE_NODES: list[tuple[str, tuple[Any, ...], int]] = [
+    ("KarrasScheduler", (STEPS, 14.6, 0.03, 7.0), 0),
+    ("ExponentialScheduler", (STEPS, 14.6, 0.03), 0),
+    ("PolyexponentialScheduler", (STEPS, 14.6, 0.03, 1.5), 0),
+    ("LaplaceScheduler", (STEPS, 14.6, 0.03, 0.0, 0.5), 0),
+    ("VPScheduler", (STEPS, 19.9, 0.1, 0.001), 0),
+    ("SplitSigmas", ("sigmas", 4), 0),
+    ("SplitSigmas", ("sigmas", 1), 1),
+    ("SplitSigmasDenoise", ("sigmas", 0.8), 1),
+    ("SetFirstSigma", ("sigmas", 40.0), 0),
+    ("ExtendIntermediateSigmas", ("sigmas", 2, -1.0, 2.0, "cosine"), 0),
+    ("ManualSigmas", ("12, 7.5, 3, 1, 0.4, 0",), 0),
+    ("BasicScheduler", ("model", "normal", STEPS, 0.7), 0),
+    ("BetaSamplingScheduler", ("model", STEPS, 0.5, 0.7), 0),
+    ("SDTurboScheduler", ("model", STEPS, 1.0), 0),
+    ("AlignYourStepsScheduler", ("SD1", STEPS, 1.0), 0),
+    ("GITSScheduler", (1.2, STEPS, 1.0), 0),
+    ("OptimalStepsScheduler", ("FLUX", STEPS, 1.0), 0),
+]
+MODULES = {"Align": "nodes_align_your_steps", "GITSS": "nodes_gits", "Optim": "nodes_optimalsteps"}
 
 
 @SCHEDULES
-@pytest.mark.parametrize("name", SCHEDULE_NODES)
-def test_concepts_act_in_time_on_the_schedule_nodes(host: Host, name: str) -> None:
-    sigmas = SCHEDULE_NODES[name](host.custom, torch.tensor(schedule(host, host.eps)))
-    assert_schedule_in_time(host, host.eps, sigmas)
-
-
-def assert_schedule_in_time(host: Host, model: Any, sigmas: torch.Tensor) -> None:
-    seen, euler = Evaluations(model), host.samplers.sampler_object("euler")
-    spans = spans_on(model, sigmas.tolist())
-    edited = custom(host, timed(host, seen.model, spans), euler, sigmas)
-    assert_in_time(seen, sigmas.tolist(), spans)
-    assert len(seen.sigmas) == len(sigmas) - 1
-    assert edited.isfinite().all()
-    # One of the schedules leaves noise of ten times the model's own level.
-    assert distance(edited, custom(host, model, euler, sigmas)) > 1e-5
-
-
-@SCHEDULES
-@pytest.mark.parametrize("kind", ["EPS", "FLOW"])
-@pytest.mark.parametrize("name", ["basic", "beta", "turbo", "align your steps", "GITS", "optimal steps"])
-def test_concepts_act_in_time_on_the_schedules_of_models(
-    host: Host, models: dict[str, Any], name: str, kind: str
+@pytest.mark.parametrize(("name", "given", "output"), SCHEDULE_NODES)
+def test_concepts_act_in_time_on_the_schedule_nodes(
+    host: Host, models: dict[str, Any], name: str, given: tuple[Any, ...], output: int
 ) -> None:
-    from comfy_extras import nodes_align_your_steps, nodes_gits, nodes_optimalsteps
-
-    model = models[kind]
-    sigmas = {
-        "basic": lambda: host.custom.BasicScheduler.execute(model, "normal", STEPS, 0.7)[0],
-        "beta": lambda: host.custom.BetaSamplingScheduler.execute(model, STEPS, 0.5, 0.7)[0],
-        "turbo": lambda: host.custom.SDTurboScheduler.execute(model, STEPS, 1.0)[0],
-        "align your steps": lambda: nodes_align_your_steps.AlignYourStepsScheduler.execute("SD1", STEPS, 1.0)[0],
-        "GITS": lambda: nodes_gits.GITSScheduler.execute(1.2, STEPS, 1.0)[0],
-        "optimal steps": lambda: nodes_optimalsteps.OptimalStepsScheduler.execute("FLUX", STEPS, 1.0)[0],
-    }[name]()
-    if kind == "FLOW" and name in ("align your steps", "GITS"):
-        sigmas = sigmas / sigmas[0]
-    assert_schedule_in_time(host, model, sigmas)
+    model = models["FLOW" if name in ("BetaSamplingScheduler", "OptimalStepsScheduler") else "EPS"]
+    known = {"model": model, "sigmas": torch.tensor(schedule(host, model))}
+    node = find_node(MODULES.get(name[:5], "nodes_custom_sampler"), name)
+    made = node.execute(*(known.get(each, each) if isinstance(each, str) else each for each in given))
+    sigmas = made[output].tolist()
+    spans = spans_on(model, sigmas)
+    _, seen = edited_in_time(host, model, sigmas, lambda each: custom(host, each, "euler", sigmas), spans)
+    assert len(seen.sigmas) == len(sigmas) - 1
 
 
 @PARTIAL
-@pytest.mark.parametrize("kind", ["EPS", "FLOW"])
-@pytest.mark.parametrize("name", ["euler", "ddim", "uni_pc", "dpmpp_2m_sde", "dpm_fast"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("euler", "EPS"), ("ddim", "FLOW"), ("uni_pc", "EPS"), ("dpmpp_2m_sde", "FLOW"), ("dpm_fast", "EPS")],
+)
 def test_denoise_below_1_keeps_the_noise_levels_of_start_and_end(
     host: Host, models: dict[str, Any], name: str, kind: str
 ) -> None:
-    seen, latent = Evaluations(models[kind]), {"samples": picture()}
-    options = {"latent": latent, "sampler_name": name, "steps": STEPS, "denoise": 0.6}
-    edited = host.sample(timed(host, seen.model), **options)
-    sigmas = schedule(host, models[kind], name, denoise=0.6)
-    assert sigmas[0] < 0.7 * schedule(host, models[kind], name)[0]
-    assert_in_time(seen, sigmas)
-    assert edited.isfinite().all()
-    assert torch.equal(host.sample(timed(host, models[kind]), **options), edited)
-    assert distance(edited, host.sample(models[kind], **options)) > 1e-4
+    model, sigmas = models[kind], schedule(host, models[kind], name, denoise=0.6)
+    assert sigmas[0] < 0.7 * schedule(host, model, name)[0]
+    options = {"latent": {"samples": noise(1, 4, 8, 8)}, "sampler_name": name, "steps": STEPS, "denoise": 0.6}
+    edited_in_time(host, model, sigmas, lambda each: host.sample(each, **options))
 
 
 def advanced(host: Host, model: Any, latent: torch.Tensor, **changes: Any) -> torch.Tensor:
     """Sample with KSamplerAdvanced; by default all steps, with noise, to the end."""
-    arguments = {
-        "add_noise": "enable",
-        "noise_seed": 3,
-        "steps": STEPS,
-        "cfg": 4.0,
-        "sampler_name": "euler",
-        "scheduler": "normal",
-        "positive": host.conditioning(1),
-        "negative": host.conditioning(2),
-        "start_at_step": 0,
-        "end_at_step": 10000,
-        "return_with_leftover_noise": "disable",
-        **changes,
-    }
-    return host.nodes.KSamplerAdvanced().sample(model, latent_image={"samples": latent}, **arguments)[0]["samples"]
+    inputs = {
+        "add_noise": "enable", "noise_seed": 3, "steps": STEPS, "cfg": 4.0, "sampler_name": "euler",
+        "scheduler": "normal", "positive": host.conditioning(1), "negative": host.conditioning(2), "start_at_step": 0,
+        "end_at_step": 10000, "return_with_leftover_noise": "disable", **changes,
+    }  # fmt: skip
+    return host.nodes.KSamplerAdvanced().sample(model, latent_image={"samples": latent}, **inputs)[0]["samples"]
 
 
 FIRST = {"end_at_step": 2, "return_with_leftover_noise": "enable"}
@@ -521,58 +435,55 @@ SECOND = {"add_noise": "disable", "start_at_step": 2}
 
 
 @PARTIAL
-@pytest.mark.parametrize("kind", PREDICTIONS)
-@pytest.mark.parametrize("name", ["euler", "heun", "dpm_2"])
+@pytest.mark.parametrize(("name", "kind"), [("euler", "V_PREDICTION"), ("heun", "EPS"), ("dpm_2", "FLOW")])
 def test_two_halves_in_a_row_are_the_whole(host: Host, models: dict[str, Any], name: str, kind: str) -> None:
-    model = host.patched(host.concept(10), host.concept(11, instead_of=1), model=models[kind], momentum_scale=0.0)
-    whole = advanced(host, model, host.latent()["samples"], sampler_name=name)
-    half = advanced(host, model, host.latent()["samples"], sampler_name=name, **FIRST)
+    model, start = host.patched(*host.two(), model=models[kind], momentum_scale=0.0), host.latent()["samples"]
+    whole = advanced(host, model, start, sampler_name=name)
+    half = advanced(host, model, start, sampler_name=name, **FIRST)
     assert distance(advanced(host, model, half, sampler_name=name, **SECOND), whole) < 1e-4
     # The edit of either half alone is another image.
     assert distance(advanced(host, models[kind], half, sampler_name=name, **SECOND), whole) > 1e-3
 
 
 @PARTIAL
-@pytest.mark.parametrize("kind", ["EPS", "FLOW"])
-def test_a_part_goes_on_where_the_one_before_ended(host: Host, models: dict[str, Any], kind: str) -> None:
-    seen = Evaluations(models[kind])
+def test_a_part_goes_on_where_the_one_before_ended(host: Host) -> None:
+    seen = Evaluations(host.eps)
     model, start = timed(host, seen.model), host.latent()["samples"]
     whole = advanced(host, model, start)
-    assert [passes - 2 for passes in seen.passes] == [0, 1, 2, 1, 0]
-    seen.passes.clear()
     in_parts = advanced(host, model, advanced(host, model, start, **FIRST), **SECOND)
-    assert [passes - 2 for passes in seen.passes] == [0, 1, 2, 1, 0]
+    assert seen.concepts == [0, 1, 2, 1, 0] * 2
     assert distance(in_parts, whole) < 1e-4
 
 
 @PARTIAL
 def test_an_end_before_the_last_step_removes_the_rest_of_the_noise_where_asked(host: Host) -> None:
-    model = host.patched(host.concept(10), host.concept(11))
-    start = host.latent()["samples"]
+    model, start = host.patched(*host.two()), host.latent()["samples"]
     clean, noisy = (
         advanced(host, model, start, end_at_step=3, return_with_leftover_noise=value) for value in ("disable", "enable")
     )
-    sigmas = [*schedule(host, host.eps)[:3], 0.0]
-    assert torch.equal(clean, custom(host, model, host.samplers.sampler_object("euler"), sigmas))
+    assert torch.equal(clean, custom(host, model, "euler", [*schedule(host, host.eps)[:3], 0.0]))
     assert distance(noisy, clean) > 1e-3
     assert distance(clean, advanced(host, host.eps, start, end_at_step=3)) > 1e-3
 
 
-@CUSTOM
-@every_kind
-@pytest.mark.parametrize("name", ["euler", "dpmpp_2m_sde", "uni_pc"])
-def test_every_sampling_node_gives_the_same_bits(host: Host, name: str, instead_of: int | None) -> None:
-    concepts = host.concept(10, instead_of), host.concept(11, instead_of, start_percent=0.2)
-    model = host.patched(*concepts, momentum_scale=0.5)
-    sampler, sigmas = host.custom.KSamplerSelect.execute(name)[0], torch.tensor(schedule(host, host.eps, name))
-    with_node = host.sega(*concepts, momentum_scale=0.5, sampler_name=name, steps=STEPS)
+def sample_advanced(host: Host, model: Any, noise: Any, sampler: str, sigmas: Any, latent: Any) -> torch.Tensor:
+    """Sample with SamplerCustomAdvanced."""
     guider = host.custom.CFGGuider.execute(model, host.conditioning(1), host.conditioning(2), 4.0)[0]
-    noise = host.custom.RandomNoise.execute(3)[0]
-    advanced_out = host.custom.SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, host.latent())
+    chosen, sigmas = host.custom.KSamplerSelect.execute(sampler)[0], torch.tensor(sigmas)
+    return host.custom.SamplerCustomAdvanced.execute(noise, guider, chosen, sigmas, latent)[0]["samples"]
+
+
+@CUSTOM
+@pytest.mark.parametrize("name", ["euler", "dpmpp_2m_sde", "uni_pc"])
+def test_every_sampling_node_gives_the_same_bits(host: Host, name: str) -> None:
+    concepts, start = host.two(start_percent=0.2), host.latent()
+    model, sigmas = host.patched(*concepts, momentum_scale=0.5), schedule(host, host.eps, name)
+    with_node = host.sega(*concepts, momentum_scale=0.5, sampler_name=name, steps=STEPS)
     assert torch.equal(host.sample(model, sampler_name=name, steps=STEPS), with_node)
-    assert torch.equal(advanced(host, model, host.latent()["samples"], sampler_name=name), with_node)
-    assert torch.equal(custom(host, model, sampler, sigmas), with_node)
-    assert torch.equal(advanced_out[0]["samples"], with_node)
+    assert torch.equal(advanced(host, model, start["samples"], sampler_name=name), with_node)
+    assert torch.equal(custom(host, model, name, sigmas), with_node)
+    random = host.custom.RandomNoise.execute(3)[0]
+    assert torch.equal(sample_advanced(host, model, random, name, sigmas, start), with_node)
     assert distance(with_node, host.sample(sampler_name=name, steps=STEPS)) > 1e-3
 
 
@@ -596,31 +507,19 @@ def test_the_denoised_output_is_edited(host: Host) -> None:
 
 @CUSTOM
 def test_noise_that_is_added_beforehand_is_the_samplers_own(host: Host) -> None:
-    model = host.patched(host.concept(10), host.concept(11), momentum_scale=0.5)
-    sigmas = torch.tensor(schedule(host, host.eps)[2:])
-    latent, euler = {"samples": picture()}, host.samplers.sampler_object("euler")
-    noise, none = host.custom.RandomNoise.execute(3)[0], host.custom.DisableNoise.execute()[0]
-    noisy = host.custom.AddNoise.execute(model, noise, sigmas, latent)[0]
-    outputs = []
-    for each, start in ((noise, latent), (none, noisy)):
-        guider = host.custom.CFGGuider.execute(model, host.conditioning(1), host.conditioning(2), 4.0)[0]
-        outputs.append(host.custom.SamplerCustomAdvanced.execute(each, guider, euler, sigmas, start)[0]["samples"])
-    assert distance(outputs[1], outputs[0]) < 1e-3
-    assert distance(outputs[0], custom(host, host.eps, euler, sigmas, latent_image=latent)) > 1e-3
+    model, sigmas = host.patched(*host.two(), momentum_scale=0.5), schedule(host, host.eps)[2:]
+    latent, random = {"samples": noise(1, 4, 8, 8)}, host.custom.RandomNoise.execute(3)[0]
+    noisy = host.custom.AddNoise.execute(model, random, torch.tensor(sigmas), latent)[0]
+    added = sample_advanced(host, model, random, "euler", sigmas, latent)
+    given = sample_advanced(host, model, host.custom.DisableNoise.execute()[0], "euler", sigmas, noisy)
+    assert distance(given, added) < 1e-3
+    assert distance(added, custom(host, host.eps, "euler", sigmas, latent_image=latent)) > 1e-3
 
 
 @pytest.mark.compat("Refused with a clear error", "autoregressive video (SamplerARVideo), block by block")
 def test_a_sampler_that_starts_anew_for_each_block_is_refused(host: Host) -> None:
-    import comfy.supported_models
-    import comfyui_version
-
-    if not hasattr(comfy.supported_models, "WAN21_CausalAR_T2V"):
-        pytest.skip(f"ComfyUI {comfyui_version.__version__} has no autoregressive video model")
-    from comfy_extras import nodes_ar_video
-
-    sizes = {"dim": 32, "ffn_dim": 32, "text_dim": 32, "freq_dim": 32, "num_heads": 2, "num_layers": 1}
-    model = family_model("WAN21_CausalAR_T2V", {"image_model": "wan2.1", "model_type": "t2v", **sizes})
-    sampler = nodes_ar_video.SamplerARVideo.execute(1)[0]
+    sampler = find_node("nodes_ar_video", "SamplerARVideo").execute(1)[0]
+    model = family_model("WAN21_CausalAR_T2V", WAN)
 
     def video(each: Any) -> torch.Tensor:
         guider = host.custom.BasicGuider.execute(each, host.conditioning(1))[0]
