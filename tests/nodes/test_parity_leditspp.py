@@ -16,7 +16,7 @@ from torch import Tensor
 from support.core import noise
 from support.evaluations import Seen
 from support.host import Host
-from support.pipeline import fill_with_noise, load_weights
+from support.pipeline import NO_CHECKER, diffusers_unet, fill_with_noise, load_weights
 from support.tensors import distance, relative
 
 SIZE, LENGTH = 16, 12
@@ -123,35 +123,17 @@ class Ledits:
     """Diffusers' LEDITS++ around tiny networks with three levels."""
 
     def __init__(self, pipeline: Any) -> None:
-        from diffusers import LEditsPPPipelineStableDiffusion, UNet2DConditionModel
+        from diffusers import LEditsPPPipelineStableDiffusion
 
-        unet = UNet2DConditionModel(
-            sample_size=SIZE,
-            in_channels=4,
-            out_channels=4,
-            block_out_channels=(32, 64, 64),
-            layers_per_block=1,
-            down_block_types=("CrossAttnDownBlock2D",) * 3,
-            up_block_types=("CrossAttnUpBlock2D",) * 3,
-            cross_attention_dim=32,
-            attention_head_dim=4,
-        )
+        unet = diffusers_unet(SIZE, 32, 64, 64)
         fill_with_noise(unet, 5)
         # Random weights look at every word alike; with these a place looks at some words more than at others.
         for name, parameter in unet.named_parameters():
             if "attn2.to_q" in name or "attn2.to_k" in name:
                 parameter.data *= 2
         unet.eval()
-        self.pipe = LEditsPPPipelineStableDiffusion(
-            vae=pipeline.vae,
-            text_encoder=pipeline.text_encoder,
-            tokenizer=pipeline.tokenizer,
-            unet=unet,
-            scheduler=pipeline.scheduler,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
+        parts = {name: getattr(pipeline, name) for name in ("vae", "text_encoder", "tokenizer", "scheduler")}
+        self.pipe = LEditsPPPipelineStableDiffusion(**parts, unet=unet, **NO_CHECKER)
         self.pipe.set_progress_bar_config(disable=True)
         self.records: dict[str, Record] = {}
 

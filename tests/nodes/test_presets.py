@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import re
@@ -183,54 +182,6 @@ def test_an_unknown_preset_is_an_error_that_names_what_is_missing(concept: Any, 
 def test_a_value_that_does_not_go_with_the_presets_is_an_error(concept: Any) -> None:
     with pytest.raises(ValueError, match=r"SEGAConcept: end_percent must be after start_percent \(0.2\), got 0.1"):
         concept(preset="glasses", end_percent=0.1)
-
-
-class ClipLoader:
-    RETURN_TYPES = ("CLIP",)
-    FUNCTION = "load"
-    INPUT_TYPES = dict
-
-
-@pytest.fixture
-def refused(host: Host, node: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
-    """Let the host check a node of a workflow before it runs; return its errors."""
-    import execution
-
-    # The host sets this when it registers a node, and names it in its errors.
-    monkeypatch.setitem(host.nodes.NODE_CLASS_MAPPINGS, "SEGAConcept", node)
-    monkeypatch.setitem(host.nodes.NODE_CLASS_MAPPINGS, "ClipLoader", ClipLoader)
-
-    def check(**inputs: Any) -> list[Any]:
-        prompt = {"1": {"class_type": "ClipLoader", "inputs": {}}}
-        prompt["2"] = {"class_type": "SEGAConcept", "inputs": {"clip": ["1", 0], **inputs}}
-        valid, errors, _ = asyncio.run(execution.validate_inputs("a prompt", prompt, "2", {}))
-        assert valid is not bool(errors)
-        return errors
-
-    return check
-
-
-@pytest.mark.parametrize(
-    "inputs",
-    [
-        {"preset": "glasses", "guidance_scale": 8},
-        {"preset": "of another machine", **EVERYTHING},
-    ],
-)
-def test_the_host_accepts_workflows_that_leave_inputs_out(refused: Any, inputs: dict[str, Any]) -> None:
-    assert refused(**inputs) == []
-
-
-@pytest.mark.parametrize(
-    ("inputs", "word"),
-    [
-        ({"preset": "glasses", "guidance_scale": 200}, "guidance_scale"),
-        ({"preset": "glasses", "start_percent": 0.5, "end_percent": 0.5}, "end_percent"),
-    ],
-)
-def test_the_host_still_refuses_values_out_of_range(refused: Any, inputs: dict[str, Any], word: str) -> None:
-    (error, *_) = refused(**inputs)
-    assert word in json.dumps(error)
 
 
 def test_a_users_preset_is_offered_and_runs(concept: Any, node: Any, users_file: Path) -> None:

@@ -13,21 +13,14 @@ from support.host import Host
 CONCEPT = ConceptSettings()
 SETTINGS = Settings(mode="independent", momentum_scale=0.0)
 CONCEPT_INPUTS = [
-    ("direction", "COMBO", "add"),
-    ("strength", "FLOAT", CONCEPT.strength),
-    ("threshold", "FLOAT", CONCEPT.threshold),
-    ("start_percent", "FLOAT", CONCEPT.start_percent),
-    ("end_percent", "FLOAT", 1.0),
-    ("mask", "MASK", None),
-]
+    ("direction", "COMBO", "add"), ("strength", "FLOAT", CONCEPT.strength),
+    ("threshold", "FLOAT", CONCEPT.threshold), ("start_percent", "FLOAT", CONCEPT.start_percent),
+    ("end_percent", "FLOAT", 1.0), ("mask", "MASK", None),
+]  # fmt: skip
 ADVANCED_INPUTS = [
-    ("guidance_scale", "FLOAT", 0.0),
-    ("weight", "FLOAT", 1.0),
-    ("threshold_over", "COMBO", "energy"),
-    ("attention_threshold", "FLOAT", 0.0),
-    ("curve", "CURVE", None),
-    ("strengths", "FLOATS", None),
-]
+    ("guidance_scale", "FLOAT", 0.0), ("weight", "FLOAT", 1.0), ("threshold_over", "COMBO", "energy"),
+    ("attention_threshold", "FLOAT", 0.0), ("curve", "CURVE", None), ("strengths", "FLOATS", None),
+]  # fmt: skip
 CONCEPTS = ("concepts", "SEGA_CONCEPT,SEGA_CONCEPT_STACK", None)
 GUIDANCE_INPUTS = [
     ("mode", "COMBO", "independent"),
@@ -37,79 +30,38 @@ GUIDANCE_INPUTS = [
     ("reuse_steps", "INT", 1),
     ("warmup_tolerance", "FLOAT", 0.0),
 ]
+SAMPLING = [
+    ("model", "MODEL", None), ("seed", "INT", 0), ("steps", "INT", 20), ("cfg", "FLOAT", 8.0),
+    ("sampler_name", "COMBO", None), ("scheduler", "COMBO", None), ("positive", "CONDITIONING", None),
+    ("negative", "CONDITIONING", None), ("latent_image", "LATENT", None),
+]  # fmt: skip
 INPUTS = {
     "SEGAConcept": [
-        ("clip", "CLIP", None),
-        ("text", "STRING", None),
-        ("prompt", "STRING", None),
-        ("instead_of", "STRING", ""),
-        *CONCEPT_INPUTS,
-        ("preset", "COMBO", "none"),
-        *ADVANCED_INPUTS,
+        ("clip", "CLIP", None), ("text", "STRING", None), ("prompt", "STRING", None), ("instead_of", "STRING", ""),
+        *CONCEPT_INPUTS, ("preset", "COMBO", "none"), *ADVANCED_INPUTS,
     ],
     "SEGAConceptFromConditioning": [
-        ("conditioning", "CONDITIONING", None),
-        ("instead_of", "CONDITIONING", None),
-        *CONCEPT_INPUTS,
-        *ADVANCED_INPUTS,
+        ("conditioning", "CONDITIONING", None), ("instead_of", "CONDITIONING", None), *CONCEPT_INPUTS, *ADVANCED_INPUTS,
     ],
     "SEGAConceptStack": [("concepts", "COMFY_AUTOGROW_V3", None), ("stack", "SEGA_CONCEPT_STACK", None)],
-    "SEGASampler": [
-        ("model", "MODEL", None),
-        ("seed", "INT", 0),
-        ("steps", "INT", 20),
-        ("cfg", "FLOAT", 8.0),
-        ("sampler_name", "COMBO", None),
-        ("scheduler", "COMBO", None),
-        ("positive", "CONDITIONING", None),
-        ("negative", "CONDITIONING", None),
-        ("latent_image", "LATENT", None),
-        ("denoise", "FLOAT", 1.0),
-        CONCEPTS,
-        *GUIDANCE_INPUTS,
-    ],
+    "SEGASampler": [*SAMPLING, ("denoise", "FLOAT", 1.0), CONCEPTS, *GUIDANCE_INPUTS],
     "SEGASamplerCustom": [
-        ("model", "MODEL", None),
-        ("add_noise", "BOOLEAN", True),
-        ("noise_seed", "INT", 0),
-        ("cfg", "FLOAT", 8.0),
-        ("positive", "CONDITIONING", None),
-        ("negative", "CONDITIONING", None),
-        ("sampler", "SAMPLER", None),
-        ("sigmas", "SIGMAS", None),
-        ("latent_image", "LATENT", None),
-        CONCEPTS,
-        *GUIDANCE_INPUTS,
+        ("model", "MODEL", None), ("add_noise", "BOOLEAN", True), ("noise_seed", "INT", 0), ("cfg", "FLOAT", 8.0),
+        ("positive", "CONDITIONING", None), ("negative", "CONDITIONING", None), ("sampler", "SAMPLER", None),
+        ("sigmas", "SIGMAS", None), ("latent_image", "LATENT", None), CONCEPTS, *GUIDANCE_INPUTS,
     ],
     "SEGAModelPatch": [("model", "MODEL", None), CONCEPTS, *GUIDANCE_INPUTS],
-    "SEGAInvert": [
-        ("model", "MODEL", None),
-        ("seed", "INT", 0),
-        ("steps", "INT", 20),
-        ("cfg", "FLOAT", 8.0),
-        ("sampler_name", "COMBO", None),
-        ("scheduler", "COMBO", None),
-        ("positive", "CONDITIONING", None),
-        ("negative", "CONDITIONING", None),
-        ("latent_image", "LATENT", None),
-        ("start_percent", "FLOAT", 0.0),
-    ],
+    "SEGAInvert": [*SAMPLING, ("start_percent", "FLOAT", 0.0)],
     "SEGAStrengths": [
-        ("first", "FLOAT", 0.0),
-        ("last", "FLOAT", 2.0),
-        ("count", "INT", 5),
-        ("share", "FLOAT", 1.0),
+        ("first", "FLOAT", 0.0), ("last", "FLOAT", 2.0), ("count", "INT", 5), ("share", "FLOAT", 1.0),
         ("seed", "INT", 0),
     ],
     "SEGASaveGuidance": [("guidance", "SEGA_GUIDANCE", None), ("filename_prefix", "STRING", "guidance")],
     "SEGALoadGuidance": [("file", "COMBO", None)],
-    "SEGASaveConditioning": [
-        ("conditioning", "CONDITIONING", None),
-        ("filename_prefix", "STRING", "conditioning"),
-    ],
+    "SEGASaveConditioning": [("conditioning", "CONDITIONING", None), ("filename_prefix", "STRING", "conditioning")],
     "SEGALoadConditioning": [("file", "COMBO", None)],
     "SEGAPreview": [("guidance", "SEGA_GUIDANCE", None), ("image", "IMAGE", None)],
-}
+}  # fmt: skip
 OUTPUTS = {
     "SEGAConcept": ["SEGA_CONCEPT"],
     "SEGAConceptFromConditioning": ["SEGA_CONCEPT"],
@@ -142,25 +94,11 @@ OPTIONAL = {
     *(("SEGAStrengths", name) for name in ("share", "seed")),
 }
 RANGES = {
-    "strength": (0, 100),
-    "guidance_scale": (0, 100),
-    "threshold": (0, 0.999),
-    "start_percent": (0, 1),
-    "end_percent": (0, 1),
-    "first": (0, 100),
-    "last": (0, 100),
-    "count": (1, 4096),
-    "share": (0, 1),
-    "weight": (0, 100),
-    "momentum_scale": (0, 10),
-    "momentum_beta": (0, 0.999),
-    "attention_threshold": (0, 0.999),
-    "reuse_steps": (1, 100),
-    "warmup_tolerance": (0, 1),
-    "steps": (1, 10000),
-    "cfg": (0, 100),
-    "denoise": (0, 1),
-}
+    **dict.fromkeys(["strength", "guidance_scale", "first", "last", "weight", "cfg"], (0, 100)),
+    **dict.fromkeys(["threshold", "attention_threshold", "momentum_beta"], (0, 0.999)),
+    **dict.fromkeys(["start_percent", "end_percent", "share", "warmup_tolerance", "denoise"], (0, 1)),
+    "count": (1, 4096), "momentum_scale": (0, 10), "reuse_steps": (1, 100), "steps": (1, 10000),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

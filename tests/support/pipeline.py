@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from diffusers import SemanticStableDiffusionPipeline
+    from diffusers import SemanticStableDiffusionPipeline, UNet2DConditionModel
 
+NO_CHECKER = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 WORDS = ["a", "face", "dog", "smiling", "glasses", "hat", "beard", "purple", "old", "blurry"]
 
 
@@ -29,9 +30,24 @@ def fill_with_noise(module: torch.nn.Module, seed: int) -> None:
             parameter.data += 1
 
 
+def diffusers_unet(size: int, *channels: int) -> UNet2DConditionModel:
+    """Return a UNet of a layer per block whose attention sees texts 32 wide; it has no weights yet."""
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        sample_size=size,
+        block_out_channels=channels,
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",) * len(channels),
+        up_block_types=("CrossAttnUpBlock2D",) * len(channels),
+        cross_attention_dim=32,
+        attention_head_dim=4,
+    )
+
+
 def build_pipeline(folder: Path) -> SemanticStableDiffusionPipeline:
     """Return diffusers' pipeline; it knows WORDS, by a tokenizer whose files go to `folder`."""
-    from diffusers import AutoencoderKL, DDIMScheduler, SemanticStableDiffusionPipeline, UNet2DConditionModel
+    from diffusers import AutoencoderKL, DDIMScheduler, SemanticStableDiffusionPipeline
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
     merges, tokens = [], ["<|startoftext|>", "<|endoftext|>", *map(chr, range(97, 123))]
@@ -51,37 +67,15 @@ def build_pipeline(folder: Path) -> SemanticStableDiffusionPipeline:
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     ids = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
     text_encoder = CLIPTextModel(CLIPTextConfig(vocab_size=len(vocabulary), max_position_embeddings=12, **sizes, **ids))
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=(32, 64),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=32,
-        attention_head_dim=4,
-    )
+    unet = diffusers_unet(8, 32, 64)
     for seed, module in enumerate((text_encoder, unet)):
         fill_with_noise(module, seed)
         module.eval()
-    pipe = SemanticStableDiffusionPipeline(
-        vae=AutoencoderKL(block_out_channels=(32,), latent_channels=4, norm_num_groups=32),
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        unet=unet,
-        scheduler=DDIMScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            clip_sample=False,
-            set_alpha_to_one=True,
-            steps_offset=1,
-        ),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    scheduler = DDIMScheduler(**betas, clip_sample=False, set_alpha_to_one=True, steps_offset=1)
+    vae = AutoencoderKL(block_out_channels=(32,), latent_channels=4, norm_num_groups=32)
+    parts = {"vae": vae, "text_encoder": text_encoder, "tokenizer": tokenizer, "unet": unet, "scheduler": scheduler}
+    pipe = SemanticStableDiffusionPipeline(**parts, **NO_CHECKER)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
