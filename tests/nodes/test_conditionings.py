@@ -459,17 +459,6 @@ def test_a_concept_that_says_what_one_of_two_areas_says_guides_in_the_other(
     assert not is_zero([part[..., 4:] for part in guidance])
 
 
-@AREA
-@every_kind
-def test_a_prompt_for_an_area_is_compared_in_that_area_alone(host: Host, instead_of: int | None) -> None:
-    name, seed = ("negative", NEGATIVE) if instead_of is None else ("positive", POSITIVE)
-    prompts = {name: host.nodes.ConditioningSetArea().append(host.conditioning(seed), 32, 64, 0, 0, 1.0)[0]}
-    edit = host.concept(OTHER, instead_of, threshold=0.0)
-    change = host.sega(edit, steps=1, **prompts) - host.sample(steps=1, **prompts)
-    assert change[..., :4].abs().min() > 0
-    torch.testing.assert_close(change[..., 4:], torch.zeros_like(change[..., 4:]))
-
-
 @TIME
 @every_comparison
 def test_while_the_compared_prompt_does_not_act_a_concept_guides_nothing(
@@ -519,19 +508,6 @@ def test_a_concept_of_a_scheduled_clip_takes_its_texts_in_turns(host: Host, guid
     # The later steps start from other latents.
     assert not torch.equal(turns[0], guidance_of(first + last, **arguments)[0])
     assert not is_zero(turns[-1:])
-
-
-@HOOKS
-def test_a_concepts_own_lora_changes_its_text_alone(host: Host) -> None:
-    ((embedding, values),) = hooked_encoder(host, False, True)(OTHER)
-    without = [[embedding, {key: value for key, value in values.items() if key != "hooks"}]]
-    plain = host.nodes.CLIPTextEncode().encode(clip(host), WORDS[OTHER])[0]
-    actual, expected, other = (
-        host.sega(host.concept(text), model=hooked_model(host)) for text in ([[embedding, values]], without, plain)
-    )
-    assert "hooks" in values
-    assert torch.equal(actual, expected)
-    assert not torch.allclose(actual, other)
 
 
 def concatenated(host: Host, first: Prompt, second: Prompt) -> Prompt:

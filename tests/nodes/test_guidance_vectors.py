@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import sys
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -235,27 +234,15 @@ def test_guidance_of_no_strength_is_the_plain_sampler(host: Host) -> None:
     assert torch.equal(host.sample(host.patched(guidance=kept)), host.sample())
 
 
-def test_guidance_of_one_image_serves_any_number(host: Host) -> None:
-    _, kept = record(host, host.sample, host.concept())
-    wide = dataclasses.replace(
-        kept,
-        guidance=tuple(guidance.expand(-1, 3, -1, -1, -1) for guidance in kept.guidance),
-        activity=tuple(activity.expand(-1, 3, -1, -1) for activity in kept.activity),
-    )
-    three = {"latent": host.latent(3)}
-    one_for_all = host.sample(host.patched(guidance=kept), **three)
-    assert torch.equal(one_for_all, host.sample(host.patched(guidance=wide), **three))
-    change = one_for_all - host.sample(**three)
-    assert (change.flatten(1).norm(dim=1) > 1e-2).all()
-
-
-def test_each_image_of_a_batch_has_guidance_of_its_own(host: Host) -> None:
-    _, kept = record(host, lambda model: host.sample(model, latent=host.latent(3)), host.concept())
-    (guidance,) = kept.guidance
-    only_second = dataclasses.replace(kept, guidance=(guidance * torch.tensor([0, 1, 0]).view(1, 3, 1, 1, 1),))
+def test_guidance_of_one_image_serves_any_number_and_that_of_a_batch_its_own(host: Host) -> None:
     plain = host.sample(latent=host.latent(3))
-    change = host.sample(host.patched(guidance=only_second), latent=host.latent(3)) - plain
-    assert [bool(part.any()) for part in change] == [False, True, False]
+    for images, edited in ((1, [True, True, True]), (3, [False, True, False])):
+        _, kept = record(host, lambda model, n=images: host.sample(model, latent=host.latent(n)), host.concept())
+        if images == 3:
+            (guidance,) = kept.guidance
+            kept = dataclasses.replace(kept, guidance=(guidance * torch.tensor([0, 1, 0]).view(1, 3, 1, 1, 1),))
+        change = host.sample(host.patched(guidance=kept), latent=host.latent(3)) - plain
+        assert [bool(part.any()) for part in change] == edited
 
 
 @pytest.mark.parametrize("name", ["LTXAV", "WAN21_T2V", "StableAudio"])
@@ -413,166 +400,25 @@ def test_a_schedule_of_no_steps_changes_nothing(host: Host, sigmas: list[float])
     assert torch.equal(custom(host, host.patched(guidance=kept), "euler", sigmas), latents)
 
 
-# Nothing is kept that nobody takes: workflows run by the host's executor.
+# What the sampler runs again for, and what it keeps then, is tested on a server in test_guidance_files.py.
 
 
-class Give:
-    """A node that gives what the test has put into it."""
+def test_nothing_is_kept_that_nobody_takes(host: Host) -> None:
+    """A subgraph's sampler has a name such as 12:5; one that a node makes while it runs may be taken by anything."""
+    from comfy_execution.graph import DynamicPrompt
 
-    GIVEN: dict[str, Any] = {}  # noqa: RUF012
-    RETURN_TYPES, FUNCTION, CATEGORY = ("*",), "run", "test"
+    def is_kept(output: int, name: str = "12:5", taken: str = "12:5") -> bool:
+        sampler, save = {"class_type": "SEGASampler", "inputs": {}}, {"class_type": "Save", "inputs": {}}
+        save["inputs"]["taken"] = [taken, output]
+        graph = DynamicPrompt({"12:5": sampler, "12:6": sampler, "save": save})
+        graph.add_ephemeral_node("made", sampler, "save", "save")
+        hidden = types.SimpleNamespace(unique_id=name, dynprompt=graph)
+        return host.pack.nodes.sampling.wiring.is_wired(hidden, 1)
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {"name": ("STRING", {})}}
-
-    def run(self, name: str) -> tuple[Any]:
-        return (self.GIVEN[name],)
-
-
-class Take:
-    """An output node that shows the test what it was given, and gives it on."""
-
-    TAKEN: dict[str, Any] = {}  # noqa: RUF012
-    RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = ("*",), "run", "test", True
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {"value": ("*",)}, "hidden": {"node_id": "UNIQUE_ID"}}
-
-    def run(self, value: Any, node_id: str) -> dict[str, Any]:
-        self.TAKEN[node_id] = value
-        return {"ui": {}, "result": (value,)}
-
-
-class Expand:
-    """A node that is a graph of its own: a sampler with the outputs that the node has."""
-
-    RETURN_TYPES, FUNCTION, CATEGORY = ("LATENT", "SEGA_GUIDANCE"), "run", "test"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {}}
-
-    def run(self) -> dict[str, Any]:
-        from comfy_execution.graph_utils import GraphBuilder
-
-        graph = GraphBuilder()
-        given = {name: graph.node("Give", name=name).out(0) for name in Give.GIVEN}
-        sampler = graph.node("SEGASampler", **given, **VALUES)
-        return {"result": (sampler.out(0), sampler.out(1)), "expand": graph.finalize()}
-
-
-class Workplace:
-    """The host's executor with the test's nodes beside the pack's, and the queue of a server."""
-
-    def __init__(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-        import execution
-
-        self.running: list[Any] = []
-        self.executed: list[str] = []
-        server = types.SimpleNamespace(
-            client_id="test", last_node_id=None, send_sync=self._send, prompt_queue=self, sockets_metadata={}
-        )
-        prompt_server = types.SimpleNamespace(PromptServer=types.SimpleNamespace(instance=server))
-        monkeypatch.setitem(sys.modules, "server", prompt_server)
-        ours = {node.__name__: node for node in (Give, Take, Expand, host.pack.nodes.SEGASampler)}
-        for name, node in ours.items():
-            monkeypatch.setitem(host.nodes.NODE_CLASS_MAPPINGS, name, node)
-        monkeypatch.setattr(Take, "TAKEN", {})
-        given = {"model": host.eps, "positive": host.conditioning(1), "negative": host.conditioning(2)}
-        given |= {"latent_image": host.latent(), "concepts": host.stack(host.concept())}
-        monkeypatch.setattr(Give, "GIVEN", given)
-        arguments = {"lru": 0, "ram": 0.0, "ram_inactive": 0.0}
-        self.executor = execution.PromptExecutor(server, execution.CacheType.CLASSIC, arguments)
-
-    def get_current_queue_volatile(self) -> tuple[list[Any], list[Any]]:
-        return self.running, []
-
-    def _send(self, event: str, data: Any, client: Any = None) -> None:
-        if event == "executing" and data["node"] is not None:
-            self.executed.append(data["node"])
-
-    def run(self, nodes: dict[str, Any]) -> dict[str, Any]:
-        """Run a workflow of these nodes; return what its output nodes took. `self.executed` says which nodes ran."""
-        gives = {name: {"class_type": "Give", "inputs": {"name": name}} for name in Give.GIVEN}
-        prompt = {**gives, **{name: {**node, "inputs": dict(node["inputs"])} for name, node in nodes.items()}}
-        outputs = [name for name, node in prompt.items() if node["class_type"] == "Take"]
-        self.executed.clear()
-        Take.TAKEN.clear()
-        self.running[:] = [(0, "prompt", prompt, {}, outputs)]
-        self.executor.execute(prompt, "prompt", {"client_id": "test"}, outputs)
-        assert self.executor.success, self.executor.status_messages[-1]
-        return dict(Take.TAKEN)
-
-
-def sampler(**inputs: Any) -> dict[str, Any]:
-    links = {name: [name, 0] for name in Give.GIVEN}
-    return {"class_type": "SEGASampler", "inputs": {**links, **VALUES, **inputs}}
-
-
-def take(node: str, output: int) -> dict[str, Any]:
-    return {"class_type": "Take", "inputs": {"value": [node, output]}}
-
-
-@pytest.fixture
-def workplace(host: Host, monkeypatch: pytest.MonkeyPatch) -> Workplace:
-    return Workplace(host, monkeypatch)
-
-
-@pytest.fixture
-def recorders(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What records from now on."""
-    found: list[Any] = []
-    recorder = host.pack.sega_core.Recorder
-    keep = recorder.keep
-
-    def keep_and_tell(self: Any, *args: Any, **kwargs: Any) -> None:
-        if self not in found:
-            found.append(self)
-        keep(self, *args, **kwargs)
-
-    monkeypatch.setattr(recorder, "keep", keep_and_tell)
-    return found
-
-
-def test_the_sampler_runs_again_when_its_guidance_is_first_taken_and_is_cached_then(
-    workplace: Workplace, recorders: list[Any]
-) -> None:
-    bare = {"s": sampler(), "image": take("s", 0)}
-    wired = {**bare, "guidance": take("s", 1)}
-    images = []
-    for nodes, runs, records in ((bare, 1, 0), (bare, 0, 0), (wired, 1, 1), (wired, 0, 1), (bare, 1, 1), (wired, 1, 2)):
-        taken = workplace.run(nodes)
-        assert workplace.executed.count("s") == runs
-        assert len(recorders) == records
-        if runs:
-            images.append(taken["image"]["samples"])
-            assert taken.keys() == nodes.keys() - {"s"}
-            assert not any(value is None for value in taken.values())
-        else:
-            assert not workplace.executed
-    assert all(torch.equal(image, images[0]) for image in images)
-
-
-def test_only_the_sampler_whose_guidance_is_taken_records(workplace: Workplace, recorders: list[Any]) -> None:
-    nodes = {"1": sampler(), "11": sampler(seed=4), "image": take("1", 0), "other": take("11", 0)}
-    taken = workplace.run({**nodes, "guidance": take("11", 1)})
-    assert len(recorders) == 1
-    assert torch.equal(taken["guidance"].guidance[0], recorders[0].guidance())
-
-
-def test_samplers_of_subgraphs_record_as_others_do(workplace: Workplace, recorders: list[Any]) -> None:
-    # The editor writes a subgraph's nodes out, under names such as 12:5.
-    alone = workplace.run({"12:5": sampler(), "image": take("12:5", 0)})
-    assert not recorders
-    flat = workplace.run({"12:5": sampler(), "image": take("12:5", 0), "guidance": take("12:5", 1)})
-    assert len(recorders) == 1
-    # A node may also turn into a graph while the workflow runs.
-    expanded = {"class_type": "Expand", "inputs": {}}
-    deep = workplace.run({"e": expanded, "image": take("e", 0), "guidance": take("e", 1)})
-    assert torch.equal(deep["guidance"].guidance[0], flat["guidance"].guidance[0])
-    assert torch.equal(deep["image"]["samples"], alone["image"]["samples"])
+    assert is_kept(1)
+    assert not is_kept(0)
+    assert not is_kept(1, "12:6")
+    assert is_kept(0, "made")
 
 
 def test_guidance_that_was_not_recorded_is_named_when_it_is_saved(host: Host) -> None:

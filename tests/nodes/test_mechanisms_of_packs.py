@@ -11,6 +11,7 @@ from torch import Tensor
 
 from support.core import noise
 from support.host import Host, Passes, every_kind, options_of, wrapped
+from support.packs import images_of
 from support.tensors import differ, distance
 
 GROUP = "Other packs' patches"
@@ -115,27 +116,16 @@ def test_the_concepts_join_the_calls_of_another_packs_sampling_function(
 def couple(model: Any) -> Any:
     """Give the positive prompt two texts, each for half of the picture; put its result behind all negative ones."""
 
-    def patch(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
-        labels = extra_options["cond_or_uncond"]
-        rows = [
-            (part, label)
-            for part, label in zip(zip(*(x.chunk(len(labels)) for x in (q, k, v)), strict=True), labels, strict=True)
-        ]
-        out: list[tuple[Tensor, ...]] = []
-        extra_options["coupled"] = []
-        for part, label in rows:
-            out.append(part)
-            extra_options["coupled"].append(label)
-            if label == 0:
-                out.append((part[0], 0.7 * part[1], 0.7 * part[2]))
-                extra_options["coupled"].append(0)
-        return tuple(torch.cat(tensors) for tensors in zip(*out, strict=True))
+    def patch(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> tuple[Tensor, ...]:
+        zeros = images_of(extra_options["cond_or_uncond"], 0, len(q))
+        extra_options["images"] = len(q)
+        return tuple(torch.cat([x, weight * x[zeros]]) for x, weight in ((q, 1.0), (k, 0.7), (v, 0.7)))
 
     def output(out: Tensor, extra_options: dict[str, Any]) -> Tensor:
-        parts = list(zip(out.chunk(len(extra_options["coupled"])), extra_options["coupled"], strict=True))
+        images = extra_options["images"]
+        ones, zeros = (images_of(extra_options["cond_or_uncond"], label, images) for label in (1, 0))
         half = torch.linspace(0, 1, out.shape[1]).view(1, -1, 1)
-        first, second = (part for part, label in parts if label == 0)
-        return torch.cat([*(part for part, label in parts if label == 1), half * first + (1 - half) * second])
+        return torch.cat([out[ones], half * out[zeros] + (1 - half) * out[images:]])
 
     model = model.clone()
     model.set_model_attn2_patch(patch)
@@ -274,30 +264,6 @@ def test_a_sampling_that_starts_again_starts_without_momentum(host: Host, mode: 
     else:
         twice = plain(host, host.patched(*concepts, model=wrapped(host.eps, "OUTER_SAMPLE", again), **settings))
     assert torch.equal(twice, once)
-
-
-@pytest.mark.compat("Refused with a clear error", "a guider or sampler that predicts in a way of its own")
-def test_a_guider_that_goes_past_the_predictions_is_refused_before_the_model_runs(host: Host) -> None:
-    """The guider of ComfyUI-NAG calls its own prediction, past the wrappers."""
-    import comfy.samplers
-
-    class Shortcut(comfy.samplers.CFGGuider):
-        def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
-            return self.predict_noise(*args, **kwargs)
-
-    def guider(model: Any) -> Any:
-        made = Shortcut(model)
-        made.set_conds(host.conditioning(1), host.conditioning(NEGATIVE))
-        made.set_cfg(4.0)
-        return made
-
-    passes = Passes(host.eps)
-    host.guide(guider(passes.model))
-    assert passes.sizes
-    passes.sizes.clear()
-    with pytest.raises(ValueError, match=r"concept 1 .*Shortcut .*use CFGGuider or KSampler"):
-        host.guide(guider(host.patched(host.concept(), model=passes.model)))
-    assert passes.sizes == []
 
 
 @SAMPLING

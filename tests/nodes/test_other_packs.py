@@ -10,17 +10,11 @@ import pytest
 import torch
 
 from support.host import Host, Passes, every_kind, find_node, options_of, run_node, wrapped
-from support.packs import attention, ip_adapter
+from support.packs import attention, images_of, ip_adapter
 from support.tensors import differ, distance, relative
 
 GROUP = "Other packs' patches"
 STEPS = 3
-
-
-def images_of(labels: list[int], label: int, images: int) -> list[int]:
-    """Return the places in a call's batch of the images evaluated for a prompt."""
-    size = images // len(labels)
-    return [i * size + image for i, each in enumerate(labels) if each == label for image in range(size)]
 
 
 def around(kind: str, wrapper: Callable) -> Callable[[Any], Any]:

@@ -1,4 +1,4 @@
-"""What other packs do to the attention, in its smallest form."""
+"""What other packs do to the attention, in its smallest form, and where they find the prompts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ import torch
 from torch import Tensor
 
 from support.core import noise
+
+
+def images_of(labels: list[int], label: int, images: int) -> list[int]:
+    """Return the places in a call's batch of the images evaluated for a prompt."""
+    size = images // len(labels)
+    return [i * size + image for i, each in enumerate(labels) if each == label for image in range(size)]
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
