@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,6 +68,17 @@ def twin(host: Host, pipeline: Any) -> Any:
 def demo(host: Host) -> JudgedModel:
     with torch.inference_mode():
         return JudgedModel()
+
+
+@pytest.fixture
+def hosts_folders(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which `input` and `output` are ComfyUI's, with nothing in them."""
+    import folder_paths
+
+    for name in ("input", "output"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(folder_paths, f"{name}_directory", str(tmp_path / name))
+    return tmp_path
 
 
 @pytest.fixture

@@ -198,19 +198,6 @@ def test_a_latent_image_that_does_not_fit_is_named(host: Host, samples: torch.Te
     assert not passes.labels
 
 
-@pytest.mark.parametrize(
-    ("values", "images"),
-    [({"mask": torch.ones(2, 64, 64)}, 3), ({"area": (4, 4, 100, 100), "strength": 1.0}, 1)],
-    ids=["two masks for three images", "area outside the image"],
-)
-def test_what_the_host_refuses_by_itself_stays_refused(host: Host, values: dict[str, Any], images: int) -> None:
-    given = prompts(host, **values)
-    with pytest.raises(RuntimeError) as plain:
-        host.sample(latent=host.latent(images), **given)
-    with pytest.raises(RuntimeError, match=re.escape(str(plain.value))):
-        host.sega(host.concept(), latent=host.latent(images), **given)
-
-
 def predicted(host: Host, model: Any, text: Any, latent: dict[str, Any]) -> torch.Tensor:
     """Return what the model makes of one text alone in a single step."""
     return host.sample(model, positive=text, negative=text, cfg=1.0, steps=1, latent=latent)
@@ -263,9 +250,7 @@ def test_a_schedule_that_leads_nowhere_is_the_plain_one(host: Host, sigmas: list
 
 @pytest.mark.compat(UNUSUAL, "no steps, denoise 0, schedules that are empty or stand still")
 @pytest.mark.parametrize(
-    "sigmas",
-    [[14.6, 14.6, 5.0, 1.0, 0.0], [14.6, 5.0, 5.0, 5.0, 1.0, 0.0]],
-    ids=["at the start", "in between"],
+    "sigmas", [[14.6, 14.6, 5.0, 1.0, 0.0], [14.6, 5.0, 5.0, 5.0, 1.0, 0.0]], ids=["at the start", "in between"]
 )
 def test_a_step_that_stands_still_changes_nothing(host: Host, sigmas: list[float]) -> None:
     chosen = concept(host, embedding(1, 77, 32))
@@ -273,16 +258,6 @@ def test_a_step_that_stands_still_changes_nothing(host: Host, sigmas: list[float
         custom(host, chosen, sigmas=each, momentum_scale=0.0) for each in (sigmas, [14.6, 5.0, 1.0, 0.0])
     )
     assert (still - straight).norm() < 1e-3 * (straight - custom(host)).norm()
-
-
-@pytest.mark.compat(UNUSUAL, "no steps, denoise 0, schedules that are empty or stand still")
-@pytest.mark.parametrize(("start", "end"), [(4, 4), (10, 12)])
-def test_an_advanced_sampler_without_steps_returns_the_latent_image(host: Host, start: int, end: int) -> None:
-    model, latent = host.patched(host.concept()), host.latent(fill=0.3)
-    texts = host.conditioning(1), host.conditioning(2)
-    advanced = host.nodes.KSamplerAdvanced()
-    (out,) = advanced.sample(model, "enable", 3, 4, 4.0, "euler", "normal", *texts, latent, start, end, "disable")
-    assert torch.equal(out["samples"], latent["samples"])
 
 
 @pytest.mark.compat(UNUSUAL, "latents of any size, embeddings of any batch and length")
@@ -312,19 +287,6 @@ def test_each_image_takes_its_row_of_an_embedding(host: Host) -> None:
     for image in range(3):
         expected = alone[image % 2][image]
         assert (edited[image] - expected).norm() < 1e-3 * (expected - plain[image]).norm()
-
-
-@pytest.mark.compat(UNUSUAL, "latents of any size, embeddings of any batch and length")
-def test_a_mask_batch_of_another_size_is_repeated(host: Host) -> None:
-    masks = torch.zeros(2, 64, 64)
-    masks[0, :, 32:], masks[1, 32:] = 1.0, 1.0
-    latent = host.latent(3, fill=1.0) | {"noise_mask": masks}
-    edited, plain = host.sega(host.concept(), latent=latent), host.sega(latent=latent)
-    assert edited.isfinite().all()
-    for image in range(3):
-        kept = edited[image][:, :4] if image == 1 else edited[image][:, :, :4]
-        assert torch.allclose(kept, torch.ones(()), atol=1e-4)
-        assert not torch.equal(edited[image], plain[image])
 
 
 @pytest.mark.compat(UNUSUAL, "the same concept twice, SEGA on top of SEGA")

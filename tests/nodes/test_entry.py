@@ -15,11 +15,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("project", [None, "", "[project\n", '[project]\nname = "x"\n'])
-def test_the_pack_loads_whatever_its_configuration_says(
-    host: Host,
-    tmp_path: Path,
-    project: str | None,
-) -> None:
+def test_the_pack_loads_whatever_its_configuration_says(host: Host, tmp_path: Path, project: str | None) -> None:
     """A configuration may be missing from a copy by hand, or broken by a merge."""
     folder = tmp_path / "pack"
     for name in ("nodes", "sega_core"):

@@ -188,24 +188,15 @@ def test_the_editor_keeps_every_percent(windows: Any, host: Host) -> None:
             assert percent == round(percent, -math.floor(math.log10(inputs[name].step)))
 
 
-@pytest.fixture
-def input_folder(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is the host's input folder."""
-    import folder_paths
-
-    monkeypatch.setattr(folder_paths, "input_directory", str(tmp_path))
-    return tmp_path
-
-
 @pytest.mark.parametrize("steps", [1, 12])
 def test_latents_from_a_file_give_the_pipelines_latents(
-    steps: int, run_call: Any, pipeline: Any, input_folder: Path
+    steps: int, run_call: Any, pipeline: Any, hosts_folders: Path
 ) -> None:
     prompts = {"prompt": ["a dog", "a face"], "negative_prompt": ["blurry", "old"], "num_images_per_prompt": 2}
     call = {**CALL, **TWO, **prompts, "num_inference_steps": steps}
     latents = drawn_noise(call)
     # As docs/from_diffusers.md says.
-    safetensors.torch.save_file({"latent_tensor": latents}, input_folder / "noise.latent")
+    safetensors.torch.save_file({"latent_tensor": latents}, hosts_folders / "input" / "noise.latent")
     want, got = run_pipeline(pipeline, call, latents), run_call({**call, "latents": "noise.latent"})
     assert distance(got, want) < 3e-4
 
@@ -229,13 +220,13 @@ def test_eta_adds_as_much_noise_as_in_the_pipeline(
 
 
 def test_embeddings_from_files_are_the_concepts(
-    host: Host, run_call: Any, pipeline: Any, loaded: Any, input_folder: Path
+    host: Host, run_call: Any, pipeline: Any, loaded: Any, hosts_folders: Path
 ) -> None:
     clip, files, texts = loaded[1], [], TWO["editing_prompt"]
     for text in texts:
         files.append(f"{text}.conditioning.safetensors")
         conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(text))
-        host.pack.nodes.conditioning_file.save_conditioning(conditioning, input_folder / files[-1])
+        host.pack.nodes.conditioning_file.save_conditioning(conditioning, hosts_folders / "input" / files[-1])
     call = {**CALL, **TWO, "num_images_per_prompt": 2}
     got = run_call({**call, "editing_prompt": None, "editing_prompt_embeddings": files})
     assert torch.equal(got, run_call(call))
@@ -243,7 +234,7 @@ def test_embeddings_from_files_are_the_concepts(
 
 @pytest.mark.parametrize(("edit", "steps"), [({}, 12), ({**TWO, "editing_prompt": ["hat", "beard"]}, STEPS)])
 def test_the_pipelines_own_sem_guidance_acts_as_in_the_pipeline(
-    edit: dict[str, Any], steps: int, host: Host, run_call: Any, pipeline: Any, loaded: Any, input_folder: Path
+    edit: dict[str, Any], steps: int, host: Host, run_call: Any, pipeline: Any, loaded: Any, hosts_folders: Path
 ) -> None:
     call = {**CALL, "num_inference_steps": steps}
     start = start_of(call, loaded[0], pipeline)
@@ -261,7 +252,7 @@ def test_the_pipelines_own_sem_guidance_acts_as_in_the_pipeline(
         texts=(),
         settings=core.Settings(),
     )
-    core.vectors.save(vectors, input_folder / "a.guidance.safetensors")
+    core.vectors.save(vectors, hosts_folders / "input" / "a.guidance.safetensors")
     got = run_call({**call, **edit, "sem_guidance": "a.guidance.safetensors"})
     want = run_pipeline(pipeline, {**call, **edit, "sem_guidance": list(recorded)}, start)
     assert distance(got, want) < 3e-4

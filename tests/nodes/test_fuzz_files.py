@@ -41,10 +41,8 @@ class Folders:
     """ComfyUI's folders with a file in each, and one outside of them."""
 
     def __init__(self, host: Host, root: Path) -> None:
-        self.host, self.root = host, root
-        self.output, self.input = root / "output", root / "input"
-        for folder in (self.output, self.input, root / "a"):
-            folder.mkdir()
+        self.host, self.root, self.output, self.input = host, root, root / "output", root / "input"
+        (root / "a").mkdir()
         for name, text in (("secret", "secret"), ("input/inside", "input"), ("output/inside", "output")):
             conditioning = [[torch.zeros(1, 2, 3), {"conditioning_lyrics": text}]]
             host.pack.nodes.conditioning_file.save_conditioning(conditioning, root / f"{name}.safetensors")
@@ -56,14 +54,8 @@ class Folders:
 
 
 @pytest.fixture
-def folders(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
-    import folder_paths
-
-    made = Folders(host, tmp_path)
-    monkeypatch.setattr(folder_paths, "output_directory", str(made.output))
-    monkeypatch.setattr(folder_paths, "input_directory", str(made.input))
-
-    return made
+def folders(host: Host, hosts_folders: Path) -> Folders:
+    return Folders(host, hosts_folders)
 
 
 @FUZZ

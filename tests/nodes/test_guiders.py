@@ -10,7 +10,7 @@ import torch
 
 from support.evaluations import Seen
 from support.guiders import NEGATIVE, POSITIVE, SMALL, Maker, basic, cfg, dual, perp_neg, two_models
-from support.host import STEPS, Host, every_kind, find_node
+from support.host import STEPS, Host, every_kind
 
 # A noise level in the middle of each prediction's schedule.
 MIDDLE = {"EPS": 6.0, "V_PREDICTION": 6.0, "FLOW": 0.7}
@@ -19,13 +19,7 @@ REFUSED = pytest.mark.compat("Refused with a clear error", "a guider or sampler 
 
 @dataclass(frozen=True)
 class Case:
-    """A guider node with its inputs.
-
-    Args:
-        row: of the compatibility table.
-        guider: makes the guider around a MODEL.
-        compared: the prompt that bare concepts are compared with.
-    """
+    """A guider, its row of the compatibility table, and the prompt that bare concepts are compared with."""
 
     row: str
     guider: Maker
@@ -161,27 +155,6 @@ def test_no_guider_changes_without_concepts(host: Host, models: dict[str, Any], 
     plain = whole(host, CASES[name].guider(host, models["EPS"]))
     off = host.patched(host.concept(strength=0.0), model=models["EPS"])
     assert torch.equal(whole(host, CASES[name].guider(host, off)), plain)
-
-
-@pytest.mark.compat("Guidance and model nodes", "CFG Override")
-@pytest.mark.parametrize("order", ["override first", "SEGA first"])
-@pytest.mark.parametrize(("scale", "override"), [(4.0, 1.0), (1.0, 4.0)])
-def test_a_cfg_that_is_overridden_leaves_the_edit_alone(
-    host: Host, models: dict[str, Any], scale: float, override: float, order: str
-) -> None:
-    model, sigma, node = models["EPS"], MIDDLE["EPS"], find_node("nodes_custom_sampler", "CFGOverride")
-
-    def overridden(inner: Any) -> Any:
-        return node.execute(inner, override, 0.0, 1.0)[0]
-
-    if order == "override first":
-        edited_model = two_concepts(host, overridden(model))
-    else:
-        edited_model = overridden(two_concepts(host, model))
-    plain = guide(host, cfg(scale)(host, overridden(model)), [sigma, 0.0])
-    edited = guide(host, cfg(scale)(host, edited_model), [sigma, 0.0])
-    assert_close(edited - plain, edit(host, model, NEGATIVE, sigma))
-    assert_close(plain, guide(host, cfg(override)(host, model), [sigma, 0.0]))
 
 
 @pytest.mark.compat("Samplers", "CFG++ samplers")

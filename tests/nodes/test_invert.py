@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -220,11 +219,8 @@ def test_what_cannot_be_inverted_is_refused(host: Host) -> None:
     assert "seed must be in [0, 18446744073709551615], got -1" in refused(host, seed=-1)
     assert "steps must be in [1, 10000], got 0" in refused(host, steps=0)
     assert "cfg must be a finite number, got nan" in refused(host, cfg=float("nan"))
-
-
-def test_a_schedule_that_stands_still_is_refused(host: Host) -> None:
-    """`simple` repeats noise levels where there are more steps than the model has."""
-    assert re.search(r"the step from sigma .* adds no noise", refused(host, steps=1200, scheduler="simple"))
+    # It repeats noise levels where there are more steps than the model has.
+    assert "adds no noise" in refused(host, steps=1200, scheduler="simple")
 
 
 def test_a_sampler_that_follows_with_something_else_is_refused(host: Host) -> None:

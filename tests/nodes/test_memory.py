@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -70,7 +71,7 @@ def remake(kind: str, seed: int, device: torch.device, disable_dynamic: bool = F
 
 def concepts(host: Host, count: int, **changes: Any) -> list[Any]:
     """Return concepts that edit everywhere: at a threshold single elements may fall to either side of it."""
-    settings = {"guidance_scale": 4.0, "threshold": 0.0, "weight": 1.0 / count, **changes}
+    settings = {"guidance_scale": 4.0, "threshold": 0.0, "weight": 1.0 / max(1, count), **changes}
     return [replace(host.concept(**settings), conditioning=host.pooled(10 + i)) for i in range(count)]
 
 
@@ -137,60 +138,48 @@ def report_room(host: Host, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, i
     return report
 
 
+# Pairs of texts, with the concept and without it: a bare concept's other one is the negative prompt. The prompts are
+# texts 1 and 2.
+BARE = [(text, None) for text in range(10, 18)]
+WITH_AND_WITHOUT = [(10, 1), (11, 1), (1, 12)]
+OTHER_TEXTS = [(10, 13), (11, 13), (12, 13)]
+
+
+def compared(host: Host, pairs: Sequence[tuple[int, int | None]]) -> list[Any]:
+    others = [None if instead_of is None else host.pooled(instead_of) for _, instead_of in pairs]
+    return [
+        replace(concept, conditioning=host.pooled(text), instead_of=other)
+        for concept, (text, _), other in zip(concepts(host, len(pairs)), pairs, others, strict=True)
+    ]
+
+
 @LITTLE_MEMORY
 @pytest.mark.parametrize(
-    ("kind", "count", "batch", "passes"),
-    [("eps", 1, 1, 1), ("sdxl", 3, 1, 2), ("flow", 3, 3, 1), ("eps", 8, 3, 3)],
+    ("kind", "pairs", "labels", "batch", "passes"),
+    [
+        ("eps", BARE[:1], {0: 1, 1: 2}, 1, 1),
+        ("sdxl", BARE[:3], {0: 1, 1: 4}, 1, 2),
+        ("eps", BARE, {0: 1, 1: 9}, 3, 3),
+        ("flow", WITH_AND_WITHOUT, {0: 4, 1: 1}, 1, 1),
+        ("sdxl", OTHER_TEXTS, {0: 5, 1: 1}, 3, 1),
+        ("eps", OTHER_TEXTS, {0: 5, 1: 1}, 1, 2),
+    ],
 )
 def test_a_small_card_gives_the_same_edit(
-    host: Host, report_room: Callable, kind: str, count: int, batch: int, passes: int
+    host: Host, report_room: Callable, kind: str, pairs: Any, labels: dict[int, int], batch: int, passes: int
 ) -> None:
-    model, chosen = make_model(kind), concepts(host, count)
+    """Free memory decides which texts are evaluated together; a difference needs both."""
+    model, chosen = make_model(kind), compared(host, pairs)
     whole = edit(host, model, *chosen, batch=batch)
     plain = edit(host, model, batch=batch)
     report_room(model, passes, batch)
     card = Card(model, passes * batch)
     first, second = (edit(host, card.model, *chosen, batch=batch) for _ in range(2))
     assert max(card.sizes) == passes * batch
-    assert sum(card.sizes) == 2 * STEPS * (count + 2) * batch
-    assert Counter(card.labels) == {0: 2 * STEPS, 1: 2 * STEPS * (count + 1)}
+    assert sum(card.sizes) == 2 * STEPS * sum(labels.values()) * batch
+    assert Counter(card.labels) == {label: 2 * STEPS * count for label, count in labels.items()}
     assert same_edit(first, whole, plain)
     assert torch.equal(first, second)
-
-
-# Pairs of texts, with the concept and without it, and the passes of a step by label. The prompts are texts 1 and 2.
-COMPARED = {
-    "the prompt with and without them": ([(10, 1), (11, 1), (1, 12)], {0: 4, 1: 1}),
-    "other texts": ([(10, 13), (11, 13), (12, 13)], {0: 5, 1: 1}),
-}
-
-
-def compared(host: Host, *pairs: tuple[int, int]) -> list[Any]:
-    chosen = concepts(host, len(pairs))
-    return [
-        replace(concept, conditioning=host.pooled(text), instead_of=host.pooled(instead_of))
-        for concept, (text, instead_of) in zip(chosen, pairs, strict=True)
-    ]
-
-
-@LITTLE_MEMORY
-@pytest.mark.parametrize(
-    ("kind", "name", "passes"),
-    [("flow", "the prompt with and without them", 1), ("sdxl", "other texts", 1), ("eps", "other texts", 2)],
-)
-def test_concepts_of_two_texts_give_the_same_edit_on_a_small_card(
-    host: Host, report_room: Callable, kind: str, name: str, passes: int
-) -> None:
-    """Free memory decides which texts are evaluated together; a difference needs both."""
-    pairs, labels = COMPARED[name]
-    model, chosen = make_model(kind), compared(host, *pairs)
-    whole, plain = edit(host, model, *chosen), edit(host, model)
-    report_room(model, passes, 1)
-    card = Card(model, passes)
-    small = edit(host, card.model, *chosen)
-    assert max(card.sizes) == passes
-    assert Counter(card.labels) == {label: count * STEPS for label, count in labels.items()}
-    assert same_edit(small, whole, plain)
 
 
 @LITTLE_MEMORY
@@ -242,30 +231,18 @@ def plans(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 @PLANNED
-def test_the_host_plans_with_every_concept(host: Host, plans: list[dict[str, Any]]) -> None:
+def test_the_host_plans_with_each_text_that_no_prompt_says_once(host: Host, plans: list[dict[str, Any]]) -> None:
     model = make_model("sdxl")
-    chosen = concepts(host, 8)
-    for count in (0, 1, 8):
-        edit(host, model, *chosen[:count])
-    plain, one, eight = plans
-    assert [len(plan["texts"]) for plan in plans] == [2, 3, 10]
-    for concept, text in zip(chosen, eight["texts"][2:], strict=True):
-        assert torch.equal(text, concept.conditioning[0][0])
-    for before, after in ((plain, one), (one, eight)):
+    said = [(), tuple(range(10, 11)), tuple(range(10, 18)), (10, 11, 12), (10, 13, 11, 12)]
+    for pairs in ([], BARE[:1], BARE, WITH_AND_WITHOUT, OTHER_TEXTS):
+        edit(host, model, *compared(host, pairs))
+    for plan, seeds in zip(plans, said, strict=True):
+        for text, seed in zip(plan["texts"], (1, 2, *seeds), strict=True):
+            assert torch.equal(text, host.pooled(seed)[0][0])
+    for before, after in itertools.pairwise(plans[:3]):
         assert after["most"] >= before["most"] > 0
         assert after["least"] >= before["least"] > 0
         assert len(after["models"]) == len(before["models"])
-
-
-@PLANNED
-def test_the_host_plans_with_each_text_that_no_prompt_says_once(host: Host, plans: list[dict[str, Any]]) -> None:
-    for pairs, _ in COMPARED.values():
-        edit(host, make_model("eps"), *compared(host, *pairs))
-    expected = [(1, 2, 10, 11, 12), (1, 2, 10, 13, 11, 12)]
-    for plan, seeds in zip(plans, expected, strict=True):
-        assert len(plan["texts"]) == len(seeds)
-        for text, seed in zip(plan["texts"], seeds, strict=True):
-            assert torch.equal(text, host.pooled(seed)[0][0])
 
 
 @pytest.fixture

@@ -221,8 +221,7 @@ def fed(host: Host, record: Record, kind: Kind, step: int) -> Tensor:
     baseline, *estimates = record.estimates[step]
     attention = record.attention[step]
     return run.guidance(
-        step,
-        {c: core.Comparison(estimates[c] - baseline, 1.0, mask, attention.get(c)) for c in run.needed(step)},
+        step, {c: core.Comparison(estimates[c] - baseline, 1.0, mask, attention.get(c)) for c in run.needed(step)}
     )
 
 

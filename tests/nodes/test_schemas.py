@@ -63,20 +63,13 @@ INPUTS = {
     "SEGAPreview": [("guidance", "SEGA_GUIDANCE", None), ("image", "IMAGE", None)],
 }  # fmt: skip
 OUTPUTS = {
-    "SEGAConcept": ["SEGA_CONCEPT"],
-    "SEGAConceptFromConditioning": ["SEGA_CONCEPT"],
-    "SEGAConceptStack": ["SEGA_CONCEPT_STACK"],
-    "SEGASampler": ["LATENT", "SEGA_GUIDANCE"],
-    "SEGASamplerCustom": ["LATENT", "SEGA_GUIDANCE"],
-    "SEGAModelPatch": ["MODEL"],
-    "SEGAInvert": ["LATENT", "SAMPLER", "SIGMAS"],
-    "SEGAStrengths": ["FLOATS"],
-    "SEGASaveGuidance": [],
-    "SEGALoadGuidance": ["SEGA_GUIDANCE"],
-    "SEGASaveConditioning": [],
-    "SEGALoadConditioning": ["CONDITIONING"],
+    "SEGAConcept": ["SEGA_CONCEPT"], "SEGAConceptFromConditioning": ["SEGA_CONCEPT"],
+    "SEGAConceptStack": ["SEGA_CONCEPT_STACK"], "SEGASampler": ["LATENT", "SEGA_GUIDANCE"],
+    "SEGASamplerCustom": ["LATENT", "SEGA_GUIDANCE"], "SEGAModelPatch": ["MODEL"],
+    "SEGAInvert": ["LATENT", "SAMPLER", "SIGMAS"], "SEGAStrengths": ["FLOATS"], "SEGASaveGuidance": [],
+    "SEGALoadGuidance": ["SEGA_GUIDANCE"], "SEGASaveConditioning": [], "SEGALoadConditioning": ["CONDITIONING"],
     "SEGAPreview": ["IMAGE", "IMAGE", "MASK"],
-}
+}  # fmt: skip
 GUIDED = ["SEGASampler", "SEGASamplerCustom", "SEGAModelPatch"]
 # What the editor hides at first: no good edit needs it.
 ADVANCED = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -110,21 +111,16 @@ def test_the_pooled_output_decides_too_whether_texts_are_the_same(host: Host) ->
     def prompt(seed: int, pooled: int) -> list[Any]:
         return [[host.conditioning(seed)[0][0], dict(host.pooled(pooled)[0][1])]]
 
-    def edited(text: list[Any], instead_of: list[Any]) -> tuple[torch.Tensor, int]:
-        passes = Passes(model)
-        node = host.pack.nodes.SEGAConceptFromConditioning
-        concept = node.execute(text, instead_of, direction="add", start_percent=0.0, end_percent=1.0, **EXACT)[0]
-        out = host.sega(concept, model=passes.model, **prompts, **INDEPENDENT)
-        return out, passes.sizes[0]
+    def edited(text: list[Any]) -> tuple[torch.Tensor, int]:
+        passes, concept = Passes(model), replace(host.concept(10, same, **EXACT), conditioning=text)
+        return host.sega(concept, model=passes.model, **prompts, **INDEPENDENT), passes.sizes[0]
 
-    prompts = {"positive": prompt(POSITIVE, POSITIVE), "negative": prompt(NEGATIVE, NEGATIVE)}
-    plain = host.sample(model, **prompts)
-    same, estimates = edited(prompt(POSITIVE, POSITIVE), prompt(POSITIVE, POSITIVE))
-    assert torch.equal(same, plain)
-    assert estimates == 2
-    pooled, estimates = edited(prompt(POSITIVE, OTHER), prompt(POSITIVE, POSITIVE))
-    assert estimates == 3
-    changed = host.sample(model, positive=prompt(POSITIVE, OTHER), negative=prompts["negative"])
+    same, other = prompt(POSITIVE, POSITIVE), prompt(POSITIVE, OTHER)
+    prompts = {"positive": same, "negative": prompt(NEGATIVE, NEGATIVE)}
+    plain, changed = (host.sample(model, **{**prompts, "positive": text}) for text in (same, other))
+    (nothing, two), (pooled, three) = edited(same), edited(other)
+    assert (two, three) == (2, 3)
+    assert torch.equal(nothing, plain)
     assert distance(changed, plain) > 1e-4
     assert distance(pooled, changed) < 1e-5
 
@@ -159,8 +155,7 @@ def test_both_texts_of_a_schedule_take_turns_with_the_prompts(host: Host) -> Non
         ]
 
     here, there = turns(POSITIVE, 5), turns(OTHER, THIRD)
-    node = host.pack.nodes.SEGAConceptFromConditioning
-    concept = node.execute(there, here, direction="add", start_percent=0.0, end_percent=1.0, **EXACT)[0]
+    concept = replace(host.concept(10, here, **EXACT), conditioning=there)
     edited = host.sega(concept, positive=here, steps=6, **INDEPENDENT)
     expected = host.sample(positive=there, steps=6)
     assert relative(edited - expected, expected - host.sample(positive=here, steps=6)) < 1e-4
