@@ -16,6 +16,7 @@ import torch
 from dev.host.packages import COMFYUI
 from support import models
 from support.core import noise
+from support.families import sampled
 from support.host import Host, every_kind, kept_apart, once, wrapped
 from support.pipeline import fill_with_noise
 from support.tensors import distance, relative
@@ -132,12 +133,6 @@ def unclip_model(host: Host) -> Any:
 
 
 @once
-def flux_model(host: Host) -> Any:
-    wide = {"hidden_size": 64, "axes_dim": [8, 12, 12], "guidance_embed": True}
-    return models.family_model("Flux", {**models.FLUX, **wide}, seed=11)
-
-
-@once
 def gligen(host: Host) -> Any:
     import comfy.gligen
     from comfy.ldm.modules.attention import BasicTransformerBlock
@@ -183,17 +178,17 @@ class Kind:
     model: Callable[[Host], Any] = lambda host: host.eps
     text: Callable[[Host, int], Prompt] = Host.conditioning
     size: int = 8
-    channels: int = 4
 
     def texts(self, host: Host) -> dict[str, Prompt]:
         return {"positive": self.text(host, POSITIVE), "negative": self.text(host, NEGATIVE)}
 
     def arguments(self, host: Host, *carriers: str) -> dict[str, Any]:
         """Return what is sampled with; of the prompts, these carry what the kind gives them."""
-        texts, latent = self.texts(host), torch.zeros(1, self.channels, self.size, self.size)
+        texts, model = self.texts(host), self.model(host)
         applied = dict(zip(texts, self.apply(host, *texts.values()), strict=True))
+        latent = torch.zeros(1, model.model.latent_format.latent_channels, self.size, self.size)
         carried = {name: applied[name] for name in carriers}
-        return {"model": self.model(host), "steps": STEPS, "latent": {"samples": latent}, **texts, **carried}
+        return {"model": model, "steps": STEPS, "latent": {"samples": latent}, **texts, **carried}
 
 
 def on_each(function: Callable[[Host, Prompt], Prompt]) -> Callable[[Host, Prompt, Prompt], tuple[Prompt, Prompt]]:
@@ -322,8 +317,8 @@ KINDS = {
     "LoRA with keyframes": (Kind(on_each(hooked), hooked_model), HOOKS),
     "LoRA, mask and time": (Kind(all_properties, hooked_model), HOOKS),
     "default": (Kind(on_each(by_default), hooked_model), TEXTS),
-    "Flux guidance": (Kind(on_each(flux_guidance), flux_model, Host.pooled, channels=16), FLUX),
-    "reference images": (Kind(on_each(reference_latents), flux_model, Host.pooled, channels=16), FLUX),
+    "Flux guidance": (Kind(on_each(flux_guidance), lambda host: sampled(host, "Flux").model, Host.pooled), FLUX),
+    "reference images": (Kind(on_each(reference_latents), lambda host: sampled(host, "Flux").model, Host.pooled), FLUX),
 }
 every_conditioning = pytest.mark.parametrize(
     "kind", [pytest.param(kind, id=name, marks=mark) for name, (kind, mark) in KINDS.items()]

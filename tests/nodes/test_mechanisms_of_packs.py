@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from support.core import noise
-from support.host import Host, Passes, every_kind, options_of, wrapped
+from support.host import STEPS, Host, Passes, every_kind, options_of, wrapped
 from support.packs import images_of
 from support.tensors import differ, distance
 
 GROUP = "Other packs' patches"
-STEPS = 4
 POSITIVE, NEGATIVE, CONCEPT, OTHER = 1, 2, 10, 11
 
 REFERENCE = pytest.mark.compat(GROUP, "ControlNets that leave notes for the network (Advanced-ControlNet's Reference)")
@@ -26,14 +25,6 @@ SORTED = pytest.mark.compat(
 RANDOM = pytest.mark.compat(GROUP, "patches that draw random numbers (HyperTile, MSW-MSA)")
 SCHEDULES = pytest.mark.compat(GROUP, "prompts with a schedule of their own (prompt-control, smZNodes)")
 AGAIN = pytest.mark.compat(GROUP, "samplings that start again (FreeInit)")
-
-
-def edit(host: Host, *concepts: Any, model: Any = None, **changes: Any) -> Tensor:
-    return host.sega(*concepts, **{"model": model, "steps": STEPS, **changes})
-
-
-def plain(host: Host, model: Any = None, **changes: Any) -> Tensor:
-    return host.sample(model, **{"steps": STEPS, **changes})
 
 
 @REFERENCE
@@ -56,7 +47,7 @@ def test_the_network_finds_what_a_controlnet_has_noted(host: Host) -> None:
 
     control = Noting()
     prompts = {name: host.conditioning(seed, control=control) for name, seed in (("positive", 1), ("negative", 2))}
-    edit(host, *host.two(), model=wrapped(host.eps, "DIFFUSION_MODEL", read), **prompts)
+    host.sega(*host.two(), model=wrapped(host.eps, "DIFFUSION_MODEL", read), **prompts)
     assert noted == [True] * STEPS
 
 
@@ -66,21 +57,12 @@ def another_sampling_function(host: Host, monkeypatch: pytest.MonkeyPatch) -> An
     import comfy.samplers
 
     def sampling_function(
-        model: Any,
-        x: Tensor,
-        timestep: Tensor,
-        uncond: Any,
-        cond: Any,
-        cond_scale: float,
-        model_options: Any,
-        seed: Any,
+        model: Any, x: Tensor, timestep: Tensor, uncond: Any, cond: Any, scale: float, model_options: Any, seed: Any
     ) -> Tensor:
         transformer = {**model_options["transformer_options"], "pack_params": {"windows": 2}}
-        model_options = {**model_options, "transformer_options": transformer}
-        both = comfy.samplers.calc_cond_batch(model, [cond, uncond], x, timestep, model_options)
-        return comfy.samplers.cfg_function(
-            model, *both, cond_scale, x, timestep, model_options=model_options, cond=cond, uncond=uncond
-        )
+        options = {**model_options, "transformer_options": transformer}
+        both = comfy.samplers.calc_cond_batch(model, [cond, uncond], x, timestep, options)
+        return both[1] + scale * (both[0] - both[1])
 
     def windows(executor: Callable[..., Any], model: Any, conds: Any, x: Tensor, timestep: Tensor, options: Any) -> Any:
         count = options["transformer_options"]["pack_params"]["windows"]
@@ -103,13 +85,13 @@ def test_the_concepts_join_the_calls_of_another_packs_sampling_function(
     """AnimateDiff-Evolved replaces the host's sampling function and slides windows over the frames, here the batch."""
     latent, concepts = host.latent(4), host.two(threshold=0.0)
     passes = Passes(another_sampling_function)
-    edited = edit(host, *concepts, model=passes.model, latent=latent)
-    unedited = plain(host, another_sampling_function, latent=latent)
+    edited = host.sega(*concepts, model=passes.model, latent=latent)
+    unedited = host.sample(another_sampling_function, latent=latent)
     assert differ(edited, unedited)
     # Two windows of two images, with the prompts and the concepts.
     assert passes.sizes == [8, 8] * STEPS
     request.getfixturevalue("monkeypatch").undo()
-    change = edit(host, *concepts, latent=latent) - plain(host, latent=latent)
+    change = host.sega(*concepts, latent=latent) - host.sample(latent=latent)
     assert distance(edited - unedited, change) < 1e-3
 
 
@@ -157,19 +139,19 @@ def test_patches_that_expect_all_1s_before_all_0s_leave_the_prompts_as_they_are(
 ) -> None:
     """AttentionCouple of ComfyUI-ppm, and NAG of two packs."""
     model = patch(host.eps)
-    unedited = plain(host, model)
-    assert differ(unedited, plain(host))
+    unedited = host.sample(model)
+    assert differ(unedited, host.sample())
     # Concepts of next to no weight: the prompts' own estimates stay.
     faint = [host.concept(seed, instead_of, weight=1e-7) for seed in (CONCEPT, OTHER)]
-    assert distance(edit(host, *faint, model=model), unedited) < 1e-4
+    assert distance(host.sega(*faint, model=model), unedited) < 1e-4
     # What the patch does to the positive prompt alone it does to a concept in its place.
     by_hand = host.eps if instead_of is None else model
     one, other = (
-        plain(host, by_hand, positive=host.conditioning(seed), cfg=1.0, steps=1)
+        host.sample(by_hand, positive=host.conditioning(seed), cfg=1.0, steps=1)
         for seed in (CONCEPT, instead_of or NEGATIVE)
     )
     concept = host.concept(CONCEPT, instead_of, threshold=0.0)
-    change = edit(host, concept, model=model, steps=1) - plain(host, model, steps=1)
+    change = host.sega(concept, model=model, steps=1) - host.sample(model, steps=1)
     assert distance(change, 5.0 * (one - other)) < 1e-3
 
 
@@ -182,12 +164,12 @@ def test_a_patch_that_draws_random_numbers_draws_the_same_beside_concepts(host: 
     latent = host.latent(size=16)
     same = host.both_saying_the_same()
     before = torch.get_rng_state()
-    unedited = plain(host, tiled, latent=latent)
-    assert differ(unedited, plain(host, latent=latent))
+    unedited = host.sample(tiled, latent=latent)
+    assert differ(unedited, host.sample(latent=latent))
     torch.set_rng_state(before)
-    assert distance(edit(host, *same, model=tiled, latent=latent), unedited) < 1e-5
+    assert distance(host.sega(*same, model=tiled, latent=latent), unedited) < 1e-5
     torch.set_rng_state(before)
-    assert differ(edit(host, *host.two(), model=tiled, latent=latent), unedited)
+    assert differ(host.sega(*host.two(), model=tiled, latent=latent), unedited)
 
 
 def scheduled(host: Host, instead_of: int | None, first: dict[str, Any], second: dict[str, Any]) -> Any:
@@ -203,9 +185,9 @@ def in_turns(host: Host, concept: Any, instead_of: int | None, turn: float) -> N
     assert 0 < step < 6
     first = host.concept(CONCEPT, instead_of, end_percent=step / 6)
     second = host.concept(OTHER, instead_of, start_percent=step / 6)
-    both = edit(host, first, second, **settings)
-    assert torch.equal(edit(host, concept, **settings), both)
-    assert not torch.equal(edit(host, first, **settings), both)
+    both = host.sega(first, second, **settings)
+    assert torch.equal(host.sega(concept, **settings), both)
+    assert not torch.equal(host.sega(first, **settings), both)
 
 
 @SCHEDULES
@@ -241,7 +223,7 @@ def test_while_none_of_its_texts_acts_a_concept_adds_nothing(
     host: Host, instead_of: int | None, guidance_log: list[Tensor | None]
 ) -> None:
     first, second = {"start_percent": 0.6, "end_percent": 0.8}, {"start_percent": 0.8, "end_percent": 1.0}
-    edit(host, scheduled(host, instead_of, first, second), momentum_scale=0.0, steps=6)
+    host.sega(scheduled(host, instead_of, first, second), momentum_scale=0.0, steps=6)
     acts = [guidance is not None and bool(guidance.any()) for guidance in guidance_log]
     assert acts[:2] == [False, False]
     assert acts[-1]
@@ -258,11 +240,11 @@ def test_a_sampling_that_starts_again_starts_without_momentum(host: Host, mode: 
 
     settings = {"momentum_scale": 0.9, "momentum_beta": 0.8, "mode": mode, "reuse_steps": 4}
     concepts = host.two(start_percent=1 / STEPS)
-    once = plain(host, host.patched(*concepts, **settings))
+    once = host.sample(host.patched(*concepts, **settings))
     if inside:
-        twice = plain(host, wrapped(host.patched(*concepts, **settings), "OUTER_SAMPLE", again))
+        twice = host.sample(wrapped(host.patched(*concepts, **settings), "OUTER_SAMPLE", again))
     else:
-        twice = plain(host, host.patched(*concepts, model=wrapped(host.eps, "OUTER_SAMPLE", again), **settings))
+        twice = host.sample(host.patched(*concepts, model=wrapped(host.eps, "OUTER_SAMPLE", again), **settings))
     assert torch.equal(twice, once)
 
 
@@ -289,9 +271,9 @@ def test_what_a_pack_adds_to_its_copies_of_the_prompts_is_added_to_the_concepts(
 
     monkeypatch.setattr(comfy.samplers, "sampling_function", sampling_function)
     model = wrapped(host.eps, "DIFFUSION_MODEL", network)
-    unedited, same = plain(host, model), host.both_saying_the_same()
-    assert torch.equal(edit(host, *same, model=model), unedited)
-    assert differ(edit(host, *host.two(), model=model), unedited)
+    unedited, same = host.sample(model), host.both_saying_the_same()
+    assert torch.equal(host.sega(*same, model=model), unedited)
+    assert differ(host.sega(*host.two(), model=model), unedited)
 
 
 @SAMPLING
@@ -317,6 +299,6 @@ def test_a_pack_that_takes_the_answers_apart_itself_gets_its_own_prompts_alone(
         return negative + scale * (positive - negative)
 
     concepts = host.two(threshold=0.0)
-    change = edit(host, *concepts) - plain(host)
+    change = host.sega(*concepts) - host.sample()
     monkeypatch.setattr(comfy.samplers, "sampling_function", sampling_function)
-    assert distance(edit(host, *concepts) - plain(host), change) < 1e-3
+    assert distance(host.sega(*concepts) - host.sample(), change) < 1e-3

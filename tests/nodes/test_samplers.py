@@ -247,15 +247,6 @@ def test_a_step_that_is_tried_again_is_the_same_step(
 
 
 @NOISE
-def test_ancestral_sampling_without_its_noise_is_the_plain_sampler_edited(host: Host) -> None:
-    model, sigmas = host.patched(*host.two()), schedule(host, host.eps)
-    ancestral, loud = (host.custom.SamplerEulerAncestral.execute(eta, 1.0)[0] for eta in (0.0, 1.0))
-    euler = custom(host, model, "euler", sigmas)
-    assert distance(custom(host, model, ancestral, sigmas), euler) < 1e-4
-    assert distance(custom(host, model, loud, sigmas), euler) > 1e-3
-
-
-@NOISE
 def test_a_sampler_that_enlarges_the_latents_is_edited(host: Host) -> None:
     from comfy_extras import nodes_advanced_samplers
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import save_file
 
 from support.pipeline import fill_with_noise
 
@@ -131,14 +133,18 @@ def controlnet(seed: int) -> Any:
     return comfy.controlnet.ControlNet(network.eval(), load_device=CPU)
 
 
-def demo_clip(embeddings: list[str] | None = None) -> Any:
-    """Return a CLIP of the demo's classes that finds embeddings in these folders; its own are 96 wide."""
+def demo_clip(folder: Path | None = None) -> Any:
+    """Return a CLIP of the demo's classes; the embedding `both` in the folder stands for its words "hat glasses"."""
     import comfy.sd
     import comfy.supported_models_base
 
     from dev.demo import model
 
     target = comfy.supported_models_base.ClipTarget(model.FaceSD1Tokenizer, model.FaceSD1Clip)
-    clip = comfy.sd.CLIP(target, embedding_directory=embeddings)
+    clip = comfy.sd.CLIP(target, embedding_directory=folder and [str(folder)])
     fill_with_noise(clip.cond_stage_model, 4)
+    if folder:
+        table = clip.cond_stage_model.clip_l.transformer.get_input_embeddings().weight
+        tokens = [token for token, _ in clip.tokenize("hat glasses")["l"][0][1:3]]
+        save_file({"clip_l": table[tokens].detach().clone()}, folder / "both.safetensors")
     return clip
