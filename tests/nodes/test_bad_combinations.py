@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from dev.host.passes import Passes
 from support import guiders
 from support.core import noise
-from support.host import Host, Passes
+from support.host import Host
 from support.models import FLUX, UNET, family_model, model_of, sdxl_model, tiny_config
 
 REFUSED = "Refused with a clear error"
@@ -169,6 +170,12 @@ def test_a_model_that_takes_no_text_is_refused(host: Host, kind: str) -> None:
     assert host.sega(model=model, **given).isfinite().all()
     with pytest.raises(ValueError, match=mentions("SEGASampler: concepts: concept 1", "takes no text")):
         host.sega(chosen, model=model, **given)
+
+
+def test_a_text_that_differs_in_what_the_model_does_not_read_is_not_refused(host: Host) -> None:
+    given = pooled_prompts(host)
+    same = concept(host, given["negative"][0][0], pooled_output=embedding(1, 32, seed=9))
+    assert host.sega(same, **given).isfinite().all()
 
 
 def test_flux_does_without_a_pooled_output_but_not_with_another_models(host: Host) -> None:

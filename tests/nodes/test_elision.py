@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from dev.host.passes import Passes
 from support import guiders
 from support.evaluations import Seen
-from support.host import STEPS, Host, Passes
+from support.host import STEPS, Host
 
 
 @pytest.mark.parametrize(

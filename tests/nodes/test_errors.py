@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from support.host import CONCEPT, Host, Passes
+from dev.host.passes import Passes
+from support.host import CONCEPT, Host
 from support.models import demo_clip
 
 BAD_CONCEPTS = [

@@ -17,9 +17,10 @@ import pytest
 import torch
 
 from dev.host.packages import load_file
+from dev.host.passes import Passes
 from support.core import noise
 from support.families import sampled
-from support.host import Host, Passes
+from support.host import Host
 from support.pipeline import pipeline_arguments, random_edit
 from support.tensors import relative
 

@@ -13,8 +13,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from dev.host.passes import Passes
 from support.core import noise
-from support.host import KINDS, Host, Passes, every_kind, find_node, kept_apart, run_node
+from support.host import KINDS, Host, every_kind, find_node, kept_apart, run_node
 from support.models import FLUX, FLUX2, SDXL_SIZES, UNET, WAN, demo_clip, family_model
 from support.tensors import differ, distance, relative
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from dev.host.passes import Passes
 from support import models
-from support.host import STEPS, Host, Passes
+from support.host import STEPS, Host
 from support.tensors import distance, relative
 
 POSITIVE, NEGATIVE, OTHER, THIRD = 1, 2, 10, 11

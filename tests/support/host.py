@@ -172,17 +172,3 @@ def wrapped(model: Any, kind: str, wrapper: Callable[..., Any]) -> Any:
 def options_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return the transformer options that the host hands to a wrapper, by name or by position."""
     return kwargs.get("transformer_options") or next(arg for arg in reversed(args) if isinstance(arg, dict))
-
-
-class Passes:
-    """A MODEL's calls of the UNet: the size and the labels of each."""
-
-    def __init__(self, model: Any) -> None:
-        self.labels: list[list[int]] = []
-        self.sizes: list[int] = []
-        self.model = wrapped(model, "DIFFUSION_MODEL", self._count)
-
-    def _count(self, executor: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
-        self.labels.append(list(options_of(args, kwargs)["cond_or_uncond"]))
-        self.sizes.append(x.shape[0])
-        return executor(x, *args, **kwargs)
