@@ -19,6 +19,7 @@ from support.families import sampled
 from support.host import Host, find_node, options_of, run_node, wrapped
 from support.models import controlnet, sdxl_model
 from support.packs import attention, ip_adapter
+from support.tensors import distance
 
 pytestmark = pytest.mark.compat("Features", "attention masks (LEDITS++), beside other attention patches")
 
@@ -194,9 +195,6 @@ def test_where_the_attention_cannot_be_seen_it_is_refused(host: Host, name: str)
     assert edit(host, attentive(host, host.pooled(CONCEPT), attention_threshold=0.0), **settings).isfinite().all()
 
 
-# What the attention depends on, and what it does not.
-
-
 @pytest.mark.parametrize("name", ["EasyCacheNode", "LazyCacheNode"])
 def test_where_a_cache_leaves_out_the_network_the_last_mask_stays(
     host: Host, evaluations: list[Seen], name: str
@@ -211,27 +209,34 @@ def test_where_a_cache_leaves_out_the_network_the_last_mask_stays(
     assert all(0.2 < share(evaluation) < 0.8 for evaluation in acted)
 
 
-def test_one_prompt_at_a_time_gives_the_same_mask(
-    host: Host, evaluations: list[Seen], request: pytest.FixtureRequest
+def test_a_mask_is_the_same_in_one_call_or_many_in_half_precision_and_on_two_devices(
+    host: Host, evaluations: list[Seen], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import comfy.model_management
+
+    half, other = unet(host)["model"], unet(host)["model"]
+    half.model.diffusion_model.to(torch.float16).dtype = torch.float16
     concepts = [attentive(host, 10), host.concept(11), attentive(host, 12, words=(4, 5))]
-    edit(host, *concepts)
+    for model in (host.eps, half):
+        edit(host, *concepts, model=model)
     request.getfixturevalue("one_pass_at_a_time")
     edit(host, *concepts)
-    together, alone = evaluations
-    assert together.attention.keys() == alone.attention.keys() == {0, 2}
-    for concept, seen in together.attention.items():
-        close(alone.attention[concept], seen)
-
-
-def test_half_precision_looks_at_the_same_places(host: Host, evaluations: list[Seen]) -> None:
-    half = unet(host)["model"]
-    half.model.diffusion_model.to(torch.float16).dtype = torch.float16
-    for model in (host.eps, half):
-        edit(host, attentive(host), model=model)
-    expected, small = (evaluation.attention[0] for evaluation in evaluations)
-    assert small.dtype == torch.float32
-    assert (small - expected).norm() < 0.02 * expected.norm()
+    together, small, alone = (evaluation.attention for evaluation in evaluations)
+    assert together.keys() == alone.keys() == {0, 2}
+    for c, expected in together.items():
+        close(alone[c], expected)
+        assert distance(small[c], expected) < 0.02
+    split = find_node("nodes_multigpu", "MultiGPUCFGSplitNode")
+    # To the host these are two devices; to torch they are one.
+    devices = [torch.device("cpu"), torch.device("cpu", 0)]
+    monkeypatch.setattr(
+        comfy.model_management, "get_all_torch_devices", lambda exclude_current=False: devices[exclude_current:]
+    )
+    other.cached_patcher_init = (lambda *args, **kwargs: unet(host)["model"], ())
+    edit(host, *concepts, model=split.execute(other, 2)[0])
+    comfy.model_management.unload_all_models()
+    for c, expected in together.items():
+        close(evaluations[3].attention[c], expected)
 
 
 # The levels of SD1.5 and SDXL.
@@ -316,10 +321,8 @@ def test_an_error_leaves_nothing_behind(host: Host) -> None:
         return executor(*args, **kwargs) if len(calls) != 2 else 1 / 0
 
     model = host.patched(attentive(host), model=wrapped(host.eps, "DIFFUSION_MODEL", broken))
-    before = list(model.model_options["transformer_options"])
     with pytest.raises(ZeroDivisionError):
         host.sample(model)
-    assert list(model.model_options["transformer_options"]) == before
     assert torch.equal(host.sample(model), host.sample(host.patched(attentive(host))))
     assert torch.equal(host.sample(), host.sample(host.patched()))
 
@@ -345,6 +348,3 @@ def test_a_trained_model_looks_where_the_word_is_drawn(
     inside, everywhere = looked[:, rows[0] : rows[1], 2:6].mean((1, 2)), looked.mean((1, 2))
     assert (inside > 1.05 * everywhere).all()
     assert inside.mean() > 1.25 * everywhere.mean()
-    edited = torch.stack([(evaluation.guidance != 0).any(1) for evaluation in evaluations[:4]])
-    # Three of the eight rows.
-    assert edited[:, :, 2 * rows[0] : 2 * rows[1]].sum() > 0.5 * edited.sum()
