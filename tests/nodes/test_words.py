@@ -70,7 +70,9 @@ def test_the_editor_shows_names_and_descriptions_as_they_are_written(words: dict
 
 
 def test_every_node_has_a_page_that_explains_each_of_its_inputs(schemas: dict[str, Any]) -> None:
-    assert {file.relative_to(DOCS).as_posix() for file in DOCS.rglob("*.md")} == {f"{name}.md" for name in schemas}
+    # Where the editor looks: for a page in its language first, then for the English one.
+    places = {f"{name}{end}" for name in schemas for end in (".md", *(f"/{language}.md" for language in LETTERS))}
+    assert {file.relative_to(DOCS).as_posix() for file in DOCS.rglob("*.md")} == places
     for node_id, schema in schemas.items():
         section = (DOCS / f"{node_id}.md").read_text(encoding="utf-8").split("\n## Inputs")[1].split("\n## ")[0]
         items = re.findall(r"^- ((?:`\w+`, )*`\w+`): ", section, re.MULTILINE)
@@ -85,6 +87,18 @@ def test_every_picture_of_a_page_is_there_and_every_link_leads_somewhere() -> No
     # The editor shows a page by itself: a link to another page leads nowhere.
     links = {link for page in pages for link in re.findall(r"(?<!!)\[[^\]]+\]\(([^)]+)\)", page)}
     assert {link for link in links if not link.startswith("https://")} == set()
+
+
+@languages
+def test_a_translated_page_has_the_pictures_links_and_names_of_the_english_one(language: str) -> None:
+    for english in DOCS.glob("*.md"):
+        page, translated = (
+            file.read_text(encoding="utf-8") for file in (english, DOCS / english.stem / f"{language}.md")
+        )
+        assert re.search(LETTERS[language], translated), english.stem
+        # The editor resolves addresses as if the page lay beside the English one.
+        for thing in (r"\]\(([^)]+)\)", r"`(\w+)`"):
+            assert {*re.findall(thing, translated)} == {*re.findall(thing, page)}, english.stem
 
 
 @languages
