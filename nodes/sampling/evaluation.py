@@ -131,7 +131,7 @@ class Evaluation:
         is_first = self.needed and x is self.x and model is self.passes.guider.inner_model and _ALONE not in options
         if is_first and options.get("model_function_wrapper") is model_function_wrapper:
             if not _looks_across_the_batch(model, options) and not self._crowds(options):
-                return self._evaluate(calc_cond_batch, conds, timestep, options)
+                return self._evaluate(self.needed, calc_cond_batch, conds, timestep, options)
             self._evaluate_alone(options)
         return calc_cond_batch(model, conds, x, timestep, options)
 
@@ -141,27 +141,32 @@ class Evaluation:
         return bool(patches.get("attn2_output_patch")) and self.passes.stand_for("positive", self.needed)
 
     def _evaluate_alone(self, options: Options) -> None:
-        """Evaluate the concepts and what they are compared with in a separate call."""
-        one_by_one = _mixes_texts(self.passes.guider.inner_model) or self._crowds(options)
+        """Evaluate the concepts and what they are compared with, apart from the guider's call."""
+        model = self.passes.guider.inner_model
+        one_by_one = _mixes_texts(model) or self._crowds(options)
         calc_cond_batch = _one_by_one if one_by_one else comfy.samplers.calc_cond_batch
         # Random patches must draw the same for the guider as without this call.
         device = self.x.device if self.x.device.type in ("cuda", "xpu") else None
         with torch.random.fork_rng([device] if device else [], device_type=device.type if device else "cpu"):
-            self._evaluate(calc_cond_batch, [], self.timestep, {**options, _ALONE: True})
+            # NAG mixes what stands for the two prompts, as it does with the prompts.
+            groups = self.passes.by_prompt(self.needed) if _looks_across_the_batch(model, options) else [self.needed]
+            for needed in groups:
+                self._evaluate(needed, calc_cond_batch, [], self.timestep, {**options, _ALONE: True})
 
     def _evaluate(
         self,
+        needed: Sequence[int],
         calc_cond_batch: Callable[..., list[Tensor]],
         conds: list[Conds | None],
         timestep: Tensor,
         options: Options,
     ) -> list[Tensor]:
-        """Run conds and the concepts through the model in one call; return the conds' estimates.
+        """Run conds and some of the needed concepts through the model in one call; return the conds' estimates.
 
         The differences are taken right away: CFG functions may change the prompts' estimates in place, and the
         concepts' estimates can be freed.
         """
-        needed, self.needed = self.needed, ()
+        self.needed = tuple(c for c in self.needed if c not in needed)
         call = self.passes.call(conds, needed)
         labels = Labels([place.label for place in call])
         together, options = labels.applied([place.conds for place in call], options)

@@ -84,6 +84,11 @@ class ConceptPasses:
         """Say whether some concepts have lists built from a prompt."""
         return any(side.keys and side.prompt == prompt for c in concepts for side in self.sides[c].compared)
 
+    def by_prompt(self, concepts: Sequence[int]) -> list[list[int]]:
+        """Return the concepts that are compared beside each prompt, without prompts that have none."""
+        groups = [[c for c in concepts if self.sides[c].text.prompt == prompt] for prompt in PROMPT_INDEX]
+        return [group for group in groups if group]
+
     def _found(self, prompt: Prompt, conds: Sequence[Conds | None]) -> int | None:
         """Return the place of a prompt, or of another pack's copy of it, in a call; None if it is not there."""
         known = [entry.get("uuid") for entry in self.guider.conds.get(prompt) or []]

@@ -419,7 +419,16 @@ def test_a_pack_that_evaluates_the_prompts_itself_stays_in_charge_of_them(host: 
 def test_self_attention_patches_see_the_prompts_without_the_concepts(host: Host, name: str) -> None:
     passes = Passes(PATCHES[name][0](host.eps))
     edit(host, *host.two(), model=passes.model)
-    assert sorted(passes.labels) == sorted([[1, 0], [1, 1, 0, 0]] * STEPS)
+    assert sorted(passes.labels) == sorted([[1, 0], [1, 1], [0, 0]] * STEPS)
+
+
+@patches("NAG", "SAG")
+def test_concepts_beside_both_prompts_do_not_disturb_each_other(host: Host, name: str) -> None:
+    model, concepts = PATCHES[name][0](host.eps), host.two(threshold=0.0)
+    unedited = plain(host, model, steps=1)
+    together = edit(host, *concepts, model=model, steps=1, mode="independent") - unedited
+    alone = sum(edit(host, concept, model=model, steps=1, mode="independent") - unedited for concept in concepts)
+    assert relative(together - alone, together) < 1e-3
 
 
 @patches("calc_cond_batch", "SAG")
