@@ -54,23 +54,18 @@ def test_heat_maps_are_browsed_by_concept(shown: Callable[..., Any], renderer: s
 
 def test_what_another_extension_draws_on_the_node_stays(opened: Callable[..., Any]) -> None:
     editor = opened("canvas")
-    drawn = editor.evaluate(
-        """() => new Promise((resolve) => {
-          const { prototype } = LiteGraph.registered_node_types.SEGAPreview
+    editor.evaluate(
+        """() => {
+          const node = LiteGraph.createNode("SEGAPreview")
+          const { prototype } = node.constructor
           const before = prototype.onDrawBackground
-          let drawn = 0
           prototype.onDrawBackground = function (...args) {
             before?.apply(this, args)
-            drawn += 1
+            prototype.onDrawBackground = before
+            window.drawn = true
           }
-          const node = LiteGraph.createNode("SEGAPreview")
           app.graph.add(node)
           app.canvas.setDirty(true, true)
-          setTimeout(() => {
-            prototype.onDrawBackground = before
-            app.graph.remove(node)
-            resolve(drawn)
-          }, 500)
-        })"""
+        }"""
     )
-    assert drawn > 0
+    editor.page.wait_for_function("() => window.drawn")
