@@ -53,7 +53,7 @@ NOISE = (
     "Content Security Policy",
     "ComfyApp graph accessed before initialization",
     # It looks for help in its language first; the English pages are the ones without a language.
-    *("/en.md", "/zh.md", "/ja.md"),
+    "/en.md",
 )
 # What a workflow may leave out at a concept.
 CONCEPT_FIELDS = {"instead_of", "direction", "strength", "start_percent", "end_percent", "attention_threshold"}

@@ -48,9 +48,10 @@ def test_nodes_and_help_speak_the_editors_language(
 
 
 def check_help(editor: Any, locale: str) -> None:
-    """Open the help page, which is in English everywhere, and wait for it and its pictures."""
+    """Open the help page and wait for it, in the editor's language, and its pictures."""
     editor.open_help(editor.node("SEGAConcept"))
-    page = (REPO / "web" / "docs" / "SEGAConcept.md").read_text(encoding="utf-8")
+    place = "SEGAConcept.md" if locale == "en" else f"SEGAConcept/{locale}.md"
+    page = (REPO / "web" / "docs" / place).read_text(encoding="utf-8")
     heading = page.split("\n## ")[1].splitlines()[0]
     editor.page.get_by_role("heading", name=heading).wait_for()
     pictures = editor.page.locator(".node-help-content img")
