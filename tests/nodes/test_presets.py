@@ -260,24 +260,21 @@ def test_a_bad_preset_is_left_out_and_the_log_says_why(
         b"[" + b"9" * 10_000 + b"]",
         b"\xff\xfe\x00[",
         b'[{"name": "big", "text": "' + b"x" * 10_000_000 + b'"}]',
+        None,
     ],
-    ids=["empty", "object", "nested", "digits", "utf-16", "10 MB"],
+    ids=["empty", "object", "nested", "digits", "utf-16", "10 MB", "a folder"],
 )
 def test_a_broken_file_is_left_out_and_the_log_says_why(
-    available: Any, users_file: Path, caplog: Any, content: bytes
+    available: Any, users_file: Path, caplog: Any, content: bytes | None
 ) -> None:
     shipped = list(available())
-    users_file.write_bytes(content)
+    if content is None:
+        users_file.mkdir()
+    else:
+        users_file.write_bytes(content)
     assert list(available()) == shipped
     (message,) = warnings(caplog)
     assert str(users_file) in message and len(message) < 500
-
-
-def test_a_folder_in_the_files_place_is_left_out(available: Any, users_file: Path, caplog: Any) -> None:
-    shipped = list(available())
-    users_file.mkdir()
-    assert list(available()) == shipped
-    assert "it must be a file" in warnings(caplog)[0]
 
 
 def test_only_the_first_500_presets_are_used(available: Any, users_file: Path, caplog: Any) -> None:
