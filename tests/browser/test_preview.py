@@ -56,15 +56,14 @@ def test_what_another_extension_draws_on_the_node_stays(opened: Callable[..., An
     editor = opened("canvas")
     editor.evaluate(
         """() => {
-          const node = LiteGraph.createNode("SEGAPreview")
-          const { prototype } = node.constructor
+          const { prototype } = LiteGraph.registered_node_types.SEGAPreview
           const before = prototype.onDrawBackground
           prototype.onDrawBackground = function (...args) {
             before?.apply(this, args)
             prototype.onDrawBackground = before
             window.drawn = true
           }
-          app.graph.add(node)
+          app.graph.add(LiteGraph.createNode("SEGAPreview"))
           app.canvas.setDirty(true, true)
         }"""
     )
