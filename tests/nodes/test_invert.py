@@ -186,6 +186,21 @@ def test_outside_a_mask_on_the_latent_nothing_changes(host: Host, sampler: str, 
     assert not torch.allclose(edited[..., 4:], latent["samples"][..., 4:], atol=0.01)
 
 
+def test_an_inpainting_model_comes_back(host: Host) -> None:
+    import comfy.model_base
+
+    model = host.model(comfy.model_base.ModelType.EPS, in_channels=9)
+    model.model.set_inpaint()
+    latent = picture()
+    mask = torch.zeros((1, 8, 8))
+    mask[..., 4:] = 1
+    concat = {"concat_latent_image": latent["samples"] * (1 - mask), "concat_mask": mask}
+    prompts = {"positive": host.conditioning(1, **concat), "negative": host.conditioning(2, **concat)}
+    inverted = invert(host, latent, model, **prompts)
+    assert error(sample(host, inverted, model, **prompts), latent) < 1e-6
+    assert error(sample(host, inverted, host.patched(host.concept(), model=model), **prompts), latent) > 0.01
+
+
 def test_a_picture_under_a_controlnet_comes_back(host: Host) -> None:
     hint = torch.rand((1, 64, 64, 3), generator=torch.Generator().manual_seed(4))
     prompts = host.conditioning(1), host.conditioning(2)
