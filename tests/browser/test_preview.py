@@ -54,7 +54,7 @@ def test_heat_maps_are_browsed_by_concept(shown: Callable[..., Any], renderer: s
 
 def test_what_another_extension_draws_on_the_node_stays(opened: Callable[..., Any]) -> None:
     editor = opened("canvas")
-    editor.evaluate(
+    node = editor.evaluate(
         """() => {
           const { prototype } = LiteGraph.registered_node_types.SEGAPreview
           const before = prototype.onDrawBackground
@@ -63,8 +63,10 @@ def test_what_another_extension_draws_on_the_node_stays(opened: Callable[..., An
             prototype.onDrawBackground = before
             window.drawn = true
           }
-          app.graph.add(LiteGraph.createNode("SEGAPreview"))
-          app.canvas.setDirty(true, true)
+          const node = LiteGraph.createNode("SEGAPreview")
+          app.graph.add(node)
+          return node.id
         }"""
     )
+    editor.show(node)
     editor.page.wait_for_function("() => window.drawn")
