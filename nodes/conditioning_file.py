@@ -6,6 +6,7 @@ The file holds the parts of a CONDITIONING that a concept uses, as plain data.
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..sega_core import tensor_file
-from .files import as_result, check_file, choices, loaded, output_file, stamp
+from .files import check_file, file_input, loaded, prefix_input, saved, stamp
 from .sampling.concept_conds import NOT_TEXT
 
 KIND = "sega-conditioning"
@@ -35,12 +36,7 @@ class SEGASaveConditioning(io.ComfyNode):
                     "conditioning",
                     tooltip="The encoded text. Only the text is saved, not areas, masks or ControlNets.",
                 ),
-                io.String.Input(
-                    "filename_prefix",
-                    default="conditioning",
-                    tooltip="File name in ComfyUI's output/sega folder, with subfolders if you like. A number and "
-                    ".conditioning.safetensors are added.",
-                ),
+                prefix_input("conditioning"),
             ],
             outputs=[],
         )
@@ -49,12 +45,10 @@ class SEGASaveConditioning(io.ComfyNode):
     def execute(cls, conditioning: list[Any], filename_prefix: str) -> io.NodeOutput:
         if not conditioning:
             raise ValueError(f"SEGASaveConditioning: conditioning must not be empty, got {conditioning!r}")
-        file = output_file("SEGASaveConditioning", filename_prefix, "conditioning")
-        try:
-            save_conditioning(conditioning, file)
-        except ValueError as error:
-            raise ValueError(f"SEGASaveConditioning: conditioning: {error}") from error
-        return io.NodeOutput(ui={"conditioning": [as_result(file)]})
+        save = partial(save_conditioning, conditioning)
+        return io.NodeOutput(
+            ui={"conditioning": [saved("SEGASaveConditioning", filename_prefix, "conditioning", save)]}
+        )
 
 
 class SEGALoadConditioning(io.ComfyNode):
@@ -66,13 +60,7 @@ class SEGALoadConditioning(io.ComfyNode):
             category="sampling/SEGA",
             description="Loads a saved text for SEGA Concept (from Conditioning).",
             search_aliases=["semantic guidance", "editing prompt embeddings", "load embedding"],
-            inputs=[
-                io.Combo.Input(
-                    "file",
-                    options=choices("conditioning"),
-                    tooltip="A .conditioning.safetensors file in ComfyUI's input folder or its output/sega folder.",
-                ),
-            ],
+            inputs=[file_input("conditioning")],
             outputs=[io.Conditioning.Output(display_name="conditioning", tooltip="The encoded text, as saved.")],
         )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import folder_paths
+from comfy_api.latest import io
 
 _OUTPUT = " [output]"
 # Our folder in ComfyUI's output folder. The pickers need not search the rest.
@@ -16,15 +17,34 @@ _OURS = "sega"
 Loaded = TypeVar("Loaded")
 
 
-def choices(kind: str) -> list[str]:
-    """Return the files of a kind, such as "guidance", as a picker lists them; output files are marked [output].
+def file_input(kind: str) -> io.Input:
+    """Return the picker of a saved file of a kind, such as "guidance"."""
+    return io.Combo.Input(
+        "file",
+        options=_choices(kind),
+        tooltip=f"A .{kind}.safetensors file in ComfyUI's input folder or its output/sega folder.",
+    )
+
+
+def prefix_input(kind: str) -> io.Input:
+    """Return the name of the files to save."""
+    return io.String.Input(
+        "filename_prefix",
+        default=kind,
+        tooltip="File name in ComfyUI's output/sega folder, with subfolders if you like. A number and "
+        f".{kind}.safetensors are added.",
+    )
+
+
+def _choices(kind: str) -> list[str]:
+    """Return the files of a kind as a picker lists them; output files are marked [output].
 
     The host calls this when the editor starts and for every queued workflow, so it must not walk folders of images.
     """
     pattern, output = f"*.{kind}.safetensors", Path(folder_paths.get_output_directory())
     given = sorted(file.name for file in Path(folder_paths.get_input_directory()).glob(pattern) if file.is_file())
-    saved = sorted(file.relative_to(output) for file in (output / _OURS).rglob(pattern) if file.is_file())
-    return [*given, *(file.as_posix() + _OUTPUT for file in saved)]
+    written = sorted(file.relative_to(output) for file in (output / _OURS).rglob(pattern) if file.is_file())
+    return [*given, *(file.as_posix() + _OUTPUT for file in written)]
 
 
 def input_file(node_id: str, name: str) -> Path:
@@ -77,7 +97,23 @@ def stamp(node_id: str, name: str) -> str:
     return f"{status.st_mtime_ns} {status.st_size}"
 
 
-def output_file(node_id: str, prefix: str, kind: str) -> Path:
+def saved(node_id: str, prefix: str, kind: str, save: Callable[[Path], None]) -> dict[str, str]:
+    """Save a new file; return it as the host's history names it.
+
+    Raises:
+        ValueError: names the node, and the prefix that leads out of the folder or what cannot be saved.
+    """
+    path = _output_file(node_id, prefix, kind)
+    try:
+        save(path)
+    except ValueError as error:
+        raise ValueError(f"{node_id}: {kind}: {error}") from error
+    relative = path.relative_to(folder_paths.get_output_directory())
+    subfolder = "" if relative.parent == Path() else relative.parent.as_posix()
+    return {"filename": path.name, "subfolder": subfolder, "type": "output"}
+
+
+def _output_file(node_id: str, prefix: str, kind: str) -> Path:
     """Return the path of a new file in our output folder: prefix, counter and kind.
 
     Raises:
@@ -91,13 +127,6 @@ def output_file(node_id: str, prefix: str, kind: str) -> Path:
         )
     place, name, counter, _, _ = folder_paths.get_save_image_path(prefix, folder)
     return Path(os.path.abspath(place), f"{name}_{counter:05}_.{kind}.safetensors")
-
-
-def as_result(file: Path) -> dict[str, str]:
-    """Return a saved file as the host's history names it."""
-    relative = file.relative_to(folder_paths.get_output_directory())
-    subfolder = "" if relative.parent == Path() else relative.parent.as_posix()
-    return {"filename": file.name, "subfolder": subfolder, "type": "output"}
 
 
 def _is_inside(folder: Path, name: str) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from comfy_api.latest import io
 
 from ..sega_core import GuidanceVectors, vectors
-from .files import as_result, check_file, choices, loaded, output_file, stamp
+from .files import check_file, file_input, loaded, prefix_input, saved, stamp
 from .types import NOT_RECORDED, SegaGuidance
 
 
@@ -21,12 +23,7 @@ class SEGASaveGuidance(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 SegaGuidance.Input("guidance", tooltip="The guidance output of a SEGA Sampler."),
-                io.String.Input(
-                    "filename_prefix",
-                    default="guidance",
-                    tooltip="File name in ComfyUI's output/sega folder, with subfolders if you like. A number and "
-                    ".guidance.safetensors are added.",
-                ),
+                prefix_input("guidance"),
             ],
             outputs=[],
         )
@@ -35,12 +32,8 @@ class SEGASaveGuidance(io.ComfyNode):
     def execute(cls, guidance: GuidanceVectors | None, filename_prefix: str) -> io.NodeOutput:
         if guidance is None:
             raise ValueError(f"SEGASaveGuidance: {NOT_RECORDED}")
-        file = output_file("SEGASaveGuidance", filename_prefix, "guidance")
-        try:
-            vectors.save(guidance, file)
-        except ValueError as error:
-            raise ValueError(f"SEGASaveGuidance: guidance: {error}") from error
-        return io.NodeOutput(ui={"guidance": [as_result(file)]})
+        save = partial(vectors.save, guidance)
+        return io.NodeOutput(ui={"guidance": [saved("SEGASaveGuidance", filename_prefix, "guidance", save)]})
 
 
 class SEGALoadGuidance(io.ComfyNode):
@@ -53,13 +46,7 @@ class SEGALoadGuidance(io.ComfyNode):
             description="Loads what another run's concepts added at each step. Connect it to guidance on a SEGA "
             "Sampler or Model Patch.",
             search_aliases=["semantic guidance", "edit guidance", "sem_guidance", "guidance vectors"],
-            inputs=[
-                io.Combo.Input(
-                    "file",
-                    options=choices("guidance"),
-                    tooltip="A .guidance.safetensors file in ComfyUI's input folder or its output/sega folder.",
-                ),
-            ],
+            inputs=[file_input("guidance")],
             outputs=[
                 SegaGuidance.Output(
                     display_name="guidance", tooltip="Connect to guidance on a SEGA Sampler or Model Patch."

@@ -6,6 +6,8 @@ import random
 
 from comfy_api.latest import io
 
+from .sampler_inputs import HIGHEST_SEED
+
 MAX_COUNT = 4096
 
 
@@ -59,7 +61,7 @@ class SEGAStrengths(io.ComfyNode):
                     "seed",
                     default=0,
                     min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
+                    max=HIGHEST_SEED,
                     optional=True,
                     control_after_generate=True,
                     tooltip="Decides which images get the concept when share is below 1.",
