@@ -9,10 +9,7 @@ import { difference, isAnswered } from "./texts.js";
 import { addView, make, stepOf, undoable, undoableWithSizes } from "./views.js";
 import { word } from "./words.js";
 
-const isFree = (node, name) => {
-  const input = inputNamed(node, name);
-  return !input || !isConnected(node, input);
-};
+const isFree = (node, name) => !isConnected(node, inputNamed(node, name));
 
 // Without the field's callback, which rounds numbers to the field's step.
 const write = (node, name, value) => {

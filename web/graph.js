@@ -29,7 +29,7 @@ const { getInputLink } = window.LiteGraph.LGraphNode.prototype;
 // The link into an input, by the base class's method: a subgraph node's own is about its inside.
 export const linkInto = (node, input) => (input ? getInputLink.call(node, node.inputs.indexOf(input)) : undefined);
 
-export const isConnected = (node, input) => node.isInputConnected(node.inputs.indexOf(input));
+export const isConnected = (node, input) => Boolean(input) && node.isInputConnected(node.inputs.indexOf(input));
 
 // `seen` are the links on the way, because graphs may have cycles.
 const follow = (graph, link, seen = new Set()) => {
@@ -70,7 +70,7 @@ export const widgetNamed = (node, name) => node.widgets?.find((widget) => widget
 // A field's value, even if another node sets it; undefined if only a run can tell.
 export const valueOf = (node, name) => {
   const input = inputNamed(node, name);
-  if (!input || !isConnected(node, input)) return widgetNamed(node, name)?.value;
+  if (!isConnected(node, input)) return widgetNamed(node, name)?.value;
   const origin = originOf(node, input);
   if (!origin) return undefined;
   if (origin.promoted) return widgetNamed(origin.node, origin.node.inputs[origin.slot].name)?.value;

@@ -18,8 +18,7 @@ const looks = new WeakMap();
 const questionOf = (node) => {
   if (node.comfyClass !== "SEGAConcept") return undefined;
   const text = valueOf(node, "text");
-  const input = inputNamed(node, "prompt");
-  const prompt = input && isConnected(node, input) ? valueOf(node, "prompt") : null;
+  const prompt = isConnected(node, inputNamed(node, "prompt")) ? valueOf(node, "prompt") : null;
   const instead_of = valueOf(node, "instead_of");
   if (typeof text !== "string" || typeof instead_of !== "string" || prompt === undefined || isDynamic(text)) return undefined;
   if (prompt === null && instead_of.trim() === "") return undefined;
