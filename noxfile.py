@@ -7,6 +7,7 @@ The first run of any of them sets everything up under .host/: an environment and
                      and tests and lint need the `dev` group of pyproject.toml there
     SEGA_BROWSER     the Chromium or Chrome program for the browser tests; without it the one in the path, or Debian's,
                      which is installed
+    SEGA_EDITOR      a folder with another editor, for the servers of the demo and the tests
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 REPO = Path(__file__).resolve().parents[2]
+# Another editor than ComfyUI's own, for its servers.
+EDITOR = os.environ.get("SEGA_EDITOR")
 COMFYUI = Path(os.environ.get("COMFYUI_PATH", REPO / ".host" / "ComfyUI-0.30.0"))
 
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 
+def options_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the transformer options that the host hands to a wrapper, by name or by position."""
+    return kwargs.get("transformer_options") or next(arg for arg in reversed(args) if isinstance(arg, dict))
+
+
 class Passes:
     """Counts the calls of a MODEL's network: how many latents each has, and their labels (0 positive, 1 negative).
 
@@ -21,8 +26,6 @@ class Passes:
         self.model.add_wrapper_with_key(kind, "passes", self._count)
 
     def _count(self, executor: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
-        # The host hands its options over by name or by position.
-        options = kwargs.get("transformer_options") or next(arg for arg in reversed(args) if isinstance(arg, dict))
-        self.labels.append(list(options["cond_or_uncond"]))
+        self.labels.append(list(options_of(args, kwargs)["cond_or_uncond"]))
         self.sizes.append(x.shape[0])
         return executor(x, *args, **kwargs)

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .client import Client, ServerError
-from .packages import COMFYUI, REPO
+from .packages import COMFYUI, EDITOR, REPO
 
 ADDRESS = "127.0.0.1"
 START_SECONDS = 180
@@ -137,6 +137,7 @@ class Server:
         command = [sys.executable, str(self.comfyui / "main.py"), "--listen", ADDRESS, "--port", str(port)]
         command += ["--base-directory", str(self.folder), "--database-url", "sqlite:///:memory:"]
         command += ["--disable-api-nodes", "--disable-auto-launch"]
+        command += ["--front-end-root", EDITOR] if EDITOR else []
         command += ["--cpu", "--use-pytorch-cross-attention"] if self.cpu else []
         if self.checkpoints is not None:
             # The host reads YAML, of which JSON is a part.

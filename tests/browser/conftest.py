@@ -26,8 +26,6 @@ from dev.host.client import Client
 from dev.host.packages import COMFYUI, REPO
 from dev.host.server import DEMO_PACK, PACK, Server
 
-# Another editor than ComfyUI's own, where the environment names its folder.
-EDITOR = ["--front-end-root", os.environ["SEGA_EDITOR"]] if os.environ.get("SEGA_EDITOR") else []
 # Makes an error of each deprecated thing of the editor that a script of ours uses.
 COMPLAIN_OF_DEPRECATED = """() => {
   Error.stackTraceLimit = 50
@@ -68,7 +66,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with Server(
         {**PACK, **DEMO_PACK},
         folder=tmp_path_factory.mktemp("server"),
-        arguments=["--preview-method", "latent2rgb", *EDITOR],
+        arguments=["--preview-method", "latent2rgb"],
         env={"OMP_NUM_THREADS": "1"},
     ) as running:
         yield running

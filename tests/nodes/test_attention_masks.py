@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from dev.host.passes import options_of
 from support.core import noise
 from support.evaluations import Seen
 from support.families import sampled
-from support.host import Host, find_node, options_of, run_node, wrapped
+from support.host import Host, find_node, run_node, wrapped
 from support.models import controlnet, sdxl_model
 from support.packs import attention, ip_adapter
 from support.tensors import distance

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dev.host.passes import Passes
+from dev.host.passes import Passes, options_of
 from support.core import noise
-from support.host import STEPS, Host, every_kind, options_of, wrapped
+from support.host import STEPS, Host, every_kind, wrapped
 from support.packs import images_of
 from support.tensors import differ, distance
 

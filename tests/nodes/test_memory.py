@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from dev.host.passes import options_of
 from support import guiders
-from support.host import Host, find_node, options_of
+from support.host import Host, find_node
 from support.models import FLUX, SDXL_SIZES, UNET, tiny_config
 from support.pipeline import fill_with_noise
 from support.tensors import distance, relative

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from dev.host.passes import Passes
-from support.host import Host, every_kind, find_node, options_of, run_node, wrapped
+from dev.host.passes import Passes, options_of
+from support.host import Host, every_kind, find_node, run_node, wrapped
 from support.packs import attention, images_of, ip_adapter
 from support.tensors import differ, distance, relative
 

@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from dev.host.packages import COMFYUI
+from dev.host.passes import options_of
 from support.core import noise
 from support.evaluations import Seen
-from support.host import CONCEPT, KINDS, Host, find_node, options_of, wrapped
+from support.host import CONCEPT, KINDS, Host, find_node, wrapped
 from support.models import WAN, family_model
 from support.tensors import distance
 

@@ -167,8 +167,3 @@ def wrapped(model: Any, kind: str, wrapper: Callable[..., Any]) -> Any:
     model = model.clone()
     model.add_wrapper_with_key(getattr(comfy.patcher_extension.WrappersMP, kind), "another pack", wrapper)
     return model
-
-
-def options_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the transformer options that the host hands to a wrapper, by name or by position."""
-    return kwargs.get("transformer_options") or next(arg for arg in reversed(args) if isinstance(arg, dict))
