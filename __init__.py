@@ -1,4 +1,4 @@
-"""ComfyUI-SEGA: semantic guidance (arXiv 2301.12247) as ComfyUI nodes."""
+"""Semantic Guidance (SEGA) (arXiv 2301.12247) as ComfyUI nodes."""
 
 from comfy_api.latest import ComfyExtension, io
 

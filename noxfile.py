@@ -55,7 +55,7 @@ NOT_SLOW = ["-m", "not slow"]
 RESULTS = STATE / "compatibility"
 
 # What mypy reads the pack as.
-PACKAGES, PACKAGE = STATE / "types", "comfyui_sega"
+PACKAGES, PACKAGE = STATE / "types", "semantic_guidance"
 
 BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
 # Screenshots in Chinese and Japanese need their letters.

@@ -94,7 +94,7 @@ const chosenSampler = () => {
 };
 
 app.registerExtension({
-  name: "ComfyUI-SEGA.addConcept",
+  name: "SemanticGuidance.addConcept",
 
   commands: [
     {

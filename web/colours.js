@@ -16,7 +16,7 @@ const offer = (colours, type) => {
 };
 
 app.registerExtension({
-  name: "ComfyUI-SEGA.colours",
+  name: "SemanticGuidance.colours",
 
   setup() {
     for (const type of Object.keys(COLOURS)) {

@@ -201,7 +201,7 @@ const addTimeline = (node) => {
 };
 
 app.registerExtension({
-  name: "ComfyUI-SEGA.timeline",
+  name: "SemanticGuidance.timeline",
 
   nodeCreated(node) {
     if (isConcept(node)) addTimeline(node);

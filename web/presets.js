@@ -20,7 +20,7 @@ const fill = (node, values) => {
 };
 
 app.registerExtension({
-  name: "ComfyUI-SEGA.presets",
+  name: "SemanticGuidance.presets",
 
   addCustomNodeDefs: readPresets,
 

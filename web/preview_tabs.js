@@ -119,7 +119,7 @@ const addTabs = (node) => {
 };
 
 app.registerExtension({
-  name: "ComfyUI-SEGA.preview",
+  name: "SemanticGuidance.preview",
 
   nodeCreated(node) {
     if (node.comfyClass === "SEGAPreview") addTabs(node);

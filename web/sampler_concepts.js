@@ -90,7 +90,7 @@ const addList = (node) => {
 };
 
 app.registerExtension({
-  name: "ComfyUI-SEGA.concepts",
+  name: "SemanticGuidance.concepts",
 
   nodeCreated(node) {
     if (isSampler(node)) addList(node);

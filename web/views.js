@@ -157,7 +157,7 @@ export const make = (tag, className, attributes = {}, ...children) => {
 };
 
 app.registerExtension({
-  name: "ComfyUI-SEGA.views",
+  name: "SemanticGuidance.views",
 
   async init() {
     const href = new URL("./sega.css", import.meta.url).href;

@@ -11,7 +11,7 @@ export const loadWords = () => {
     .fetchApi("/i18n")
     .then((answer) => answer.json())
     .then((found) => (languages = found))
-    .catch((error) => console.warn("ComfyUI-SEGA: could not load translations", error));
+    .catch((error) => console.warn("Semantic Guidance: could not load translations", error));
   return loading;
 };
 

@@ -7,7 +7,7 @@ from types import ModuleType
 
 from .packages import COMFYUI, REPO, load_package
 
-PACK = "comfyui_sega"
+PACK = "semantic_guidance"
 
 
 def start_host(cpu: bool = True) -> None:

@@ -23,7 +23,7 @@ ADDRESS = "127.0.0.1"
 START_SECONDS = 180
 
 # Node packs by the name of their folder in custom_nodes.
-PACK = {"ComfyUI-SEGA": REPO}
+PACK = {"semantic-guidance": REPO}
 DEMO_PACK = {"sega_demo": REPO / "dev" / "demo"}
 
 

@@ -177,7 +177,7 @@ def _link(number: int, origin: int, origin_slot: int, target: int, target_slot: 
 
 
 def _uuid(name: str) -> str:
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"comfyui-sega/blueprint/{name}"))
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"semantic-guidance/blueprint/{name}"))
 
 
 def main() -> None:

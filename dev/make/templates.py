@@ -263,7 +263,7 @@ def make(page: Page, name: str) -> dict[str, Any]:
         for slot in [*node.get("inputs", []), *node.get("outputs", [])]:
             # The editor's language is no part of a workflow.
             slot.pop("localized_name", None)
-    graph["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"comfyui-sega/{name}"))
+    graph["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"semantic-guidance/{name}"))
     graph["extra"] = {"workflowRendererVersion": "LG", "ds": view(graph)}
     return graph
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .passes import ConceptPasses, Place
     from .sides import ListKey, Prompt, Side
 
-_LOG = logging.getLogger("comfyui_sega")
+_LOG = logging.getLogger("semantic_guidance")
 
 # Marks the model options of a separate call, so that no other SEGA patch of the model joins it.
 _ALONE = "sega_alone"

@@ -31,7 +31,7 @@ COMPLAIN_OF_DEPRECATED = """() => {
   Error.stackTraceLimit = 50
   LiteGraph.alwaysRepeatWarnings = true
   LiteGraph.onDeprecationWarning.push((message) => {
-    if (new Error().stack.includes("/extensions/ComfyUI-SEGA/")) console.error(message)
+    if (new Error().stack.includes("/extensions/semantic-guidance/")) console.error(message)
   })
 }"""
 SETTINGS = {
@@ -105,7 +105,7 @@ class Editor:
     def open(self, renderer: str = "canvas", locale: str = "en", extension: bool = True, **settings: Any) -> None:
         """Load the editor with an empty graph, if need be with an extension of ours that fails to load."""
         if not extension:
-            self.page.route("**/extensions/ComfyUI-SEGA/**", lambda route: route.abort())
+            self.page.route("**/extensions/semantic-guidance/**", lambda route: route.abort())
         self.renderer = renderer
         self.settings = {**SETTINGS, "Comfy.VueNodes.Enabled": renderer == "nodes2", "Comfy.Locale": locale, **settings}
         self._store_settings()
@@ -118,7 +118,7 @@ class Editor:
         """Wait until the editor knows our nodes and runs our extension."""
         self.page.wait_for_function(
             """(extension) => window.app?.graph && window.LiteGraph?.registered_node_types?.SEGASampler
-              && (!extension || app.extensions.some(({ name }) => name.startsWith("ComfyUI-SEGA")))""",
+              && (!extension || app.extensions.some(({ name }) => name.startsWith("SemanticGuidance.")))""",
             arg=extension,
             timeout=60_000,
         )

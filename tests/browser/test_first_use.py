@@ -29,7 +29,7 @@ def server(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A ComfyUI into which the registry's archive was unpacked, as the Manager does."""
     folder = tmp_path_factory.mktemp("installed")
     with zipfile.ZipFile(archive) as packed:
-        packed.extractall(folder / "custom_nodes" / "comfyui-sega")
+        packed.extractall(folder / "custom_nodes" / "semantic-guidance")
     server = Server(
         DEMO_PACK, folder=folder, arguments=["--preview-method", "latent2rgb"], env={"OMP_NUM_THREADS": "1"}
     )
@@ -55,7 +55,7 @@ def test_from_the_packed_archive_to_the_first_edit_and_the_help(
 
     page.get_by_role("button", name="Templates").first.click()
     dialog = page.get_by_role("dialog")
-    dialog.get_by_text("comfyui-sega", exact=True).first.click()
+    dialog.get_by_text("semantic-guidance", exact=True).first.click()
     card = dialog.get_by_test_id("template-workflow-first_edit")
     card.scroll_into_view_if_needed()
     card.locator("img").first.evaluate("async (image) => { await image.decode() }")

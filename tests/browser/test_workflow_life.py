@@ -93,7 +93,7 @@ def test_without_the_extension_the_nodes_work(opened: Callable[..., Any], demo_w
     assert len(editor.outputs(editor.node("SEGAPreview"))["images"]) == 4
     concept = next(node for node in saved["nodes"] if node["type"] == "SEGAConcept")
     assert len(concept["widgets_values"]) == 12
-    assert all("/extensions/ComfyUI-SEGA/" in error for error in editor.errors), "nothing else is wrong"
+    assert all("/extensions/semantic-guidance/" in error for error in editor.errors), "nothing else is wrong"
     editor.errors.clear()
 
 

@@ -24,8 +24,8 @@ class Preview:
     """The node and what it draws with, and short ways to use them."""
 
     def __init__(self, host: Host) -> None:
-        from comfyui_sega.nodes import preview
-        from comfyui_sega.nodes.drawing import heatmaps, lettering, plot
+        from semantic_guidance.nodes import preview
+        from semantic_guidance.nodes.drawing import heatmaps, lettering, plot
 
         self.core = host.pack.sega_core
         self.node = preview.SEGAPreview
@@ -38,7 +38,7 @@ class Preview:
 
     def vectors(self, activity: Tensor, concepts: Any = None, strength: Tensor | None = None, texts: Any = None) -> Any:
         """Return the guidance vectors of a run with this activity."""
-        from comfyui_sega.sega_core.vectors import GuidanceVectors
+        from semantic_guidance.sega_core.vectors import GuidanceVectors
 
         count, batch = activity.shape[:2]
         strength = torch.ones(STEPS, count) if strength is None else strength

@@ -26,7 +26,7 @@ from PIL import Image
 from dev.host.packages import REPO
 from dev.host.server import DEMO_PACK, Server
 
-REGISTRY_NAME = "comfyui-sega"
+REGISTRY_NAME = "semantic-guidance"
 SHIPPED = {
     *("__init__.py", "nodes", "sega_core", "web", "locales", "example_workflows", "subgraphs"),
     *("pyproject.toml", "LICENSE", "CHANGELOG.md", "CITATION.cff"),
@@ -101,16 +101,25 @@ def test_the_published_entry_has_its_addresses_and_pictures(checkout: Path, tmp_
     workflow = yaml.safe_load((REPO / ".github/workflows/publish.yml").read_text())
     (fill_in,) = (step["run"] for step in workflow["jobs"]["publish"]["steps"] if step.get("shell") == "python")
     shutil.copy(checkout / "pyproject.toml", tmp_path)
-    env = {"GITHUB_SERVER_URL": "https://code.example", "GITHUB_REPOSITORY": "somebody/pack", "GITHUB_SHA": "abc123"}
+    env = {
+        "GITHUB_SERVER_URL": "https://code.example",
+        "GITHUB_REPOSITORY": "somebody/pack",
+        "GITHUB_REF_NAME": "v1.0.0",
+        "GITHUB_SHA": "abc123",
+    }
     subprocess.run([sys.executable, "-c", fill_in], cwd=tmp_path, env={**os.environ, **env}, check=True)
 
     from comfy_cli.registry.config_parser import extract_node_configuration
 
     entry = extract_node_configuration(str(tmp_path / "pyproject.toml"))
     assert entry is not None
-    assert (entry.project.name, entry.tool_comfy.display_name) == (REGISTRY_NAME, "ComfyUI-SEGA")
-    assert entry.tool_comfy.publisher_id
-    assert entry.project.urls.repository == "https://code.example/somebody/pack"
+    assert (entry.project.name, entry.tool_comfy.display_name) == (REGISTRY_NAME, "Semantic Guidance (SEGA)")
+    page = "https://code.example/somebody/pack"
+    assert tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]["urls"] == {
+        "Repository": page,
+        "Documentation": f"{page}/tree/v1.0.0/docs",
+        "Bug Tracker": f"{page}/issues",
+    }
     assert entry.project.supported_os == ["OS Independent"]
     assert entry.project.supported_comfyui_version.startswith(">=")
     start = "https://raw.githubusercontent.com/somebody/pack/abc123/"
@@ -162,7 +171,7 @@ def test_shipped_scripts_load_nothing_from_elsewhere(texts: dict[str, str]) -> N
         elsewhere = re.findall(r"""(?:https?:|["'`(])//(?!www\.w3\.org/)[^\s"'`]*""", text)
         assert elsewhere == [], name
         # The folder may have any name.
-        assert not re.search(r"extensions/comfyui-sega", text, re.IGNORECASE), name
+        assert not re.search(r"extensions/semantic-guidance", text, re.IGNORECASE), name
 
 
 @dataclass

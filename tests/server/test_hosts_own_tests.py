@@ -14,7 +14,7 @@ import pytest
 
 from dev.host.packages import COMFYUI, REPO
 
-PACK = "ComfyUI-SEGA"
+PACK = "semantic-guidance"
 
 
 BAD = {"error", "failure"}

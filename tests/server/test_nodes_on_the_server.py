@@ -39,7 +39,7 @@ def test_the_packs_load_without_a_complaint(server: Any, object_info: dict[str, 
     log, _, later = server.log().partition("To see the GUI go to")
     assert later
     # A host may log traces of its own.
-    assert not re.search(r'File ".*(ComfyUI-SEGA|sega_demo).*", line', log)
+    assert not re.search(r'File ".*(semantic-guidance|sega_demo).*", line', log)
     assert "IMPORT FAILED" not in log
     complaints = [line for line in log.splitlines() if re.search("warning|error|unable|skip", line, re.IGNORECASE)]
     assert not [line for line in complaints if "sega" in line.lower() or "pyproject" in line.lower()]

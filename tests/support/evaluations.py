@@ -53,7 +53,7 @@ def listening(hear: Callable[[Seen], None]) -> Iterator[None]:
             (done,) = record.args
             hear(seen(done))
 
-    logger, listener = logging.getLogger("comfyui_sega"), Listener()
+    logger, listener = logging.getLogger("semantic_guidance"), Listener()
     before = logger.level, logger.propagate
     logger.setLevel(logging.DEBUG)
     logger.propagate = False

@@ -54,7 +54,7 @@ class SoakMemory(io.ComfyNode):
         kept: Counter[str] = Counter()
         for thing in gc.get_objects():
             kind: Any = type(thing)
-            if issubclass(kind, torch.Tensor) or "ComfyUI-SEGA" in str(kind.__module__):
+            if issubclass(kind, torch.Tensor) or "semantic-guidance" in str(kind.__module__):
                 kept[kind.__name__] += 1
         process = psutil.Process()
         memory = {"bytes": process.memory_info().rss, "objects": kept, "files": len(process.open_files())}
