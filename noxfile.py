@@ -87,7 +87,7 @@ def evaluate(session: nox.Session) -> None:
 @nox.session
 def pictures(session: nox.Session) -> None:
     """Make the templates, their thumbnails and the help pages' pictures again, and README's from the browser tests."""
-    for module in ("templates", "blueprint", "thumbnails", "help_pictures"):
+    for module in ("templates", "blueprints", "thumbnails", "help_pictures"):
         _run_module(session, f"dev.make.{module}")
     _run_module(session, "pytest", "tests/browser", *SIDE_BY_SIDE)
     _run_module(session, "dev.make.readme_pictures")

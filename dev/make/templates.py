@@ -12,7 +12,8 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +26,30 @@ from ..host.server import PACK, Server
 TEMPLATES = FOLDER.parent
 ARRANGE = Path(__file__).with_name("arrange.js").read_text(encoding="utf-8")
 
+# The loaders' files: {file: (folder in models, repository on Hugging Face, what will do in its place)}.
 MODELS = {
     "v1-5-pruned-emaonly-fp16.safetensors": (
-        "https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/"
-        "v1-5-pruned-emaonly-fp16.safetensors",
+        "checkpoints",
+        "Comfy-Org/stable-diffusion-v1-5-archive",
         "or any other SD1.5 checkpoint",
     ),
     "sd_xl_base_1.0.safetensors": (
-        "https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors",
+        "checkpoints",
+        "stabilityai/stable-diffusion-xl-base-1.0",
         "or any other SDXL checkpoint",
     ),
-    "flux1-dev-fp8.safetensors": (
-        "https://huggingface.co/Comfy-Org/flux1-dev/resolve/main/flux1-dev-fp8.safetensors",
-        "a checkpoint with text encoders and VAE",
-    ),
+    "flux1-dev-fp8.safetensors": ("checkpoints", "Comfy-Org/flux1-dev", "a checkpoint with text encoders and VAE"),
+    "qwen_image_2512_fp8_e4m3fn.safetensors": ("diffusion_models", "Comfy-Org/Qwen-Image_ComfyUI", ""),
+    "qwen_2.5_vl_7b_fp8_scaled.safetensors": ("text_encoders", "Comfy-Org/Qwen-Image_ComfyUI", ""),
+    "qwen_image_vae.safetensors": ("vae", "Comfy-Org/Qwen-Image_ComfyUI", ""),
+    "z_image_turbo_bf16.safetensors": ("diffusion_models", "Comfy-Org/z_image_turbo", ""),
+    "qwen_3_4b.safetensors": ("text_encoders", "Comfy-Org/z_image_turbo", ""),
+    "ae.safetensors": ("vae", "Comfy-Org/z_image_turbo", ""),
+    "flux-2-klein-base-4b.safetensors": ("diffusion_models", "Comfy-Org/flux2-klein", ""),
+    "flux2-vae.safetensors": ("vae", "Comfy-Org/flux2-dev", ""),
+    "wan2.2_ti2v_5B_fp16.safetensors": ("diffusion_models", "Comfy-Org/Wan_2.2_ComfyUI_Repackaged", ""),
+    "umt5_xxl_fp8_e4m3fn_scaled.safetensors": ("text_encoders", "Comfy-Org/Wan_2.1_ComfyUI_repackaged", ""),
+    "wan2.2_vae.safetensors": ("vae", "Comfy-Org/Wan_2.2_ComfyUI_Repackaged", ""),
 }
 
 # What the nodes need, in pixels, where that is more than the editor gives them: room for texts, pictures and what the
@@ -76,15 +87,19 @@ SCREEN, MARGIN = (1800, 880), (80, 90)
 Columns = Sequence[Mapping[str, Sequence[str]]]
 
 
-def _start(*prompt: str) -> Columns:
-    """Return the first columns: the loader, and beside it the prompts and the size."""
-    return [{"Model": ["1"]}, {"Prompt": [*prompt, "2", "3", "4"]}]
+def _start(*prompt: str, model: Sequence[str] = ("1",)) -> Columns:
+    """Return the first columns: what loads the model, and beside it the prompts and the size."""
+    return [{"Model": model}, {"Prompt": [*prompt, "2", "3", "4"]}]
 
 
 def _sampler_layout(
-    note: str, prompt: str, sampler: Sequence[str] = ("6",), result: Sequence[str] = ("7", "8")
+    note: str,
+    prompt: str,
+    model: Sequence[str] = ("1",),
+    sampler: Sequence[str] = ("6",),
+    result: Mapping[str, Sequence[str]] = {"Picture": ("7", "8")},  # noqa: B006
 ) -> tuple[str, Columns]:
-    return note, [*_start(prompt), {"Concept": ["5"]}, {"Sampling": sampler}, {"Picture": result}]
+    return note, [*_start(prompt, model=model), {"Concept": ["5"]}, {"Sampling": sampler}, result]
 
 
 def _two_columns_of_concepts(
@@ -259,13 +274,15 @@ def make(page: Page, name: str) -> dict[str, Any]:
             },
         )
     )
-    for node in graph["nodes"]:
-        for slot in [*node.get("inputs", []), *node.get("outputs", [])]:
-            # The editor's language is no part of a workflow.
-            slot.pop("localized_name", None)
+    graph = cleaned(graph)
     graph["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"semantic-guidance/{name}"))
     graph["extra"] = {"workflowRendererVersion": "LG", "ds": view(graph)}
     return graph
+
+
+def cleaned(graph: dict[str, Any]) -> dict[str, Any]:
+    """Return the graph without the editor's language, which is no part of a workflow."""
+    return json.loads(json.dumps(graph), object_hook=lambda each: {k: each[k] for k in each if k != "localized_name"})
 
 
 def view(graph: dict[str, Any]) -> dict[str, Any]:
@@ -289,25 +306,37 @@ def _on_one_line(match: re.Match[str]) -> str:
     return line if len(line) <= 110 else match[0]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="default: all")
-    options = parser.parse_args(arguments)
-    browser_program = os.environ.get("SEGA_BROWSER") or shutil.which("chromium")
+@contextmanager
+def editor() -> Iterator[Callable[[], Page]]:
+    """Yield what opens the editor in a page of its own, on a server with the files that the templates name."""
+    program = os.environ.get("SEGA_BROWSER") or shutil.which("chromium")
     with Server(PACK) as server, sync_playwright() as playwright:
         for file in MODELS:
             (server.folder / "models" / "checkpoints" / file).touch()
         shutil.copy(COMFYUI / "input" / "example.png", server.folder / "input")
-        browser = playwright.chromium.launch(executable_path=browser_program)
-        for name in options.names or LAYOUTS:
-            # A page for each: an input that a workflow leaves out would get the value it had in the one before.
+        browser = playwright.chromium.launch(executable_path=program)
+
+        def new_page() -> Page:
             page = browser.new_page(viewport={"width": 1920, "height": 1080})
             page.goto(server.url)
             page.wait_for_function("() => window.app?.graph && LiteGraph.registered_node_types.SEGASampler")
             page.wait_for_function("() => !document.querySelector('.p-progressspinner, #splash-loader')")
+            return page
+
+        yield new_page
+        browser.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="default: all")
+    options = parser.parse_args(arguments)
+    with editor() as new_page:
+        for name in options.names or LAYOUTS:
+            # A page for each: an input that a workflow leaves out would get the value it had in the one before.
+            page = new_page()
             (TEMPLATES / f"{name}.json").write_text(written(make(page, name)), encoding="utf-8")
             page.close()
-        browser.close()
 
 
 if __name__ == "__main__":
