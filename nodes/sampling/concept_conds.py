@@ -31,7 +31,8 @@ TEXT = frozenset(
         "text_input_ids", "conditioning_byt5small", "conditioning_llama3", "conditioning_mt5xl", "attention_mask_mt5xl",
         "conditioning_lyrics", "lyrics_strength", "audio_codes", "unprocessed_ltxav_embeds", "minimax_token_tags",
         "num_layers_stacked", "image_slots", "yue2_chunks", "conditioning_scale", "prefix_keys", "prefix_values",
-        "prefix_time", *_STARTS, *_ENDS, *_SCHEDULE_OF_SMZNODES,
+        "prefix_time", "direct_context", "k6_audio_context", "k6_audio_pooled_output", *_STARTS, *_ENDS,
+        *_SCHEDULE_OF_SMZNODES,
     }
 )  # fmt: skip
 
@@ -53,7 +54,7 @@ NOT_TEXT = frozenset(
         "audio_embed", "audio_inject_scale", "face_video_pixels", "pose_video_latent", "lq_latent", "degrade_sigma",
         "ofs", "minimax_refs", "minimax_keyframes", "minimax_frame_count", "minimax_visual_cond_noise_aug",
         "minimax_audio_cond_noise_aug", "generated_keyframes", "cross_attn_pose", "clip_vision_output_pose",
-        "pose_strength", "reference_strength",
+        "pose_strength", "reference_strength", "k6_reference_tail",
     }
 )  # fmt: skip
 

@@ -75,7 +75,7 @@ class Evaluation:
             options: the guider's model options.
             seed: passed on.
         """
-        scale = PromptScale(self.passes.guider)
+        scale = PromptScale(self.passes.guider, self.parts.shapes)
         if "sampler_calc_cond_batch_function" in options and self.needed:
             # Another pack evaluates the prompts, and may not accept others.
             self._evaluate_alone(options)
@@ -83,7 +83,7 @@ class Evaluation:
         if self.needed:
             # The guider, or another pack's sampling function, called the model some other way.
             self._evaluate_alone(options)
-        comparisons = self.parts.comparisons(self.step, self.sigma, self.differences, scale.value, denoised)
+        comparisons = self.parts.comparisons(self.step, self.sigma, self.differences, scale.values, denoised)
         guidance = self.parts.guidance(self.step, self.sigma, comparisons)
         made = [part for part in guidance if part is not None]
         self.guidance = packed(made) if made else None

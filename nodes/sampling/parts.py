@@ -77,7 +77,7 @@ class GuidedParts:
         step: int,
         sigma: float,
         differences: Mapping[int, Tensor | None],
-        prompt_scale: Tensor | float,
+        prompt_scales: Sequence[Tensor | float],
         denoised: Tensor,
     ) -> list[dict[int, Comparison | None]]:
         """Return the inputs to each part's guidance.
@@ -87,7 +87,7 @@ class GuidedParts:
             sigma: noise level.
             differences: for each evaluated concept, the difference of its two estimates, in noise or velocity space, as
                 the host packs them; None if it does not act.
-            prompt_scale: the guider's scale for the positive prompt, a number or (B,).
+            prompt_scales: the guider's scale for the positive prompt in each part, a number or (B,).
             denoised: the guider's prediction without the concepts, as the host packs it.
         """
         plain = comfy.utils.unpack_latents(denoised, self.shapes)
@@ -99,7 +99,7 @@ class GuidedParts:
                     out[part][c] = None
                     continue
                 mask = self.masks.of(c, difference) if part == 0 else None
-                scale = self.scales.of(c, step, prompt_scale, difference)
+                scale = self.scales.of(c, step, prompt_scales[part], difference)
                 guard = self.scales.guard(c, step, sigma, plain[part]) if self.may_guard else None
                 out[part][c] = Comparison(difference, scale, mask, self.attention.of(c), guard)
         return out

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import comfy.utils
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from comfy.samplers import CFGGuider
     from torch import Tensor
 
@@ -18,12 +21,14 @@ class PromptScale:
 
     Args:
         guider: the host's. Its cfg counts until its prediction shows the scale it really used.
+        shapes: of the latents, (B, C, *spatial) for each part.
     """
 
-    def __init__(self, guider: CFGGuider) -> None:
+    def __init__(self, guider: CFGGuider, shapes: Sequence[tuple[int, ...]]) -> None:
         self.guider = guider
-        # A number or (B,).
-        self.value: Tensor | float = _guider_scale(guider)
+        self.shapes = shapes
+        # Of each part: a number or (B,).
+        self.values: list[Tensor | float] = [_guider_scale(guider)] * len(shapes)
 
     def entered(self, options: Options) -> Options:
         """Return a prediction's model options, with a hook that reads its scale."""
@@ -34,13 +39,14 @@ class PromptScale:
         return {**options, "sampler_post_cfg_function": [self._see, *functions]}
 
     def _see(self, args: Options) -> Tensor:
-        denoised: Tensor = args["denoised"]
-        scale = float(args.get("cond_scale", self.value))
+        scale = float(args.get("cond_scale", _guider_scale(self.guider)))
+        self.values = [scale] * len(self.shapes)
         if "sampler_cfg_function" in args["model_options"]:
-            # It may scale each video frame differently, or rescale everything.
-            self.value = _measured(denoised, args["cond_denoised"], args["uncond_denoised"], scale)
-        else:
-            self.value = scale
+            # It may scale each part or video frame differently, or rescale everything.
+            names = "denoised", "cond_denoised", "uncond_denoised"
+            parts = zip(*(comfy.utils.unpack_latents(args[name], self.shapes) for name in names), strict=True)
+            self.values = [_measured(whole, cond, uncond, scale) for whole, cond, uncond in parts]
+        denoised: Tensor = args["denoised"]
         return denoised
 
 

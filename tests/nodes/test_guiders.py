@@ -9,8 +9,21 @@ import pytest
 import torch
 
 from support.evaluations import Seen
-from support.guiders import NEGATIVE, POSITIVE, SMALL, Maker, basic, cfg, dual, perp_neg, two_models
-from support.host import STEPS, Host, every_kind
+from support.guiders import (
+    LTXAV_WIDTH,
+    NEGATIVE,
+    POSITIVE,
+    SMALL,
+    Maker,
+    basic,
+    cfg,
+    dual,
+    of_parts,
+    perp_neg,
+    two_models,
+)
+from support.host import STEPS, Host, every_kind, wrapped
+from support.models import LTXAV, family_model
 
 # A noise level in the middle of each prediction's schedule.
 MIDDLE = {"EPS": 6.0, "V_PREDICTION": 6.0, "FLOW": 0.7}
@@ -173,6 +186,38 @@ def test_cfg_pp_samplers_add_the_edit_to_their_prediction_only(
     assert_close(edits["euler"], (1 - after / sigma) * whole_edit)
     # CFG++ takes its way from the negative prompt's prediction, where no concept has a say.
     assert_close(edits["euler_cfg_pp"], whole_edit)
+
+
+@pytest.mark.compat("Guiders", "guiders with a scale for each part of the latents (LTXV Dual CFG Guider's way)")
+@pytest.mark.parametrize("scales", [(3.0, 7.0), (3.0, 1.0), (1.0, 7.0), (1.0, 1.0)])
+def test_a_strength_is_in_units_of_each_parts_own_scale(host: Host, scales: tuple[float, float]) -> None:
+    """At strength 1 the edit is the changed prompt, in the video and in the sound."""
+    import comfy.nested_tensor
+
+    sizes: list[int] = []
+
+    def count(executor: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        sizes.append(x.shape[0])
+        return executor(x, *args, **kwargs)
+
+    model = wrapped(family_model("LTXAV", LTXAV), "APPLY_MODEL", count)
+    text, prompt = (host.conditioning(seed, width=LTXAV_WIDTH) for seed in (10, POSITIVE))
+    concept = host.concept(text, prompt, guidance_scale=0.0, threshold=0.0)
+    patched = host.patched(concept, model=model, momentum_scale=0.0)
+    latent = {"samples": comfy.nested_tensor.NestedTensor([torch.zeros(1, 128, 3, 6, 6), torch.zeros(1, 8, 10, 16)])}
+
+    def guided(guider: Any) -> list[torch.Tensor]:
+        given = host.custom.RandomNoise.execute(3)[0], guider, host.samplers.sampler_object("euler")
+        sigmas = torch.tensor([0.9, 0.6, 0.3, 0.0])
+        return host.custom.SamplerCustomAdvanced.execute(*given, sigmas, latent)[0]["samples"].unbind()
+
+    edited = guided(of_parts(*scales)(host, patched))
+    # Where both scales are 1, the negative prompt is left out as at cfg 1.
+    assert sizes == [2 if scales == (1.0, 1.0) else 3] * 3
+    plain = guided(of_parts(*scales)(host, model))
+    changed = guided(of_parts(*scales, positive=10)(host, model))
+    for got, unedited, expected in zip(edited, plain, changed, strict=True):
+        assert_close(got - unedited, expected - unedited)
 
 
 @REFUSED

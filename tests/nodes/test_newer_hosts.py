@@ -19,14 +19,16 @@ def in_place_of(host: Host, prompt: dict[str, Any], text: dict[str, Any]) -> dic
     return make(*entries, "positive", host.eps.model, "concept 1")[0][0]
 
 
-@pytest.mark.parametrize("key", ["image_slots", "yue2_chunks", "prefix_keys", "sensenova_images"])
+@pytest.mark.parametrize(
+    "key", ["image_slots", "yue2_chunks", "prefix_keys", "sensenova_images", "direct_context", "k6_audio_context"]
+)
 def test_what_a_newer_text_encoder_writes_is_the_concepts_own(host: Host, key: str) -> None:
     """Qwen-Image 2.1 would look for the concept's images at the places of the prompt's."""
     assert in_place_of(host, {key: "the prompt's"}, {key: "the text's"})[key] == "the text's"
     assert key not in in_place_of(host, {key: "the prompt's"}, {})
 
 
-@pytest.mark.parametrize("key", ["generated_keyframes", "pose_strength", "reference_strength"])
+@pytest.mark.parametrize("key", ["generated_keyframes", "pose_strength", "reference_strength", "k6_reference_tail"])
 def test_what_a_newer_node_adds_is_the_prompts(host: Host, key: str) -> None:
     assert in_place_of(host, {key: "the prompt's"}, {key: "the text's"})[key] == "the prompt's"
     assert key not in in_place_of(host, {}, {key: "the text's"})

@@ -34,6 +34,7 @@ NOISE = pytest.mark.compat("Samplers", "ancestral and SDE noise, churn; the samp
 RISING = pytest.mark.compat("Samplers", "restarts and inversion: noise levels that rise")
 SCHEDULES = pytest.mark.compat("Schedulers", "every scheduler and scheduler node, two concepts")
 PARTIAL = pytest.mark.compat("Sampling nodes", "denoise below 1, KSamplerAdvanced in several parts")
+STEP_BY_STEP = pytest.mark.compat("Sampling nodes", "one step at a time (Impact's RegionalSampler)")
 CUSTOM = pytest.mark.compat("Sampling nodes", "SamplerCustom, SamplerCustomAdvanced, noise nodes")
 Spans = Sequence[tuple[float, ...]]
 
@@ -451,6 +452,42 @@ def test_a_part_goes_on_where_the_one_before_ended(host: Host) -> None:
     in_parts = advanced(host, model, advanced(host, model, start, **FIRST), **SECOND)
     assert seen.concepts == [0, 1, 2, 1, 0] * 2
     assert distance(in_parts, whole) < 1e-4
+
+
+def step_by_step(host: Host, model: Any, **changes: Any) -> torch.Tensor:
+    """Sample each step in a call of its own, and once more when nothing is left to do, as Impact's nodes."""
+    latent = host.latent()["samples"]
+    for step in range(STEPS + 1):
+        span = {"start_at_step": step, "end_at_step": step + 1, "return_with_leftover_noise": "enable"}
+        latent = advanced(host, model, latent, add_noise="disable" if step else "enable", **span, **changes)
+    return latent
+
+
+@STEP_BY_STEP
+@pytest.mark.parametrize(("name", "kind"), [("euler", "EPS"), ("euler", "V_PREDICTION"), ("dpm_2", "FLOW")])
+def test_one_step_at_a_time_is_the_whole(host: Host, models: dict[str, Any], name: str, kind: str) -> None:
+    """Impact's TwoAdvancedSamplersForMask and RegionalSampler."""
+    seen = Evaluations(models[kind])
+    model, start = timed(host, seen.model), host.latent()["samples"]
+    whole = advanced(host, model, start, sampler_name=name)
+    in_one_go = list(seen.concepts)
+    assert distance(step_by_step(host, model, sampler_name=name), whole) < 1e-4
+    assert seen.concepts == in_one_go * 2
+    assert distance(advanced(host, models[kind], start, sampler_name=name), whole) > 1e-3
+
+
+@STEP_BY_STEP
+@pytest.mark.parametrize("name", ["euler", "heun"])
+@pytest.mark.parametrize("mode", ["reference", "independent"])
+@pytest.mark.parametrize("memory", [{"momentum_scale": 0.9}, {"reuse_steps": 3}])
+def test_one_step_at_a_time_remembers_nothing(host: Host, name: str, mode: str, memory: dict[str, float]) -> None:
+    def patched(**settings: float) -> Any:
+        return host.patched(*host.two(), mode=mode, **{"momentum_scale": 0.0, **settings})
+
+    start = host.latent()["samples"]
+    without = advanced(host, patched(), start, sampler_name=name)
+    assert distance(step_by_step(host, patched(**memory), sampler_name=name), without) < 1e-5
+    assert distance(advanced(host, patched(**memory), start, sampler_name=name), without) > 1e-4
 
 
 @PARTIAL
