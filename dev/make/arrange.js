@@ -1,6 +1,8 @@
 // Gives the graph the layout; returns what the editor would save.
-async ({ twin, name, columns, note, models, look }) => {
+async ({ twin, name, columns, note, files, pack, look }) => {
   await app.loadApiJson(twin, name)
+  const { system } = await window.comfyAPI.api.api.getSystemStats()
+  const host = { cnr_id: 'comfy-core', ver: system.comfyui_version }
   const { widths, heights, noteWidth, title, gap, columnGap, groupRoom, groupTitle } = look
   const graph = app.graph
   const nodeOf = (id) => graph.getNodeById(Number(id))
@@ -14,8 +16,12 @@ async ({ twin, name, columns, note, models, look }) => {
     const room = Math.max(heights[type] ?? 0, height + list + badge)
     node.setSize([Math.max(widths[type] ?? 280, type in widths ? 0 : width), Math.ceil(room / 10) * 10])
     for (const widget of node.widgets ?? []) if (widget.name === 'control_after_generate') widget.value = 'fixed'
-    const wanted = node.widgets?.find(({ name }) => name === 'ckpt_name')?.value
-    if (wanted) node.properties.models = [{ name: wanted, url: models[wanted], directory: 'checkpoints' }]
+    const values = node.widgets?.map(({ value }) => value) ?? []
+    const models = files.filter(({ name }) => values.includes(name))
+    if (models.length) node.properties.models = models
+    // Where a node is from, as the Manager notes it.
+    const ours = node.constructor.nodeData.python_module.startsWith('custom_nodes.')
+    Object.assign(node.properties, ours ? pack : host)
   }
   const words = LiteGraph.createNode('MarkdownNote')
   words.id = Math.max(...Object.keys(twin).map(Number)) + 1

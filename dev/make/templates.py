@@ -17,14 +17,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import tomllib
 from playwright.sync_api import Page, sync_playwright
 
 from ..demo.workflows import FOLDER
-from ..host.packages import COMFYUI
+from ..host.packages import COMFYUI, REPO
 from ..host.server import PACK, Server
 
 TEMPLATES = FOLDER.parent
 ARRANGE = Path(__file__).with_name("arrange.js").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 # The loaders' files: {file: (folder in models, repository on Hugging Face, what will do in its place)}.
 MODELS = {
@@ -56,10 +58,11 @@ MODELS = {
 # extension shows.
 WIDTHS = dict.fromkeys(("SEGAConcept", "SEGASampler", "SEGASamplerCustom", "SEGAInvert"), 340)
 WIDTHS |= dict.fromkeys(("CLIPTextEncode", "CheckpointLoaderSimple", "PrimitiveStringMultiline"), 360)
-WIDTHS |= dict.fromkeys(("SaveImage", "SEGAPreview", "SEGALoadGuidance"), 420) | {"LoadImage": 320}
+WIDTHS |= dict.fromkeys(("SaveImage", "SaveVideo", "SEGAPreview", "SEGALoadGuidance"), 420) | {"LoadImage": 320}
 HEIGHTS = dict.fromkeys(("PrimitiveStringMultiline", "CLIPTextEncode"), 130)
 HEIGHTS |= dict.fromkeys(("SEGAConceptStack", "CreateList"), 190) | {"LoadImage": 380, "SEGAPreview": 420}
-HEIGHTS |= {"SEGAConcept": 520, "SEGASampler": 660, "SEGASamplerCustom": 680, "SEGAInvert": 520, "SaveImage": 480}
+HEIGHTS |= {"SEGAConcept": 520, "SEGASampler": 660, "SEGASamplerCustom": 680, "SEGAInvert": 520}
+HEIGHTS |= dict.fromkeys(("SaveImage", "SaveVideo"), 480)
 NOTE_HEIGHT = 300
 LOOK = {
     "widths": WIDTHS,
@@ -97,7 +100,7 @@ def _sampler_layout(
     prompt: str,
     model: Sequence[str] = ("1",),
     sampler: Sequence[str] = ("6",),
-    result: Mapping[str, Sequence[str]] = {"Picture": ("7", "8")},  # noqa: B006
+    result: Mapping[str, Sequence[str]] = {"Picture": ("7", "8")},
 ) -> tuple[str, Columns]:
     return note, [*_start(prompt, model=model), {"Concept": ["5"]}, {"Sampling": sampler}, result]
 
@@ -108,6 +111,10 @@ def _two_columns_of_concepts(
     concepts = [{"Concepts": ["5", "6"]}, {"More concepts": ["7", "8"]}]
     return note, [*_start(*prompt), *concepts, {"Sampling": sampler}, last]
 
+
+# The loaders of a model that comes in parts, and what shifts its noise levels.
+PARTS = ["1", "10", "11"]
+PARTS_AND_SHIFT = [*PARTS, "12"]
 
 SAME_SEED = "**Compare**: bypass the concept (Ctrl+B) and run again: the same picture without the edit."
 WITHOUT_STACK = "**Compare**: bypass the stack (Ctrl+B) and run again: the same picture without the edits."
@@ -120,17 +127,46 @@ LAYOUTS: dict[str, tuple[str, Columns]] = {
         "*threshold*. Another face or pose: raise *start_percent*.\n\n" + SAME_SEED,
         "9",
     ),
-    "sdxl_edit": _sampler_layout(
+    "first_edit_sdxl": _sampler_layout(
         "The first edit on SDXL, at 1024 by 1024.\n\n"
         "**Change first**: the concept's *text*. The settings mean the same for every model.\n\n" + SAME_SEED,
         "9",
     ),
-    "flux_edit": _sampler_layout(
+    "first_edit_flux": _sampler_layout(
         "The first edit on Flux, at cfg 1 and without a negative prompt.\n\n"
         "**Change first**: the concept's *text*. Too weak: raise *strength*, a multiple of cfg. Too much changes: "
         "raise *threshold*.\n\n" + SAME_SEED,
         "10",
         sampler=["9", "6"],
+    ),
+    "first_edit_qwen_image": _sampler_layout(
+        "The first edit on Qwen-Image, at 1328 by 1328.\n\n"
+        "**Change first**: the concept's *text*. For a quick try lower *steps* to 20.\n\n" + SAME_SEED,
+        "9",
+        model=PARTS_AND_SHIFT,
+    ),
+    "first_edit_z_image_turbo": _sampler_layout(
+        "The first edit on Z-Image Turbo, in 8 steps, at cfg 1 and without a negative prompt.\n\n"
+        "**Change first**: the concept's *text*. Too weak: raise *strength*, a multiple of cfg. Too much changes: "
+        "raise *threshold*.\n\n" + SAME_SEED,
+        "9",
+        model=PARTS_AND_SHIFT,
+    ),
+    "first_edit_flux2_klein": _sampler_layout(
+        "The first edit on FLUX.2 Klein 4B, with the noise levels of Flux2Scheduler.\n\n"
+        "**Change first**: the concept's *text*. For another size change *width* and *height* in both nodes.\n\n"
+        + SAME_SEED,
+        "9",
+        model=PARTS,
+        sampler=["12", "13", "6"],
+    ),
+    "first_edit_wan_video": _sampler_layout(
+        "The first edit in a video, on Wan 2.2: glasses from the first frame to the last.\n\n"
+        "**Change first**: the concept's *text*. For a quick try lower *length*, the number of frames, to 25.\n\n"
+        + SAME_SEED.replace("picture", "video"),
+        "9",
+        model=PARTS_AND_SHIFT,
+        result={"Video": ["7", "13", "8"]},
     ),
     "remove_concept": _sampler_layout(
         "Removes the hat that the prompt asks for. The prompt stays the same.\n\n"
@@ -214,7 +250,7 @@ LAYOUTS: dict[str, tuple[str, Columns]] = {
         "Saves what the concept added at each step to a file, for *load_guidance*.\n\n"
         "**Change first**: the concept. The file lands in *output/sega*; each run adds one.",
         "10",
-        result=["9", "7", "8"],
+        result={"Picture": ["9", "7", "8"]},
     ),
     "load_guidance": (
         "Repeats an edit saved by *save_guidance* with another prompt. It needs no concept.\n\n"
@@ -254,13 +290,33 @@ LAYOUTS: dict[str, tuple[str, Columns]] = {
 }
 
 
+def files_of(twin: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the files that a workflow's loaders need, as the editor offers them for download."""
+    values = [value for node in twin.values() for value in node["inputs"].values() if isinstance(value, str)]
+    return [_file(value) for value in values if value in MODELS]
+
+
+def _file(name: str) -> dict[str, str]:
+    directory, repository, _ = MODELS[name]
+    # Where a model comes in parts, each part has a folder of its own.
+    folder = "" if directory == "checkpoints" else f"split_files/{directory}/"
+    url = f"https://huggingface.co/{repository}/resolve/main/{folder}{name}"
+    return {"name": name, "url": url, "directory": directory}
+
+
+def _line(file: Mapping[str, str]) -> str:
+    """Say in the note where a file is and where it goes."""
+    line = "- [{name}]({url}) in *models/{directory}*".format(**file)
+    _, _, other = MODELS[file["name"]]
+    return f"{line}, {other}" if other else line
+
+
 def make(page: Page, name: str) -> dict[str, Any]:
     """Return the template of an API workflow."""
     twin = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     note, columns = LAYOUTS[name]
-    (file,) = (node["inputs"]["ckpt_name"] for node in twin.values() if "ckpt_name" in node["inputs"])
-    url, other = MODELS[file]
-    text = f"{note}\n\n**Model**: [{file}]({url}) in *models/checkpoints*, {other}."
+    files = files_of(twin)
+    text = "\n".join([f"{note}\n\n**Model files**\n", *map(_line, files)])
     graph = json.loads(
         page.evaluate(
             ARRANGE,
@@ -269,7 +325,8 @@ def make(page: Page, name: str) -> dict[str, Any]:
                 "name": name,
                 "columns": [[{"group": title, "ids": ids} for title, ids in groups.items()] for groups in columns],
                 "note": {"title": "About this workflow", "text": text, "height": NOTE_HEIGHT},
-                "models": {file: url},
+                "files": files,
+                "pack": {"cnr_id": PROJECT["name"], "ver": PROJECT["version"]},
                 "look": LOOK,
             },
         )
@@ -311,8 +368,10 @@ def editor() -> Iterator[Callable[[], Page]]:
     """Yield what opens the editor in a page of its own, on a server with the files that the templates name."""
     program = os.environ.get("SEGA_BROWSER") or shutil.which("chromium")
     with Server(PACK) as server, sync_playwright() as playwright:
-        for file in MODELS:
-            (server.folder / "models" / "checkpoints" / file).touch()
+        for file, (directory, *_) in MODELS.items():
+            folder = server.folder / "models" / directory
+            folder.mkdir(exist_ok=True)
+            (folder / file).touch()
         shutil.copy(COMFYUI / "input" / "example.png", server.folder / "input")
         browser = playwright.chromium.launch(executable_path=program)
 

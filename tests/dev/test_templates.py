@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 from typing import Any
 
 import pytest
+import tomllib
 from PIL import Image
 
 from dev.host.packages import REPO
@@ -75,20 +75,41 @@ def test_a_templates_links_join_inputs_and_outputs_that_name_them(name: str) -> 
     assert {slot["link"] for slot in slots} - {None} == links.keys()
 
 
-def test_a_blueprint_is_what_its_template_makes() -> None:
-    blueprint = importlib.import_module("dev.make.blueprint")
-    assert json.loads(blueprint.FILE.read_text(encoding="utf-8")) == blueprint.make()
+# The loaders, and the folder in models that each reads.
+LOADERS = {
+    "CheckpointLoaderSimple": "checkpoints",
+    "UNETLoader": "diffusion_models",
+    "CLIPLoader": "text_encoders",
+    "VAELoader": "vae",
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_template_says_which_file_its_loader_needs_and_where_it_is(name: str) -> None:
+def test_a_template_says_which_files_its_loaders_need_and_where_they_are(name: str) -> None:
     graph = template(name)
-    (loader,) = (node for node in graph["nodes"] if node["type"] == "CheckpointLoaderSimple")
-    (model,) = loader["properties"]["models"]
-    assert [model["name"]] == loader["widgets_values"]
-    assert model["url"].endswith(f"/{model['name']}")
+    loaders = [node for node in graph["nodes"] if "Loader" in node["type"]]
     (note,) = (node for node in graph["nodes"] if node["type"] == "MarkdownNote")
-    assert f"[{model['name']}]({model['url']})" in note["widgets_values"][0]
+    lines = []
+    for loader in loaders:
+        (model,) = loader["properties"]["models"]
+        assert model["name"] == loader["widgets_values"][0]
+        assert model["directory"] == LOADERS[loader["type"]]
+        assert re.fullmatch(rf"https://huggingface\.co/[^ ]+/resolve/main/.*{re.escape(model['name'])}", model["url"])
+        lines.append(f"[{model['name']}]({model['url']}) in *models/{model['directory']}*")
+    listed = re.findall(r"^- (\[.*\*)", note["widgets_values"][0], re.MULTILINE)
+    assert sorted(listed) == sorted(lines) != []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_templates_nodes_say_which_pack_they_are_from(name: str) -> None:
+    project = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for node in template(name)["nodes"]:
+        properties = node["properties"]
+        if node["type"].startswith("SEGA"):
+            assert (properties["cnr_id"], properties["ver"]) == (project["name"], project["version"])
+        elif node["type"] != "MarkdownNote":
+            assert properties["cnr_id"] == "comfy-core"
+            assert re.fullmatch(r"\d+\.\d+\.\d+", properties["ver"])
 
 
 @pytest.mark.parametrize("name", NAMES)
