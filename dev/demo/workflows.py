@@ -29,6 +29,13 @@ LOOKS = (
 # What the server knows an uploaded drawing by.
 DRAWING = "drawing.png"
 
+# Nodes that give a model, its text encoder or its VAE: the output of the demo model in the place of their first one.
+# Noise levels that suit another model are not shifted.
+PARTS = {
+    **dict.fromkeys(("CheckpointLoaderSimple", "UNETLoader", "ModelSamplingAuraFlow", "ModelSamplingSD3"), 0),
+    "CLIPLoader": 1,
+    "VAELoader": 2,
+}
 # Nodes that say how large the pictures are, and inputs that count pixels.
 MAKERS_OF_SIZE = {"EmptyLatentImage", "EmptySD3LatentImage", "ImageScale"}
 LENGTHS = {"width", "height", "x", "y", "cell_width", "cell_height"}
@@ -37,7 +44,7 @@ TEXTS = {"PrimitiveStringMultiline": "value", "CLIPTextEncode": "text", "SEGACon
 
 
 def shipped(name: str) -> Workflow:
-    """Return the workflow `example_workflows/api/<name>.json`, which wants a checkpoint."""
+    """Return the workflow `example_workflows/api/<name>.json`, which wants its own model."""
     return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
 
 
@@ -48,14 +55,12 @@ def load(name: str) -> Workflow:
 
 def for_demo_model(workflow: Workflow) -> Workflow:
     """Return the workflow with the demo model as its loader, its sizes, steps and cfg, and texts in its words."""
-    out = json.loads(json.dumps(workflow))
+    out = _with_its_nodes(workflow)
     widths = [node["inputs"]["width"] for node in out.values() if node["class_type"] in MAKERS_OF_SIZE]
     scale = SIZE / widths[0] if widths else 1.0
     for node in out.values():
         inputs = node["inputs"]
-        if node["class_type"] == "CheckpointLoaderSimple":
-            node |= {"class_type": "SEGADemoModel", "inputs": {}}
-        elif node["class_type"] in TEXTS:
+        if node["class_type"] in TEXTS:
             name = TEXTS[node["class_type"]]
             if isinstance(inputs[name], str):
                 # A text that has none of its words stays.
@@ -68,6 +73,33 @@ def for_demo_model(workflow: Workflow) -> Workflow:
         # At 1 there is no CFG, and some workflows are about that.
         if inputs.get("cfg", 1) != 1:
             inputs["cfg"] = CFG
+    return out
+
+
+def _with_its_nodes(workflow: Workflow) -> Workflow:
+    """Return the workflow with the demo model for all parts of another, and with latents and noise levels that fit."""
+    out = json.loads(json.dumps(workflow))
+    parts = {node_id: PARTS[node["class_type"]] for node_id, node in out.items() if node["class_type"] in PARTS}
+    model, *others = parts
+    for node_id in others:
+        del out[node_id]
+    out[model] |= {"class_type": "SEGADemoModel", "inputs": {}}
+    for node in out.values():
+        inputs = node["inputs"]
+        for name, value in inputs.items():
+            if isinstance(value, list) and value[0] in parts:
+                inputs[name] = [model, parts[value[0]] + value[1]]
+        if node["class_type"] in ("EmptyFlux2LatentImage", "Wan22ImageToVideoLatent"):
+            # It makes single pictures: a batch of them takes the place of a video's frames.
+            node |= {
+                "class_type": "EmptyLatentImage",
+                "inputs": {"width": SIZE, "height": SIZE, "batch_size": inputs["batch_size"]},
+            }
+        elif node["class_type"] == "Flux2Scheduler":
+            node |= {
+                "class_type": "BasicScheduler",
+                "inputs": {"model": [model, 0], "scheduler": "normal", "steps": inputs["steps"], "denoise": 1.0},
+            }
     return out
 
 

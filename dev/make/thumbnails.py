@@ -29,6 +29,9 @@ def template(name: str, seed: int, look: str = "") -> Workflow:
     workflow = workflows.load(name)
     for node in workflow.values():
         node["inputs"] |= {key: seed for key in ("seed", "noise_seed") if key in node["inputs"]}
+        if node["class_type"] == "SaveVideo":
+            (video,) = workflows.nodes_of(workflow, "CreateVideo")
+            node |= {"class_type": "SaveImage", "inputs": {"images": video["images"], "filename_prefix": name}}
     if look:
         prompt = workflows.prompt_of(workflow)
         workflows.set_prompt(workflow, prompt.replace(faces.CAPTION_START, f"{faces.CAPTION_START}, {look}"))
@@ -183,8 +186,12 @@ THUMBNAILS: dict[str, tuple[str, Callable[[Client], Image.Image]]] = {
 # What is written below pictures of one or two faces, without the concepts and with them; the seeds, and their look.
 FACES: dict[str, tuple[str, Sequence[int], str]] = {
     "first_edit": ("+ glasses", [7], "blond hair, light skin, blue background"),
-    "sdxl_edit": ("for SDXL", [11], "ginger hair, tan skin, green background"),
-    "flux_edit": ("for Flux, cfg 1", [12], "black hair, tan skin, purple background"),
+    "first_edit_sdxl": ("for SDXL", [11], "ginger hair, tan skin, green background"),
+    "first_edit_flux": ("for Flux, cfg 1", [12], "black hair, tan skin, purple background"),
+    "first_edit_qwen_image": ("for Qwen-Image", [15], "brown hair, light skin, yellow background"),
+    "first_edit_z_image_turbo": ("for Z-Image Turbo, cfg 1", [24], "blond hair, tan skin, green background"),
+    "first_edit_flux2_klein": ("for FLUX.2 Klein", [17], "black hair, light skin, blue background"),
+    "first_edit_wan_video": ("for Wan 2.2 video", [22], "ginger hair, light skin, purple background"),
     "remove_concept": ("- hat", [8], "light skin, yellow background"),
     "three_concepts": ("+ glasses + hat + smile", [9], "brown hair, light skin, green background"),
     "four_concept_face": ("four concepts at once", [7, 21], "ginger hair, light skin, blue background"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from io import BytesIO
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -15,8 +17,11 @@ from support.faces import judged
 # What a shipped workflow's pictures show on the demo model: {attribute: value}. The others have tests of their own.
 SHOWN = {
     "first_edit": {"glasses": "yes"},
-    "sdxl_edit": {"glasses": "yes"},
-    "flux_edit": {"glasses": "yes"},
+    "first_edit_sdxl": {"glasses": "yes"},
+    "first_edit_flux": {"glasses": "yes"},
+    "first_edit_qwen_image": {"glasses": "yes"},
+    "first_edit_z_image_turbo": {"glasses": "yes"},
+    "first_edit_flux2_klein": {"glasses": "yes"},
     "model_patch": {"glasses": "yes"},
     "mask": {"glasses": "yes"},
     "save_guidance": {"glasses": "yes"},
@@ -26,7 +31,7 @@ SHOWN = {
 }
 OTHERS = {
     *("preview", "compare_strengths", "strength_slider", "load_guidance"),
-    *("real_image_img2img", "edit_photo"),
+    *("real_image_img2img", "edit_photo", "first_edit_wan_video"),
 }
 
 pytestmark = pytest.mark.compat("Server", "API workflows: pictures, previews, caches, interrupts")
@@ -42,6 +47,21 @@ def test_a_shipped_workflow_makes_its_edit(workflows: Any, pixels: Any, name: st
     before, after = (judged(pixels(run)) for run in (workflows.demo.without_concepts(workflow), workflow))
     for attribute, value in SHOWN[name].items():
         assert after[attribute].count(value) >= 3 > before[attribute].count(value)
+    assert sum(map(str.__eq__, after["background"], before["background"])) >= 3
+
+
+def test_the_shipped_video_has_the_edit_in_its_frames(workflows: Any, client: Any) -> None:
+    """From the prompt to the file: the demo model's pictures, a batch of faces, are in the place of Wan's frames."""
+
+    def frames(workflow: dict[str, Any]) -> dict[str, list[str]]:
+        (file,) = client.run(workflow)[workflows.only(workflow, "SaveVideo")]["images"]
+        assert (file["subfolder"], file["filename"][-4:]) == ("sega", ".mp4")
+        with av.open(BytesIO(client.image(file))) as video:
+            return judged([frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)])
+
+    workflow = workflows.load("first_edit_wan_video", steps=20, batch=4)
+    before, after = frames(workflows.demo.without_concepts(workflow)), frames(workflow)
+    assert after["glasses"].count("yes") >= 3 > before["glasses"].count("yes")
     assert sum(map(str.__eq__, after["background"], before["background"])) >= 3
 
 
