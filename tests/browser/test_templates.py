@@ -38,7 +38,6 @@ def defaults(server: Any) -> dict[str, dict[str, Any]]:
             if len(spec) > 1 and "default" in spec[1] and not spec[1].get("forceInput")
         }
         for name, node in server.client().object_info().items()
-        if name.startswith("SEGA")
     }
 
 
@@ -57,7 +56,11 @@ def test_the_editor_turns_each_template_into_its_api_workflow(
         expected = read(f"api/{name}")
         for node in expected.values():
             node["inputs"] = {**defaults.get(node["class_type"], {}), **node["inputs"]}
-        assert editor.api_workflow() == expected, name
+        made = editor.api_workflow()
+        for node in made.values():
+            # Newer editors say there too which pack a node is from.
+            node["_meta"] = {"title": node["_meta"]["title"]}
+        assert made == expected, name
         if renderer == "nodes2":
             editor.page.wait_for_function(ALL_DRAWN)
         overlaps[name] = editor.overlapping()
