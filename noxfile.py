@@ -41,6 +41,9 @@ NEWEST, *_, OLDEST = HOSTS
 # The newest editor; the browser tests run with it as well as with the one that the newest ComfyUI asks for.
 EDITOR = "comfyui-frontend-package==1.58.1"
 
+# ComfyUI's own templates, the newest; a ComfyUI requires those of its time.
+TEMPLATES = "comfyui-workflow-templates-json==0.1.123"
+
 # The newest versions that fit each other.
 TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
 GIGABYTES = 12
@@ -168,10 +171,14 @@ def _run_module(
     env["PYTHONSAFEPATH"] = "1"
     # Threads that spin for long while they wait are many times slower on a machine that does other work too.
     env["GOMP_SPINCOUNT"] = "30000"
-    if module == "dev.make.templates" or any(argument.startswith("tests/browser") for argument in arguments):
+    in_browser = any(argument.startswith("tests/browser") for argument in arguments)
+    if module == "dev.make.templates" or in_browser:
         env["SEGA_BROWSER"] = _browser(session)
+    # Older editors show the newest templates only in part.
+    if in_browser and version == NEWEST:
+        env["SEGA_TEMPLATES"] = str(_package(session, TEMPLATES, "4 MB") / "templates")
     if editor:
-        env["SEGA_EDITOR"] = str(_editor(session))
+        env["SEGA_EDITOR"] = str(_package(session, EDITOR, "30 MB") / "static")
     if module == "mypy":
         env["MYPYPATH"] = os.pathsep.join([str(PACKAGES), str(host)])
     if module.startswith("dev."):
@@ -198,23 +205,15 @@ def _browser(session: nox.Session) -> str:
     return found
 
 
-def _editor(session: nox.Session) -> Path:
-    """Return the folder of the newest editor, installed if need be."""
-    folder = STATE / EDITOR
-    static = folder / "comfyui_frontend_package" / "static"
-    if not static.exists():
-        command = [
-            str(_environment(session, VENV)),
-            "-m",
-            "pip",
-            "install",
-            "--no-deps",
-            "--target",
-            str(folder),
-            EDITOR,
-        ]
-        _step(session, f"Installing {EDITOR} (30 MB)", command, "The editor was not installed; pip's message is above")
-    return static
+def _package(session: nox.Session, requirement: str, size: str) -> Path:
+    """Return the folder of a package's files, installed in a place of its own if need be."""
+    name, folder = requirement.split("==")[0], STATE / requirement
+    files = folder / name.replace("-", "_")
+    if not files.exists():
+        python = _environment(session, VENV)
+        command = [str(python), "-m", "pip", "install", "--no-deps", "--target", str(folder), requirement]
+        _step(session, f"Installing {requirement} ({size})", command, "It was not installed; pip's message is above")
+    return files
 
 
 def _host(session: nox.Session, version: str = NEWEST) -> Path:

@@ -1,4 +1,4 @@
-"""The table of docs/compatibility.md, from what the tests gave: `write` or `check` it.
+"""The tables of docs/compatibility.md, from what the tests gave: `write` or `check` them.
 
 Each argument after the command is a folder with the JSON files that pytest wrote for one ComfyUI with
 `--compatibility FILE`: what became of the tests that carry `@pytest.mark.compat(group, row)`.
@@ -28,6 +28,9 @@ GROUPS = [
     "Unusual inputs",
     "Refused with a clear error",
 ]
+# ComfyUI's own templates have a table of their own, for the newest ComfyUI; it says why one does not work.
+TEMPLATES_BEGIN, TEMPLATES_END = "<!-- templates: made by `nox -s compatibility` -->", "<!-- end of templates -->"
+TEMPLATES = ["Text to Image", "Text to Video"]
 WORKS, WORKS_IN_PART, LACKS, FAILS = "✓", "(✓)", "-", "✗"
 
 Rows = dict[tuple[str, str], str]
@@ -35,25 +38,26 @@ Rows = dict[tuple[str, str], str]
 
 def read(folder: Path) -> tuple[str, Rows]:
     """Return the host's version and what each row gave there."""
-    versions, rows = set(), {}
+    versions, rows, groups = set(), {}, GROUPS + TEMPLATES
     for file in sorted(folder.glob("*.json")):
         report = json.loads(file.read_text())
         versions.add(report["comfyui"])
         for row in report["rows"]:
-            if row["group"] not in GROUPS:
-                raise SystemExit(f"{file}: the group must be one of {', '.join(GROUPS)}, got {row['group']!r}")
-            works = (WORKS_IN_PART if row.get("skipped") else WORKS) if row.get("passed") else LACKS
+            if row["group"] not in groups:
+                raise SystemExit(f"{file}: the group must be one of {', '.join(groups)}, got {row['group']!r}")
+            lacks = row["reason"] if row["group"] in TEMPLATES else LACKS
+            works = (WORKS_IN_PART if row.get("skipped") else WORKS) if row.get("passed") else lacks
             rows[row["group"], row["row"]] = FAILS if row.get("failed") else works
     if len(versions) != 1:
         raise SystemExit(f"{folder} must hold the results of one ComfyUI, got {versions or 'none'}")
     return versions.pop(), rows
 
 
-def table(columns: dict[str, Rows]) -> str:
-    """Return the table as Markdown: a line per row, a column per version."""
+def table(groups: list[str], columns: dict[str, Rows]) -> str:
+    """Return the groups as a Markdown table: a line per row, a column per version."""
     keys = dict.fromkeys(key for rows in columns.values() for key in rows)
     lines = ["| | " + " | ".join(columns) + " |", "|---|" + ":-:|" * len(columns)]
-    for group in GROUPS:
+    for group in groups:
         named = [key for key in keys if key[0] == group]
         if named:
             lines.append(f"| **{group}** |" + " |" * len(columns))
@@ -78,23 +82,33 @@ def published(text: str) -> dict[str, Rows]:
     return columns
 
 
-def main(command: str, *folders: str) -> None:
-    columns = dict(read(Path(folder)) for folder in folders)
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    old, after = rest.split(END)
-    if command == "write":
-        PAGE.write_text(f"{before}{BEGIN}\n{table(columns)}\n{END}{after}", encoding="utf-8")
-        return
-    then = published(old)
-    # Without the slow tests, rows may be missing, and of one that works in part the part may be all that ran.
-    wrong = [
+def disagreements(then: dict[str, Rows], groups: list[str], columns: dict[str, Rows]) -> list[str]:
+    """Return what the tests gave and the page says otherwise.
+
+    Without the slow tests, rows may be missing, and of one that works in part the part may be all that ran.
+    """
+    return [
         f"{version}: {key[0]}: {key[1]}: {PAGE.name} says {said or 'nothing'!r}, the tests say {result!r}"
         for version, rows in columns.items()
         for key, result in rows.items()
-        if (said := then.get(version, {}).get(key, "")) not in (result, WORKS_IN_PART)
+        if key[0] in groups and (said := then.get(version, {}).get(key, "")) not in (result, WORKS_IN_PART)
     ]
-    if wrong:
-        raise SystemExit("\n".join([*wrong, "`nox -s compatibility` makes the table anew"]))
+
+
+def main(command: str, *folders: str) -> None:
+    columns = dict(read(Path(folder)) for folder in folders)
+    newest = dict(list(columns.items())[:1])
+    tables = [(BEGIN, END, GROUPS, columns), (TEMPLATES_BEGIN, TEMPLATES_END, TEMPLATES, newest)]
+    text, wrong = PAGE.read_text(encoding="utf-8"), []
+    for begin, end, groups, shown in tables:
+        before, rest = text.split(begin)
+        old, after = rest.split(end)
+        wrong += disagreements(published(old), groups, shown) if command == "check" else []
+        text = f"{before}{begin}\n{table(groups, shown)}\n{end}{after}"
+    if command == "write":
+        PAGE.write_text(text, encoding="utf-8")
+    elif wrong:
+        raise SystemExit("\n".join([*wrong, "`nox -s compatibility` makes the tables anew"]))
 
 
 if __name__ == "__main__":

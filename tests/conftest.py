@@ -47,6 +47,7 @@ class CompatibilityReport:
         self.file = file
         self.rows: dict[tuple[str, str], Counter[str]] = {}
         self.places: dict[tuple[str, str], int] = {}
+        self.reasons: dict[tuple[str, str], str] = {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         for place, item in enumerate(items):
@@ -61,6 +62,8 @@ class CompatibilityReport:
                 group, row, place = value
                 self.rows.setdefault((group, row), Counter())[report.outcome] += 1
                 self.places[group, row] = min(place, self.places.get((group, row), place))
+                if report.skipped and isinstance(report.longrepr, tuple):
+                    self.reasons[group, row] = report.longrepr[2].removeprefix("Skipped: ")
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         # Tests that run side by side report to the process that started the others.
@@ -68,8 +71,8 @@ class CompatibilityReport:
             return
         version = re.search(r'__version__ = "(.+)"', (COMFYUI / "comfyui_version.py").read_text())
         rows = [
-            {"group": group, "row": row, **self.rows[group, row]}
-            for group, row in sorted(self.rows, key=self.places.__getitem__)
+            {"group": key[0], "row": key[1], **self.rows[key], "reason": self.reasons.get(key)}
+            for key in sorted(self.rows, key=self.places.__getitem__)
         ]
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.file.write_text(json.dumps({"comfyui": version and version[1], "rows": rows}, indent=1))

@@ -11,6 +11,8 @@ from types import ModuleType
 REPO = Path(__file__).resolve().parents[2]
 # Another editor than ComfyUI's own, for its servers.
 EDITOR = os.environ.get("SEGA_EDITOR")
+# ComfyUI's own templates.
+TEMPLATES = os.environ.get("SEGA_TEMPLATES")
 COMFYUI = Path(os.environ.get("COMFYUI_PATH", REPO / ".host" / "ComfyUI-0.30.0"))
 
 
