@@ -137,8 +137,13 @@ class Evaluation:
 
     def _crowds(self, options: Options) -> bool:
         """Say whether a patch that expects the positive prompt alone would see concepts with it (AttentionCouple)."""
-        patches = options.get("transformer_options", {}).get("patches", {})
-        return bool(patches.get("attn2_output_patch")) and self.passes.stand_for("positive", self.needed)
+        if not self.passes.stand_for("positive", self.needed):
+            return False
+        # Patches come with the model, or as hooks with the prompt.
+        hooked = (entry.get("hooks") for entry in self.passes.guider.conds["positive"])
+        hooks = [hook for group in hooked if group is not None for hook in group.hooks]
+        brought = [options.get("transformer_options", {}), *(getattr(hook, "transformers_dict", {}) for hook in hooks)]
+        return any(each.get("patches", {}).get("attn2_output_patch") for each in brought)
 
     def _evaluate_alone(self, options: Options) -> None:
         """Evaluate the concepts and what they are compared with, apart from the guider's call."""

@@ -49,14 +49,16 @@ class GuidedSampling:
         self.request = request
         self.guider = guider
         self.shapes = shapes
-        self.schedule = schedule
+        # RES4LYF's chains put a zero in front of a falling schedule, as a sign for itself: no step starts there.
+        is_sign = len(schedule) > 2 and schedule[0] == 0 and schedule[1] >= schedule[2]
+        self.schedule = schedule[1:] if is_sign else schedule
         model_sampling: Any = guider.model_patcher.get_model_object("model_sampling")
         self.percent_to_sigma: Callable[[float], float] = model_sampling.percent_to_sigma
         # In the paper's terms, for this schedule.
-        self.concepts = [encoded.settings.concept(schedule, self.percent_to_sigma) for encoded in request.concepts]
+        self.concepts = [encoded.settings.concept(self.schedule, self.percent_to_sigma) for encoded in request.concepts]
         # One for each part of the latents, if recording.
         count = len(request.concepts)
-        self.recorders = [Recorder(shape, schedule, count) for shape in shapes] if request.record else []
+        self.recorders = [Recorder(shape, self.schedule, count) for shape in shapes] if request.record else []
         # The key of this sampling's entries in the host's dicts.
         self.key = f"sega {uuid.uuid4().hex}"
         self.run: SamplingRun | None = None

@@ -97,7 +97,26 @@ def test_the_concepts_join_the_calls_of_another_packs_sampling_function(
 
 
 def couple(model: Any) -> Any:
-    """Give the positive prompt two texts, each for half of the picture; put its result behind all negative ones."""
+    """Give the positive prompt two texts, each for half of the picture."""
+    patches = couplings()
+    model = model.clone()
+    model.set_model_attn2_patch(*patches["attn2_patch"])
+    model.set_model_attn2_output_patch(*patches["attn2_output_patch"])
+    return model
+
+
+def coupled(conditioning: list[Any]) -> list[Any]:
+    """Let a prompt bring the same patches as a hook."""
+    import comfy.hooks
+
+    hook = comfy.hooks.TransformerOptionsHook({"patches": couplings()}, comfy.hooks.EnumHookScope.HookedOnly)
+    group = comfy.hooks.HookGroup()
+    group.add(hook)
+    return comfy.hooks.set_hooks_for_conditioning(conditioning, group)
+
+
+def couplings() -> dict[str, list[Callable[..., Any]]]:
+    """Return patches that take all 0s for one prompt, and put its result behind all 1s."""
 
     def patch(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> tuple[Tensor, ...]:
         zeros = images_of(extra_options["cond_or_uncond"], 0, len(q))
@@ -105,15 +124,13 @@ def couple(model: Any) -> Any:
         return tuple(torch.cat([x, weight * x[zeros]]) for x, weight in ((q, 1.0), (k, 0.7), (v, 0.7)))
 
     def output(out: Tensor, extra_options: dict[str, Any]) -> Tensor:
-        images = extra_options["images"]
-        ones, zeros = (images_of(extra_options["cond_or_uncond"], label, images) for label in (1, 0))
+        images, labels = extra_options["images"], extra_options["cond_or_uncond"]
+        ones, zeros = (images_of(labels, label, images) for label in (1, 0))
         half = torch.linspace(0, 1, out.shape[1]).view(1, -1, 1)
-        return torch.cat([out[ones], half * out[zeros] + (1 - half) * out[images:]])
+        positive = half * out[zeros] + (1 - half) * out[images:]
+        return torch.cat([out[ones], positive.unflatten(0, (-1, images // len(labels))).sum(0)])
 
-    model = model.clone()
-    model.set_model_attn2_patch(patch)
-    model.set_model_attn2_output_patch(output)
-    return model
+    return {"attn2_patch": [patch], "attn2_output_patch": [output]}
 
 
 def halves(model: Any) -> Any:
@@ -154,6 +171,18 @@ def test_patches_that_expect_all_1s_before_all_0s_leave_the_prompts_as_they_are(
     concept = host.concept(CONCEPT, instead_of, threshold=0.0)
     change = host.sega(concept, model=model, steps=1) - host.sample(model, steps=1)
     assert distance(change, 5.0 * (one - other)) < 1e-3
+
+
+@SORTED
+@pytest.mark.parametrize("cfg", [4.0, 1.0])
+def test_a_patch_that_a_prompt_brings_sees_one_positive_prompt_at_a_time(host: Host, cfg: float) -> None:
+    """prompt-control's `COUPLE`."""
+    prompt, changed = (coupled(host.conditioning(seed)) for seed in (POSITIVE, CONCEPT))
+    unedited = host.sample(positive=prompt, cfg=cfg)
+    assert differ(unedited, host.sample(cfg=cfg))
+    concept = host.concept(CONCEPT, POSITIVE, guidance_scale=0.0, threshold=0.0)
+    edited = host.sega(concept, positive=prompt, cfg=cfg, momentum_scale=0.0)
+    assert distance(edited - unedited, host.sample(positive=changed, cfg=cfg) - unedited) < 1e-3
 
 
 @RANDOM

@@ -34,7 +34,7 @@ NOISE = pytest.mark.compat("Samplers", "ancestral and SDE noise, churn; the samp
 RISING = pytest.mark.compat("Samplers", "restarts and inversion: noise levels that rise")
 SCHEDULES = pytest.mark.compat("Schedulers", "every scheduler and scheduler node, two concepts")
 PARTIAL = pytest.mark.compat("Sampling nodes", "denoise below 1, KSamplerAdvanced in several parts")
-STEP_BY_STEP = pytest.mark.compat("Sampling nodes", "one step at a time (Impact's RegionalSampler)")
+STEP_BY_STEP = pytest.mark.compat("Sampling nodes", "one step at a time, and chains of parts (Impact, RES4LYF)")
 CUSTOM = pytest.mark.compat("Sampling nodes", "SamplerCustom, SamplerCustomAdvanced, noise nodes")
 Spans = Sequence[tuple[float, ...]]
 
@@ -488,6 +488,26 @@ def test_one_step_at_a_time_remembers_nothing(host: Host, name: str, mode: str, 
     without = advanced(host, patched(), start, sampler_name=name)
     assert distance(step_by_step(host, patched(**memory), sampler_name=name), without) < 1e-5
     assert distance(advanced(host, patched(**memory), start, sampler_name=name), without) > 1e-4
+
+
+@STEP_BY_STEP
+@pytest.mark.parametrize("first", [0, 2])
+@pytest.mark.parametrize("kind", ["EPS", "V_PREDICTION"])
+def test_a_zero_in_front_of_a_schedule_is_no_step(host: Host, models: dict[str, Any], kind: str, first: int) -> None:
+    """RES4LYF's chains: every part has the whole schedule, between two zeros, and begins where the last one ended."""
+    import comfy.k_diffusion.sampling
+    import comfy.samplers
+
+    def part(model: Any, x: torch.Tensor, sigmas: torch.Tensor, **options: Any) -> torch.Tensor:
+        return comfy.k_diffusion.sampling.sample_euler(model, x, sigmas[1 + first : -1], **options)
+
+    seen, sigmas = Evaluations(models[kind]), schedule(host, models[kind])
+    model = timed(host, seen.model)
+    start = {"add_noise": False, "latent_image": {"samples": sigmas[first] * noise(1, 4, 8, 8)}}
+    expected = custom(host, model, "euler", sigmas[first:], **start)
+    chained = custom(host, model, comfy.samplers.KSAMPLER(part), [0.0, *sigmas, 0.0], **start)
+    assert torch.equal(chained, expected)
+    assert seen.concepts == [0, 1, 2, 1, 0][first:] * 2
 
 
 @PARTIAL
