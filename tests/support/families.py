@@ -92,6 +92,10 @@ def padding(generator: torch.Generator) -> Tensor:
     return mask
 
 
+def no_padding(generator: torch.Generator) -> Tensor:
+    return torch.ones(1, TOKENS, dtype=torch.long)
+
+
 SD2 = {**UNET, "model_channels": 64, "use_linear_in_transformer": True}
 HUNYUAN_VIDEO = {
     **{key: value for key, value in FLUX.items() if key != "txt_ids_dims"}, "image_model": "hunyuan_video",
@@ -169,6 +173,14 @@ FAMILIES = {family.config: family for family in [
     ),
     Family("Lumina 2", "Lumina2", (16, 8, 8), LUMINA),
     Family(
+        "Z-Image (cfg 1)", "ZImage", (16, 8, 8),
+        {
+            **LUMINA, "dim": 256, "n_heads": 16, "z_image_modulation": True, "time_scale": 1000.0,
+            "pad_tokens_multiple": 32,
+        },
+        text={"attention_mask": no_padding}, cfg=1.0,
+    ),
+    Family(
         "HiDream", "HiDream", (16, 8, 8),
         {
             "image_model": "hidream", "patch_size": 2, "in_channels": 16, "out_channels": 16, "num_layers": 1,
@@ -186,6 +198,7 @@ FAMILIES = {family.config: family for family in [
         values={"guidance": 3.0},
     ),
     Family("Wan (5-D video latents)", "WAN21_T2V", (16, 3, 8, 8), WAN),
+    Family("Wan 2.2 5B (5-D video latents)", "WAN22_T2V", (48, 3, 8, 8), {**WAN, "in_dim": 48, "out_dim": 48}),
     Family(
         "HunyuanVideo (5-D video latents)", "HunyuanVideo", (16, 3, 8, 8),
         HUNYUAN_VIDEO,
@@ -332,7 +345,7 @@ FAMILIES = {family.config: family for family in [
             "num_attention_heads": 2, "num_kv_heads": 1, "multiple_of": 32, "axes_dim_rope": (4, 6, 6),
             "axes_lens": (64, 64, 64), "text_feat_dim": 32,
         },
-        text={"attention_mask": lambda generator: torch.ones(1, TOKENS, dtype=torch.long)},
+        text={"attention_mask": no_padding},
     ),
 ]}
 # fmt: on
