@@ -311,6 +311,18 @@ def _line(file: Mapping[str, str]) -> str:
     return f"{line}, {other}" if other else line
 
 
+# Those that open as apps: the fields that a form shows, by node id and name, and the node whose pictures it shows.
+APPS: dict[str, tuple[Sequence[tuple[int, str]], int]] = {
+    "first_edit": ([(5, "text"), (5, "direction"), (5, "strength"), (9, "value"), (1, "ckpt_name")], 8),
+    "edit_photo": (
+        [(2, "image"), (8, "text"), (8, "direction"), (8, "strength"), (5, "value"), (1, "ckpt_name")],
+        14,
+    ),
+}
+# What the form and the nodes call the fields of ComfyUI's own nodes.
+LABELS = {"value": "prompt", "ckpt_name": "checkpoint"}
+
+
 def make(page: Page, name: str) -> dict[str, Any]:
     """Return the template of an API workflow."""
     twin = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
@@ -333,8 +345,21 @@ def make(page: Page, name: str) -> dict[str, Any]:
     )
     graph = cleaned(graph)
     graph["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"semantic-guidance/{name}"))
-    graph["extra"] = {"workflowRendererVersion": "LG", "ds": view(graph)}
+    graph["extra"] = {"workflowRendererVersion": "LG", "ds": view(graph), **_app(graph, name)}
     return graph
+
+
+def _app(graph: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return what makes the template open as an app, and label the app's fields; nothing where it is none."""
+    if name not in APPS:
+        return {}
+    fields, result = APPS[name]
+    slots = {(node["id"], slot["name"]): slot for node in graph["nodes"] for slot in node["inputs"]}
+    for field in fields:
+        if label := LABELS.get(field[1]):
+            slots[field]["label"] = label
+    inputs = [[str(node_id), field] for node_id, field in fields]
+    return {"linearMode": True, "linearData": {"inputs": inputs, "outputs": [str(result)]}}
 
 
 def cleaned(graph: dict[str, Any]) -> dict[str, Any]:

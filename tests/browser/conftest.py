@@ -50,6 +50,8 @@ NOISE = (
     "/api/userdata",
     "Content Security Policy",
     "ComfyApp graph accessed before initialization",
+    # The search box of older editors, which is gone once a node is chosen.
+    "onOptionSelect",
     # It looks for help in its language first; the English pages are the ones without a language.
     "/en.md",
 )

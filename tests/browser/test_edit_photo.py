@@ -16,7 +16,6 @@ from dev.host.packages import REPO
 from support.faces import CAPTION, as_png, drawn_face
 from support.renderers import BOTH
 
-BLUEPRINT = "Edit Picture (SEGA)"
 # What suits the demo model, by the titles of the template's nodes.
 OWN_VALUES = {
     "Scale to the size of the model": {"megapixels": (128 / 1024) ** 2},
@@ -67,43 +66,4 @@ def test_a_dropped_picture_gets_what_was_typed_and_stays_the_rest(
     assert editor.run() == "success"
     editor.screenshot(f"edit-photo-2-edited-{renderer}")
 
-    assert_only_the_mouth_changed(server, editor.outputs(save), drawing)
-
-
-def test_the_blueprint_is_found_and_edits_a_picture(
-    opened: Callable[..., Any], server: Any, drawing: Image.Image
-) -> None:
-    editor = opened()
-    page = editor.page
-    editor.evaluate("() => app.graph.clear()")
-    page.mouse.dblclick(800, 600)
-    page.keyboard.type(BLUEPRINT)
-    page.get_by_text(BLUEPRINT).first.click()
-    page.wait_for_function("() => app.graph._nodes.some(({ subgraph }) => subgraph)")
-    # The new node hangs on the mouse.
-    page.mouse.click(900, 600)
-    editor.screenshot("blueprint")
-    save = editor.evaluate(
-        """(description) => {
-          const edit = app.graph._nodes.find(({ subgraph }) => subgraph)
-          edit.subgraph._nodes.find(({ comfyClass }) => comfyClass === "ImageScaleToTotalPixels").widgets
-            .find(({ name }) => name === "megapixels").value = (128 / 1024) ** 2
-          edit.subgraph._nodes.find(({ comfyClass }) => comfyClass === "SEGAConcept").widgets
-            .find(({ name }) => name === "instead_of").value = "neutral"
-          const values = { description, text: "smiling" }
-          for (const widget of edit.widgets) if (widget.name in values) widget.value = values[widget.name]
-          const [load, model, save] = ["LoadImage", "SEGADemoModel", "SaveImage"].map((type) => {
-            const node = LiteGraph.createNode(type)
-            app.graph.add(node)
-            return node
-          })
-          load.widgets.find(({ name }) => name === "image").value = "example.png"
-          load.connect(0, edit, 0)
-          for (const slot of [0, 1, 2]) model.connect(slot, edit, slot + 1)
-          edit.connect(0, save, 0)
-          return save.id
-        }""",
-        CAPTION,
-    )
-    assert editor.run() == "success"
     assert_only_the_mouth_changed(server, editor.outputs(save), drawing)
