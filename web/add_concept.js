@@ -31,7 +31,7 @@ const clipFor = (sampler) => {
 };
 
 const freeSlot = (stack) =>
-  stack.inputs.find((input) => input.name.startsWith("concepts") && !isConnected(stack, input));
+  stack.inputs.find((input, slot) => input.name.startsWith("concepts") && !stack.isInputConnected(slot));
 
 // The output connected to an input in the same graph, including muted and bypassed nodes.
 const sourceOf = (node, input) => {
@@ -62,7 +62,7 @@ const addConcept = (sampler) => {
     return;
   }
   undoableWithSizes(sampler.graph, () => {
-    const last = conceptsOf(sampler).findLast((node) => node.graph === sampler.graph);
+    const last = conceptsOf(sampler).findLast(({ node }) => node.graph === sampler.graph)?.node;
     const clip = clipFor(sampler);
     const concept = create("SEGAConcept", sampler.graph, ({ size }) =>
       last ? [last.pos[0], bottomOf(last) + 2 * GAP] : [sampler.pos[0] - 2 * GAP - size[0], sampler.pos[1]],

@@ -123,7 +123,7 @@ const addTimeline = (node) => {
   });
 
   const read = (samplers) => {
-    const users = samplers.filter(({ concepts }) => concepts.includes(node));
+    const users = samplers.filter(({ concepts }) => concepts.some((concept) => concept.node === node));
     const used = users.find(({ sampler }) => stepOf(sampler) !== undefined) ?? users[0];
     const settings = settingsOf(node);
     connectable = promptFor(node, users.map(({ sampler }) => sampler));

@@ -1,4 +1,4 @@
-// Reads the graph: a sampler's concepts and the values of fields, through reroutes and subgraphs.
+// Reads the graph: a sampler's concepts and the values of fields, through reroutes, subgraphs and switches.
 
 const SUBGRAPH_INPUT = -10;
 const MUTED = 2;
@@ -24,12 +24,23 @@ export const nodesIn = (root) => graphsIn(root).flatMap((graph) => graph._nodes)
 // The node that contains a subgraph; the first if there are several.
 const outside = (graph) => nodesIn(graph.rootGraph ?? graph).find((node) => node.subgraph === graph);
 
-const { getInputLink } = window.LiteGraph.LGraphNode.prototype;
+const { LiteGraph } = window;
+const { getInputLink } = LiteGraph.LGraphNode.prototype;
+
+// What UseEverywhere will connect to an input when the workflow runs; it keeps its list in the workflow.
+const broadcastInto = (node, slot) => {
+  const isInto = ({ downstream, downstream_slot }) => String(downstream) === String(node.id) && downstream_slot === slot;
+  const found = node.graph?.extra?.ue_links?.find(isInto);
+  return found && { origin_id: found.upstream, origin_slot: found.upstream_slot };
+};
 
 // The link into an input, by the base class's method: a subgraph node's own is about its inside.
-export const linkInto = (node, input) => (input ? getInputLink.call(node, node.inputs.indexOf(input)) : undefined);
+export const linkInto = (node, input) => {
+  const slot = node.inputs.indexOf(input);
+  return input && (getInputLink.call(node, slot) ?? broadcastInto(node, slot));
+};
 
-export const isConnected = (node, input) => Boolean(input) && node.isInputConnected(node.inputs.indexOf(input));
+export const isConnected = (node, input) => Boolean(input && linkInto(node, input));
 
 // `seen` are the links on the way, because graphs may have cycles.
 const follow = (graph, link, seen = new Set()) => {
@@ -77,18 +88,43 @@ export const valueOf = (node, name) => {
   return isPrimitive(origin.node) ? origin.node.widgets?.[0]?.value : undefined;
 };
 
-const conceptsFrom = (origin, stacks = []) => {
-  if (!origin || origin.promoted || stacks.includes(origin.node)) return [];
-  const { node } = origin;
-  if (isConcept(node)) return [node];
-  if (!isStack(node)) return [];
-  const own = node.inputs.filter((input) => input.name.startsWith("concepts"));
-  const extended = inputNamed(node, "stack");
-  const inputs = [...(extended ? [extended] : []), ...own];
-  return inputs.flatMap((input) => conceptsFrom(originOf(node, input), [...stacks, node]));
+// The value of a node's only field of a type.
+const valueOfOnly = (node, type) => {
+  const found = node.inputs.filter((input) => input.type === type);
+  return found.length === 1 ? valueOf(node, found[0].name) : undefined;
 };
 
-// A sampler's concept nodes, in its order.
+// The input that a switch of another pack passes on, if its fields say so: a boolean means `on_true` or `on_false`, a number
+// the input whose name ends with it.
+const chosenInput = (node) => {
+  const [flag, number] = ["BOOLEAN", "INT"].map((type) => valueOfOnly(node, type));
+  if (flag !== undefined && inputNamed(node, "on_true")) return inputNamed(node, flag ? "on_true" : "on_false");
+  return number === undefined ? undefined : node.inputs.find(({ name }) => new RegExp(`\\D0*${number}$`).test(name));
+};
+
+const takesConcepts = ({ type }) => LiteGraph.isValidConnection("SEGA_CONCEPT,SEGA_CONCEPT_STACK", type);
+
+// {node, isSure} for each concept; not sure where only a run decides between them.
+const conceptsFrom = (origin, seen = []) => {
+  if (!origin || origin.promoted || seen.includes(origin.node)) return [];
+  const { node, slot } = origin;
+  if (isConcept(node)) return [{ node, isSure: true }];
+  const from = (input) => conceptsFrom(originOf(node, input), [...seen, node]);
+  const inputs = node.inputs.filter(takesConcepts);
+  if (isStack(node)) {
+    const extended = inputNamed(node, "stack");
+    return [extended, ...inputs.filter((input) => input !== extended)].flatMap(from);
+  }
+  const chosen = chosenInput(node);
+  if (chosen) return from(chosen);
+  const found = inputs.map(from).filter(({ length }) => length > 0);
+  // Switches without fields pass on the first that is there; a list is every one in turn.
+  const isFirst = !node.widgets?.length && node.outputs[slot].shape !== LiteGraph.GRID_SHAPE;
+  if (found.length < 2 || isFirst) return found[0] ?? [];
+  return [...new Set(found.flat().map(({ node }) => node))].map((node) => ({ node, isSure: false }));
+};
+
+// A sampler's concepts, in its order: {node, isSure}.
 export const conceptsOf = (sampler) => conceptsFrom(originOf(sampler, inputNamed(sampler, "concepts")));
 
 const runs = (node) => node.mode !== MUTED && node.mode !== BYPASSED;

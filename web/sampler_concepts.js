@@ -16,8 +16,15 @@ const goTo = (node) => {
 
 const conceptIn = (id) => nodesIn(rootGraph()).find((node) => `${node.graph.id}:${node.id}` === id);
 
-const rowOf = ({ id, text, remove, warnings, from, to }, whole) => {
-  const sign = make("span", "sega-sign", {}, warnings.length ? "⚠" : remove ? "−" : "+");
+const signOf = ({ warnings, isSure, remove }) => {
+  if (warnings.length > 0) return "⚠";
+  if (!isSure) return "?";
+  return remove ? "−" : "+";
+};
+
+const rowOf = (concept, whole) => {
+  const { id, text, remove, warnings, from, to } = concept;
+  const sign = make("span", "sega-sign", {}, signOf(concept));
   const name = make("button", "sega-name", { type: "button" }, text || word("noName"));
   name.addEventListener("click", (event) => {
     // Otherwise the click would also select this node.
@@ -52,16 +59,17 @@ const addList = (node) => {
   const read = (samplers) => {
     const found = samplers.find(({ sampler }) => sampler === node);
     const step = found && stepOf(node);
-    const concepts = (found?.concepts ?? []).map((concept) => ({ concept, settings: settingsOf(concept) }));
+    const concepts = (found?.concepts ?? []).map((concept) => ({ ...concept, settings: settingsOf(concept.node) }));
     const schedule = found?.schedule;
     return {
       step,
       schedule,
       isWithout: !isConnected(node, inputNamed(node, "concepts")),
-      on: concepts.map(({ settings }) => step !== undefined && actsAt(settings, step, schedule)),
-      rows: concepts.map(({ concept, settings }) => ({
-        id: `${concept.graph.id}:${concept.id}`,
+      on: concepts.map(({ isSure, settings }) => isSure && step !== undefined && actsAt(settings, step, schedule)),
+      rows: concepts.map(({ node, isSure, settings }) => ({
+        id: `${node.graph.id}:${node.id}`,
         text: settings.text,
+        isSure,
         remove: settings.direction === "remove",
         warnings: warningsOf(settings),
         from: settings.start_percent ?? 0,
@@ -75,7 +83,8 @@ const addList = (node) => {
     add.textContent = `+ ${word("concept")}`;
     add.title = word("addConcept");
     const active = on.filter(Boolean).length;
-    if (step === undefined) status.textContent = isWithout ? word("noConcepts") : "";
+    if (rows.some(({ isSure }) => !isSure)) status.textContent = word("decidedInRun");
+    else if (step === undefined) status.textContent = isWithout ? word("noConcepts") : "";
     else status.textContent = word("running", { step: step + 1, steps: schedule.steps, active, count: rows.length });
     const whole = wholeOf(schedule);
     // Keep the rows during a run: one may have the focus or be under a click.
