@@ -15,8 +15,6 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 pytestmark = pytest.mark.compat("Editor", "the nodes are found by the words that people type")
-    "Editor", "search words: slider, remove, replace, edit, inversion, LEDITS, negative, smile"
-)
 
 RIGHT = {
     "slider": "SEGA Concept",
