@@ -49,6 +49,7 @@ NOISE = (
     "/user.css",
     "/api/userdata",
     "Content Security Policy",
+    "Error fetching file size",
     "ComfyApp graph accessed before initialization",
     # The search box of older editors, which is gone once a node is chosen.
     "onOptionSelect",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from dev.host.packages import COMFYUI, REPO
 from support.renderers import CANVAS_FIRST
@@ -82,3 +84,15 @@ def test_a_bypassed_concept_or_stack_leaves_the_picture_without_the_edit(opened:
         editor.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.ToggleSelectedNodes.Bypass')")
         workflow = editor.api_workflow()
         assert "concepts" not in workflow[str(editor.node(sampler))]["inputs"], name
+
+
+def test_the_editor_offers_each_missing_file_for_download(opened: Callable[..., Any]) -> None:
+    editor = opened(own=True, **{"Comfy.Workflow.ShowMissingModelsWarning": True})
+    editor.load(read("first_edit_wan_video"))
+    details = editor.page.get_by_role("button", name="View details")
+    offers = editor.page.locator("button").filter(has_text=re.compile(r"^\s*Download( \(\?\))?\s*$"))
+    # Older editors list the files at once.
+    expect(details.or_(offers.first)).to_be_visible()
+    if details.is_visible():
+        details.click()
+    expect(offers).to_have_count(3)
