@@ -11,7 +11,7 @@ from ..host.packages import COMFYUI, REPO
 
 # For each picture the screenshot and its part: left, top, right, bottom.
 PARTS = {
-    "editor": ("first-use-4-picture", (60, 40, 1600, 975)),
+    "editor": ("first-use-5-picture", (60, 40, 1600, 975)),
     "preview": ("preview-nodes2", (120, 240, 1050, 790)),
 }
 

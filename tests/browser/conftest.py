@@ -43,6 +43,8 @@ SETTINGS = {
     "Comfy.RightSidePanel.ShowErrorsTab": True,
     "Comfy.Minimap.Visible": False,
     "Comfy.Graph.CanvasInfo": False,
+    # The tours for first-time users.
+    "Comfy.OnboardingCoachmarks.Seen": ["appMode", "firstRun"],
 }
 # What the editor itself says on a new server that cannot reach the internet.
 NOISE = (
@@ -158,9 +160,9 @@ class Editor:
         return self.page.evaluate(script, argument)
 
     def load(self, workflow: dict[str, Any]) -> None:
-        """Open a workflow, in the editor's or in API format."""
+        """Open a workflow, in the editor's or in API format, as a graph."""
         if "nodes" in workflow:
-            self.evaluate("async (workflow) => { await app.loadGraphData(workflow) }", workflow)
+            self.load_as_saved({**workflow, "extra": {**workflow.get("extra", {}), "linearMode": False}})
         else:
             # Saved and opened again, since older editors leave all nodes of Nodes 2.0 in one place.
             self.evaluate(
@@ -174,6 +176,20 @@ class Editor:
                 }""",
                 workflow,
             )
+
+    def load_as_saved(self, workflow: dict[str, Any]) -> None:
+        """Open a workflow in the editor's format as a graph or an app, whichever it says."""
+        self.evaluate("async (workflow) => { await app.loadGraphData(workflow) }", workflow)
+
+    def leave_app(self) -> None:
+        """Go from an app to its graph."""
+        self.evaluate("() => app.extensionManager.command.execute('Comfy.ToggleLinear')")
+        self.app_fields.wait_for(state="hidden")
+
+    @property
+    def app_fields(self) -> Locator:
+        """The form of an app."""
+        return self.page.get_by_test_id("linear-widgets")
 
     def api_workflow(self) -> dict[str, Any]:
         """Return what the editor would post now."""

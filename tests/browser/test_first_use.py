@@ -63,11 +63,15 @@ def test_from_the_packed_archive_to_the_first_edit_and_the_help(
     card.click()
     page.wait_for_function("() => app.graph._nodes.some(({ comfyClass }) => comfyClass === 'SEGASampler')")
     dialog.wait_for(state="hidden")
+    # It opens as an app: a form and a picture.
+    expect(editor.app_fields).to_be_visible()
+    keep("2-opened")
     editor.use_own_model(OWN_VALUES)
+    editor.leave_app()
 
     concept, sampler, save = (editor.node(kind) for kind in ("SEGAConcept", "SEGASampler", "SaveImage"))
     editor.show()
-    keep("2-opened")
+    keep("3-graph")
     before = editor.api_workflow()[str(concept)]["inputs"]
     editor.type_text(concept, "hat")
     expect(editor.view(concept).get_by_text("blue background, hat")).to_be_visible()
@@ -77,14 +81,14 @@ def test_from_the_packed_archive_to_the_first_edit_and_the_help(
     editor.show(concept, sampler, save)
     page.get_by_test_id("queue-button").click()
     expect(editor.view(sampler).get_by_text("1 of 1 act")).to_be_visible(timeout=60_000)
-    keep("3-running")
+    keep("4-running")
     page.wait_for_function("(id) => app.nodeOutputs[id]?.images?.length === 4", arg=save, timeout=60_000)
     if renderer == "nodes2":
         picture = editor.drawn(save).locator("img").first
         assert picture.evaluate("async (image) => { await image.decode(); return image.naturalWidth }") == 128
     else:
         page.wait_for_function("(id) => app.graph.getNodeById(id).imgs?.[0]?.naturalWidth === 128", arg=save)
-    keep("4-picture")
+    keep("5-picture")
     edited = judged_pictures(server, editor.outputs(save))
     # The template's own advice: compare with the picture without the edit.
     editor.set_mode(concept, 4)
@@ -98,4 +102,4 @@ def test_from_the_packed_archive_to_the_first_edit_and_the_help(
     page.get_by_role("heading", name="How to use it").wait_for()
     shown = page.locator(".node-help-content img").first
     assert shown.evaluate("async (image) => { await image.decode(); return image.naturalWidth }") > 100
-    keep("5-help")
+    keep("6-help")
