@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from dev.host.client import ExecutionInterrupted
+from dev.host.client import ExecutionInterrupted, WorkflowRejected
 from dev.host.packages import comfyui_files
 from support.faces import judged
 
@@ -39,6 +39,17 @@ pytestmark = pytest.mark.compat("Server", "API workflows: pictures, previews, ca
 
 def test_every_shipped_workflow_has_a_test(workflows: Any) -> None:
     assert set(workflows.names()) == SHOWN.keys() | OTHERS
+
+
+# What needs a file of the user's.
+LOADERS = {"CheckpointLoaderSimple", "UNETLoader", "CLIPLoader", "VAELoader", "LoadImage", "SEGALoadGuidance"}
+
+
+@pytest.mark.parametrize("name", sorted(SHOWN.keys() | OTHERS))
+def test_a_shipped_workflow_lacks_nothing_but_files(workflows: Any, client: Any, name: str) -> None:
+    with pytest.raises(WorkflowRejected) as refused:
+        client.queue(workflows.demo.shipped(name))
+    assert {line.split()[0] for line in str(refused.value).splitlines()} <= LOADERS
 
 
 @pytest.mark.parametrize("name", SHOWN)
