@@ -1,4 +1,4 @@
-"""The registry's archive: packed by its own client, looked through as its scan does, installed beside the Manager."""
+"""The registry's archive: packed by its client, looked through as its scan does, installed by the Manager."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import urllib.parse
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +27,7 @@ import tomllib
 import yaml
 from PIL import Image
 
-from dev.host.packages import REPO
+from dev.host.packages import COMFYUI, REPO
 from dev.host.server import DEMO_PACK, Server
 
 REGISTRY_NAME = "semantic-guidance"
@@ -185,18 +189,86 @@ class Installed:
         return json.loads(self.server.client()._get(path))
 
 
+def earlier(files: dict[str, bytes]) -> bytes:
+    """Return an archive of an earlier version, with a file that is gone since."""
+    version = re.compile(rb'^version = ".*"$', re.MULTILINE)
+    old = {**files, "pyproject.toml": version.sub(b'version = "0.0.1"', files["pyproject.toml"]), "nodes/gone.py": b""}
+    out = BytesIO()
+    with zipfile.ZipFile(out, "w") as packed:
+        for name, content in old.items():
+            packed.writestr(name, content)
+    return out.getvalue()
+
+
+@contextmanager
+def registry(archives: dict[str, bytes]) -> Iterator[str]:
+    """Answer the Manager as the registry does, with these versions; the last is the newest."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path, _, version = self.path.partition("?version=")
+            if path == f"/nodes/{REGISTRY_NAME}/install":
+                version = version or list(archives)[-1]
+                entry = {"id": version, "version": version, "downloadUrl": f"{url}/{version}.zip"}
+                self.answer(json.dumps(entry).encode())
+            else:
+                self.answer(archives[path[1:].removesuffix(".zip")])
+
+        def answer(self, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        url = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield url
+        server.shutdown()
+
+
+INSTALL_AND_UPDATE = """
+import sys
+url, name = sys.argv.pop(), sys.argv.pop()
+import comfy.options
+comfy.options.enable_args_parsing()
+from comfyui_manager.common import cnr_utils
+cnr_utils.base_url = url
+from comfyui_manager.glob.manager_core import unified_manager as manager
+result = manager.cnr_install(name, "0.0.1", instant_execution=True)
+assert result.result, result.msg
+manager.update_cache_at_path(result.to_path)
+result = manager.cnr_switch_version(name, instant_execution=True)
+assert result.result, result.msg
+"""
+
+
 @pytest.fixture(scope="module", params=[REGISTRY_NAME, pytest.param("My SEGA Nodes", marks=pytest.mark.slow)])
 def installed(
-    request: pytest.FixtureRequest, archive: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    archive: Path,
+    files: dict[str, bytes],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Installed]:
+    """A server with the pack as the Manager installs it and updates it, in a folder that may have another name."""
     folder = tmp_path_factory.mktemp("installed")
-    pack = folder / "custom_nodes" / request.param
-    with zipfile.ZipFile(archive) as packed:
-        packed.extractall(pack)
-        # The Manager's note of what an installation brought.
-        (pack / ".tracking").write_text("\n".join(packed.namelist()))
+    (folder / "custom_nodes").mkdir()
+    version = tomllib.loads(files["pyproject.toml"].decode())["project"]["version"]
+    with registry({"0.0.1": earlier(files), version: archive.read_bytes()}) as url:
+        subprocess.run(
+            [sys.executable, "-c", INSTALL_AND_UPDATE, "--base-directory", str(folder), "--cpu", REGISTRY_NAME, url],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(COMFYUI)},
+            check=True,
+        )
+    pack = (folder / "custom_nodes" / REGISTRY_NAME).rename(folder / "custom_nodes" / request.param)
+    there = {str(file.relative_to(pack)) for file in pack.rglob("*") if file.is_file()}
+    assert there == files.keys() | {".tracking"}
     manager = folder / "user" / "__manager"
-    manager.mkdir(parents=True)
+    manager.mkdir(parents=True, exist_ok=True)
     (manager / "config.ini").write_text("[default]\nnetwork_mode = offline\n")
     server = Server(DEMO_PACK, folder=folder, arguments=["--enable-manager"], env={"OMP_NUM_THREADS": "1"})
     with server:
