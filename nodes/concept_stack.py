@@ -40,14 +40,18 @@ class SEGAConceptStack(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, concepts: dict[str, EncodedConcept], stack: tuple[EncodedConcept, ...] | None = None, **unknown: Any
+        cls,
+        concepts: dict[str, EncodedConcept | tuple[EncodedConcept, ...]],
+        stack: tuple[EncodedConcept, ...] | None = None,
+        **unknown: Any,
     ) -> io.NodeOutput:
         if unknown:
             raise ValueError(
                 f"SEGAConceptStack: concepts must be concept_0 to concept_{MAX_CONCEPTS - 1}, got "
                 f"{', '.join(sorted(unknown))}"
             )
-        added = tuple(concept for concept in concepts.values() if concept is not None)
+        # A switch, whose output has any type, may bring a stack.
+        added = tuple(concept for each in concepts.values() for concept in as_stack(each, "SEGAConceptStack"))
         if not added:
             raise ValueError("SEGAConceptStack: concepts must hold at least one concept, got none")
         return io.NodeOutput(as_stack((stack or ()) + added, "SEGAConceptStack"))

@@ -2,7 +2,7 @@
 
 import { app } from "/scripts/app.js";
 
-import { conceptsOf, inputNamed, isConnected, isSampler, isStack, linkInto, nodesIn, originOf } from "./graph.js";
+import { conceptsOf, inputNamed, isConnected, isSampler, isStack, linkInto, nodesIn, originOf, positivesOf } from "./graph.js";
 import { connectPrompt, promptFor } from "./prompt.js";
 import { make, undoableWithSizes } from "./views.js";
 import { bottomOf, create, GAP, link, outputOf, withOutput } from "./wiring.js";
@@ -21,9 +21,11 @@ const before = (node) => {
   return [...found].slice(1);
 };
 
-// The CLIP that the sampler's prompts and concepts use, or else any in the graph.
+// The CLIP of the sampler's prompt, or else one that its concepts use, or any in the graph.
 const clipFor = (sampler) => {
-  const sources = before(sampler);
+  const prompts = positivesOf(sampler).map(({ node, input }) => here(node, input)?.node);
+  const own = prompts.filter((node) => node?.graph === sampler.graph).flatMap((node) => [node, ...before(node)]);
+  const sources = [...own, ...before(sampler)];
   const used = sources.map((node) => here(node, inputNamed(node, "clip"))).find(Boolean);
   if (used) return used;
   const loader = [...sources, ...sampler.graph._nodes].find((node) => outputOf(node, "CLIP") >= 0);

@@ -125,6 +125,38 @@ def test_the_button_adds_concepts_that_are_connected(sampler: Any, renderer: str
 
 
 @ADDS
+@pytest.mark.parametrize(("name", "kind"), [("first_edit", "SEGASampler"), ("model_patch", "SEGAModelPatch")])
+def test_an_added_concept_has_the_prompts_text_encoder(shown: Callable[..., Any], name: str, kind: str) -> None:
+    editor = shown(name=name)
+    node = editor.node(kind)
+    prompt = editor.evaluate(
+        """(sampler) => {
+          const graph = app.graph
+          const find = (type, title) =>
+            graph._nodes.find((node) => node.comfyClass === type && (!title || node.title === title))
+          const [clip, model] = ["CLIPSetLastLayer", "LoraLoader"].map((type) => LiteGraph.createNode(type))
+          for (const node of [clip, model]) graph.add(node)
+          const loader = find("SEGADemoModel")
+          // The model comes with the text encoder of a LoRA; the prompt's is another one.
+          loader.connect(0, model, 0)
+          loader.connect(1, model, 1)
+          loader.connect(1, clip, 0)
+          model.connect(0, graph.getNodeById(sampler), 0)
+          clip.connect(0, find("CLIPTextEncode", "Positive prompt"), 0)
+          graph.remove(find("SEGAConcept"))
+          return clip.id
+        }""",
+        node,
+    )
+    editor.show(node)
+    view = editor.view(node)
+    view.get_by_role("button", name="+ Concept").click()
+    view.get_by_role("listitem").first.wait_for()
+    inputs = editor.api_workflow()[str(editor.node("SEGAConcept"))]["inputs"]
+    assert inputs["clip"] == [str(prompt), 0]
+
+
+@ADDS
 def test_the_first_concept_needs_no_stack(sampler: Any) -> None:
     editor, node, view = sampler("canvas", "first_edit")
     editor.evaluate("(id) => app.graph.remove(app.graph.getNodeById(id))", editor.node("SEGAConcept"))

@@ -191,6 +191,8 @@ def test_a_stack_can_be_extended(host: Host) -> None:
     node = host.pack.nodes.SEGAConceptStack
     extended = node.execute({"concept_0": concepts[2]}, stack=host.stack(*concepts[:2]))[0]
     assert extended == host.stack(*concepts)
+    through_a_switch = node.execute({"concept_0": host.stack(*concepts[:2]), "concept_1": concepts[2]})[0]
+    assert through_a_switch == extended
 
 
 def test_a_concept_alone_is_a_stack_of_one(host: Host) -> None:
