@@ -188,7 +188,7 @@ FACES: dict[str, tuple[str, Sequence[int], str]] = {
     "first_edit": ("+ glasses", [7], "blond hair, light skin, blue background"),
     "first_edit_sdxl": ("for SDXL", [11], "ginger hair, tan skin, green background"),
     "first_edit_flux": ("for Flux, cfg 1", [12], "black hair, tan skin, purple background"),
-    "first_edit_qwen_image": ("for Qwen-Image", [29], "brown hair, light skin, yellow background"),
+    "first_edit_qwen_image": ("for Qwen-Image", [33], "brown hair, light skin, yellow background"),
     "first_edit_z_image_turbo": ("for Z-Image Turbo, cfg 1", [24], "blond hair, tan skin, green background"),
     "first_edit_flux2_klein": ("for FLUX.2 Klein", [17], "black hair, light skin, blue background"),
     "first_edit_wan_video": ("for Wan 2.2 video", [22], "ginger hair, light skin, purple background"),
