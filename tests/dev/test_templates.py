@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from typing import Any
@@ -119,3 +120,20 @@ def test_a_template_holds_nothing_of_its_machine_and_keeps_its_seeds(name: str) 
     # So that edits can be compared.
     assert '"fixed"' in text
     assert '"randomize"' not in text
+
+
+def contents(nodes: list[dict[str, Any]]) -> dict[int, tuple[str, Any]]:
+    return {node["id"]: (node["type"], node.get("widgets_values") or []) for node in nodes}
+
+
+def test_a_blueprint_has_its_templates_nodes_and_values() -> None:
+    blueprints = importlib.import_module("dev.make.blueprints")
+    assert {file.stem for file in blueprints.FOLDER.glob("*.json")} == blueprints.BLUEPRINTS.keys()
+    for name, blueprint in blueprints.BLUEPRINTS.items():
+        graph = json.loads((blueprints.FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+        (subgraph,) = graph["definitions"]["subgraphs"]
+        inside, whole = contents(subgraph["nodes"]), contents(template(blueprint.template)["nodes"])
+        assert inside.keys() == whole.keys() - {*blueprint.outside}
+        # A field on the outside decides, whatever is inside.
+        for node_id in inside.keys() - {node_id for node_id, *_ in blueprint.fields.values()}:
+            assert inside[node_id] == whole[node_id], name
