@@ -74,6 +74,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         arguments=["--preview-method", "latent2rgb"],
         env={"OMP_NUM_THREADS": "1"},
     ) as running:
+        # The picture that every ComfyUI has.
+        shutil.copy(COMFYUI / "input" / "example.png", running.folder / "input")
         yield running
 
 

@@ -52,13 +52,14 @@ def test_an_artist_edits_a_picture_on_a_phone(
         form.get_by_role("textbox").nth(place).fill(words)
     editor.screenshot("app-phone-1-form")
     page.get_by_role("button", name="Run", exact=True).click()
+    save = editor.node("SaveImage")
+    page.wait_for_function("(id) => app.nodeOutputs[id]?.images", arg=save)
+    (image,) = editor.outputs(save)["images"]
     page.get_by_text("Outputs", exact=True).click()
-    picture = page.locator("img[src*=edit_photo]:visible").first
-    expect(picture).to_be_visible()
+    picture = page.locator(f"img[src*='{image['filename']}']:visible").first
     picture.evaluate("async (image) => { await image.decode() }")
     editor.screenshot("app-phone-2-picture")
 
-    (image,) = editor.outputs(editor.node("SaveImage"))["images"]
     edited = Image.open(BytesIO(server.client().image(image))).convert("RGB")
     before, after = judged([drawing]), judged([edited])
     assert after == {**before, "hat": ["yes"]} != before

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
-from dev.host.packages import COMFYUI, REPO
+from dev.host.packages import REPO
 from support.renderers import CANVAS_FIRST
 
 pytestmark = pytest.mark.compat("Editor", "the templates, each as its API workflow")
@@ -20,12 +19,6 @@ FOLDER = REPO / "example_workflows"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))
 
 ALL_DRAWN = '() => app.graph._nodes.every(({ id }) => document.querySelector(`[data-node-id="${id}"]`))'
-
-
-@pytest.fixture(scope="module", autouse=True)
-def example_picture(server: Any) -> None:
-    """The picture that every ComfyUI has in its input folder."""
-    shutil.copy(COMFYUI / "input" / "example.png", server.folder / "input")
 
 
 @pytest.fixture(scope="module")
