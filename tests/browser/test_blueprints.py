@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import TimeoutError
 
 from support.faces import CAPTION, as_png, drawn_face, judged
 from support.renderers import NODES2_FIRST
@@ -35,15 +33,7 @@ def drop(editor: Any, blueprint: str) -> None:
     """Put a blueprint into an empty workflow by the node search."""
     page = editor.page
     editor.evaluate("() => app.graph.clear()")
-    field = page.locator("input:focus")
-    # The editor takes no double click while it still removes the nodes before.
-    for _ in range(3):
-        page.wait_for_timeout(400)
-        page.mouse.dblclick(800, 600)
-        with contextlib.suppress(TimeoutError):
-            field.wait_for(timeout=5000)
-            break
-    field.fill(blueprint)
+    editor.open_search().fill(blueprint)
     page.get_by_role("option").filter(has_text=blueprint).first.click()
     page.wait_for_function("() => app.graph._nodes.some(({ subgraph }) => subgraph)")
     # The new node hangs on the mouse.

@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from dev.host.packages import REPO
 from support.faces import CAPTION, as_png, drawn_face
-from support.renderers import BOTH
+from support.renderers import NODES2_FIRST
 
 # What suits the demo model, by the titles of the template's nodes.
 OWN_VALUES = {
@@ -41,7 +41,7 @@ def assert_only_the_mouth_changed(server: Any, outputs: dict[str, Any], drawing:
 
 
 @pytest.mark.compat("Editor", "from the packed archive to the first edited picture and the help")
-@BOTH
+@NODES2_FIRST
 def test_a_dropped_picture_gets_what_was_typed_and_stays_the_rest(
     opened: Callable[..., Any], server: Any, drawing: Image.Image, renderer: str
 ) -> None:

@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from dev.host.server import DEMO_PACK, Server
 from support.faces import judged
-from support.renderers import BOTH
+from support.renderers import NODES2_FIRST
 
 # What suits the demo model, by the titles of the template's nodes.
 OWN_VALUES = {
@@ -43,7 +43,7 @@ def judged_pictures(server: Any, outputs: dict[str, Any]) -> dict[str, list[str]
 
 
 @pytest.mark.compat("Editor", "from the packed archive to the first edited picture and the help")
-@BOTH
+@NODES2_FIRST
 def test_from_the_packed_archive_to_the_first_edit_and_the_help(
     opened: Callable[..., Any], server: Any, renderer: str
 ) -> None:

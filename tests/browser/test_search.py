@@ -51,14 +51,16 @@ def frequent(server: Any) -> set[str]:
 
 
 def test_the_search_box_finds_the_right_node_first(opened: Callable[..., Any], frequent: set[str]) -> None:
-    page = opened(own=True).page
-    page.mouse.dblclick(900, 700)
-    page.wait_for_function("() => document.activeElement.matches('input')")
+    editor = opened()
+    page = editor.page
+    editor.evaluate("() => app.graph.clear()")
+    field = editor.open_search()
     results = page.locator("[data-testid=result-item], .p-autocomplete-option")
     for word, right in RIGHT.items():
-        titles = found(page.locator(":focus"), results, word)
+        titles = found(field, results, word)
         before = titles[: titles.index(right)]
         assert [title for title in before if word not in title.lower() and title not in frequent] == [], word
+    page.keyboard.press("Escape")
 
 
 def test_the_node_library_finds_the_right_node(opened: Callable[..., Any]) -> None:
