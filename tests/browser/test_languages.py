@@ -19,7 +19,10 @@ SHOWN = {
 }
 
 
-@pytest.mark.parametrize(("locale", "renderer"), [("en", "nodes2"), ("zh", "canvas"), ("ja", "nodes2")])
+LANGUAGES = [("en", "nodes2"), ("zh", "canvas"), pytest.param("ja", "nodes2", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("locale", "renderer"), LANGUAGES)
 def test_nodes_and_help_speak_the_editors_language(
     opened: Callable[..., Any], demo_workflow: Any, locale: str, renderer: str
 ) -> None:

@@ -97,7 +97,7 @@ def test_without_the_extension_the_nodes_work(opened: Callable[..., Any], demo_w
     editor.errors.clear()
 
 
-@pytest.mark.parametrize("palette", ["light", "dark"])
+@pytest.mark.parametrize("palette", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_the_views_take_the_themes_colours(opened: Callable[..., Any], demo_workflow: Any, palette: str) -> None:
     editor = opened("canvas", **{"Comfy.ColorPalette": palette})
     editor.load(demo_workflow(start_percent=0.15, steps=20))
