@@ -44,7 +44,7 @@ EDITOR = "comfyui-frontend-package==1.58.1"
 # ComfyUI's own templates, the newest; a ComfyUI requires those of its time.
 TEMPLATES = "comfyui-workflow-templates-json==0.1.123"
 
-# The newest versions that fit each other.
+# The newest versions that fit each other. From 0.38 on, ComfyUI does without torchaudio.
 TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
 GIGABYTES = 12
 
