@@ -79,8 +79,8 @@ def banner() -> Image.Image:
     """Draw the name beside the face and what one concept after another makes of it."""
     image = Image.new("RGB", BANNER, NIGHT)
     pen = ImageDraw.Draw(image)
-    pen.text((60, 140), "SEGA", fill=PAPER, font=ImageFont.load_default(124))
-    pen.text((66, 286), "semantic guidance\nfor ComfyUI", fill=FAINT, font=ImageFont.load_default(35), spacing=12)
+    pen.text((62, 134), "Semantic\nGuidance", fill=PAPER, font=ImageFont.load_default(72), spacing=14)
+    pen.text((64, 316), "SEGA for ComfyUI", fill=FAINT, font=ImageFont.load_default(35))
     tiles = [
         ("a face", SLATE, {}),
         ("+ smiling", BLUE, {"smiling": True}),
