@@ -172,7 +172,7 @@ def _run_module(
     # Threads that spin for long while they wait are many times slower on a machine that does other work too.
     env["GOMP_SPINCOUNT"] = "30000"
     in_browser = any(argument.startswith("tests/browser") for argument in arguments)
-    if module == "dev.make.templates" or in_browser:
+    if module in ("dev.make.templates", "dev.make.blueprints") or in_browser:
         env["SEGA_BROWSER"] = _browser(session)
     # Older editors show the newest templates only in part.
     if in_browser and version == NEWEST:
