@@ -8,9 +8,11 @@ import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -407,6 +409,11 @@ class Editor:
     def outputs(self, node_id: int) -> dict[str, Any]:
         """Return what a node of the last run showed."""
         return self.evaluate("(id) => app.nodeOutputs[id]", str(node_id))
+
+    def pictures(self, node_id: int) -> list[Image.Image]:
+        """Return the pictures that a node of the last run saved."""
+        client = Client(self.url)
+        return [Image.open(BytesIO(client.image(image))).convert("RGB") for image in self.outputs(node_id)["images"]]
 
     def view(self, node_id: int) -> Locator:
         """Return what the extension shows in a node."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from io import BytesIO
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from support.faces import CAPTION, as_png, drawn_face, judged
 from support.renderers import NODES2_FIRST
@@ -77,8 +75,7 @@ def test_a_blueprint_is_found_and_makes_its_edit(
         assert editor.run() == "success"
         editor.show()
         editor.screenshot(f"blueprint-{blueprint}-{step}-{renderer}")
-        (image,) = editor.outputs(save)["images"]
-        seen[step] = judged([Image.open(BytesIO(server.client().image(image))).convert("RGB")])
+        seen[step] = judged(editor.pictures(save))
     for attribute, value in edited.items():
         assert (seen["edited"][attribute], seen["plain"][attribute] == [value]) == ([value], False), attribute
     others = seen["plain"].keys() - edited.keys()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 from playwright.sync_api import expect
 
 from dev.host.server import DEMO_PACK, Server
@@ -35,11 +33,6 @@ def server(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     )
     with server:
         yield server
-
-
-def judged_pictures(server: Any, outputs: dict[str, Any]) -> dict[str, list[str]]:
-    client = server.client()
-    return judged([Image.open(BytesIO(client.image(image))).convert("RGB") for image in outputs["images"]])
 
 
 @pytest.mark.compat("Editor", "from the packed archive to the first edited picture and the help")
@@ -89,11 +82,11 @@ def test_from_the_packed_archive_to_the_first_edit_and_the_help(
     else:
         page.wait_for_function("(id) => app.graph.getNodeById(id).imgs?.[0]?.naturalWidth === 128", arg=save)
     keep("5-picture")
-    edited = judged_pictures(server, editor.outputs(save))
+    edited = judged(editor.pictures(save))
     # The template's own advice: compare with the picture without the edit.
     editor.set_mode(concept, 4)
     assert editor.run() == "success"
-    plain = judged_pictures(server, editor.outputs(save))
+    plain = judged(editor.pictures(save))
     assert edited["hat"].count("yes") >= 3 > plain["hat"].count("yes")
     assert edited["background"] == plain["background"]
     editor.set_mode(concept, 0)

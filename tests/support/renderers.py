@@ -13,4 +13,3 @@ def _first(renderer: str, other: str) -> pytest.MarkDecorator:
 
 
 CANVAS_FIRST, NODES2_FIRST = _first("canvas", "nodes2"), _first("nodes2", "canvas")
-BOTH = pytest.mark.parametrize("renderer", ["canvas", "nodes2"])
