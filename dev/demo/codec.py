@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 PATCH = 8
-LATENT_CHANNELS = 12
+LATENT_CHANNELS = 24
 
 
 class Encoder(nn.Module):
-    """Project each 8x8 patch to its principal components; (B, 3, H, W) in [-1, 1] to (B, 12, H/8, W/8)."""
+    """Project each 8x8 patch to its principal components; (B, 3, H, W) in [-1, 1] to (B, 24, H/8, W/8)."""
 
     mean: Tensor
     components: Tensor
@@ -49,21 +49,31 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Draw the picture; (B, 12, h, w) to (B, 3, 8h, 8w), about [-1, 1]."""
+    """Draw the picture; (B, 24, h, w) to (B, 3, 8h, 8w), about [-1, 1]."""
 
-    def __init__(self, width: int = 64, fine_width: int = 32) -> None:
+    def __init__(self, widths: tuple[int, int, int] = (96, 64, 32)) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(LATENT_CHANNELS, width, 3, padding=1)
-        self.coarse = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(4))
-        self.up = nn.Conv2d(width, 4 * fine_width, 3, padding=1)
-        self.fine = nn.ModuleList(nn.Conv2d(fine_width, fine_width, 3, padding=1) for _ in range(2))
-        self.leave = nn.Conv2d(fine_width, 3 * 16, 3, padding=1)
+        coarse, middle, fine = widths
+        self.enter = nn.Conv2d(LATENT_CHANNELS, coarse, 3, padding=1)
+        self.coarse = _residuals(coarse, 3)
+        self.up_middle = nn.Conv2d(coarse, 4 * middle, 3, padding=1)
+        self.middle = _residuals(middle, 3)
+        self.up_fine = nn.Conv2d(middle, 4 * fine, 3, padding=1)
+        self.fine = _residuals(fine, 2)
+        self.leave = nn.Conv2d(fine, 3 * 4, 3, padding=1)
 
     def forward(self, latent: Tensor) -> Tensor:
-        h = self.enter(latent)
-        for conv in self.coarse:
-            h = h + F.silu(conv(h))
-        h = F.silu(F.pixel_shuffle(self.up(h), 2))
-        for conv in self.fine:
-            h = h + F.silu(conv(h))
-        return F.pixel_shuffle(self.leave(h), 4)
+        h = _through(self.coarse, self.enter(latent))
+        h = _through(self.middle, F.silu(F.pixel_shuffle(self.up_middle(h), 2)))
+        h = _through(self.fine, F.silu(F.pixel_shuffle(self.up_fine(h), 2)))
+        return F.pixel_shuffle(self.leave(h), 2)
+
+
+def _residuals(width: int, count: int) -> nn.ModuleList:
+    return nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(count))
+
+
+def _through(convs: nn.ModuleList, h: Tensor) -> Tensor:
+    for conv in convs:
+        h = h + F.silu(conv(h))
+    return h

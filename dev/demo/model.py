@@ -26,14 +26,14 @@ from .faces import CAPTION_START, PHRASES
 WEIGHTS = Path(__file__).parent / "faces.safetensors"
 
 WIDTH = 96
-MAX_TOKENS = 24
+MAX_TOKENS = 32
 
 UNET_CONFIG: dict[str, Any] = {
     "image_size": 16,
     "in_channels": LATENT_CHANNELS,
     "out_channels": LATENT_CHANNELS,
-    "model_channels": 32,
-    "channel_mult": [1, 3],
+    "model_channels": 64,
+    "channel_mult": [1, 2],
     "num_res_blocks": [1, 1],
     "transformer_depth": [0, 1],
     "transformer_depth_middle": 1,
@@ -53,7 +53,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789,.-'"
 
 def words() -> list[str]:
     """Return the words that the model knows, in a fixed order."""
-    phrases = [phrase for values in PHRASES.values() for phrase in values if phrase]
+    phrases = [phrase for values in PHRASES.values() for phrase in values.values() if phrase]
     return list(dict.fromkeys(" ".join([CAPTION_START, ",", *phrases]).split()))
 
 
@@ -63,7 +63,8 @@ def byte_pairs() -> tuple[dict[str, int], list[str]]:
     Any other text falls into fragments that the model reads as commas.
     """
     merges = []
-    for word in words():
+    # The first merge in the list wins, and a short word may be a part of a longer one.
+    for word in sorted(words(), key=len, reverse=True):
         symbol = word[0]
         for i, letter in enumerate(word[1:], start=2):
             end = "</w>" if i == len(word) else ""
@@ -173,7 +174,7 @@ def build_unet(dtype: torch.dtype = torch.float32) -> comfy.model_base.BaseModel
 
 
 class FaceVAE:
-    """The codec with the host's VAE interface: images (B, H, W, 3) in [0, 1], latents (B, 12, H/8, W/8)."""
+    """The codec with the host's VAE interface: images (B, H, W, 3) in [0, 1], latents (B, 24, H/8, W/8)."""
 
     latent_channels = LATENT_CHANNELS
     latent_dim = 2
@@ -197,7 +198,7 @@ class FaceVAE:
         return image.movedim(1, -1).to(comfy.model_management.intermediate_device())
 
     def preview_factors(self) -> tuple[list[list[float]], list[float]]:
-        """Return the host's latent_rgb_factors (12, 3) and bias (3,): each latent's mean colour."""
+        """Return the host's latent_rgb_factors (24, 3) and bias (3,): each latent's mean colour."""
         patches = torch.linalg.pinv(self.encoder.components).T
         return patches.unflatten(1, (3, -1)).mean(2).tolist(), self.encoder.mean.unflatten(0, (3, -1)).mean(1).tolist()
 

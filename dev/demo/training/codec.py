@@ -32,14 +32,6 @@ def load_encoder(work: Path) -> Encoder:
     return encoder
 
 
-def unpack(weights: Path, work: Path) -> None:
-    """Write the encoder and the decoder of packed weights into a work folder."""
-    state = load_file(weights)
-    for part in ("encoder", "decoder"):
-        own = {key.removeprefix(f"{part}."): value.float() for key, value in state.items() if key.startswith(part)}
-        save_file(own, work / f"{part}.safetensors")
-
-
 def _edges(image: Tensor) -> tuple[Tensor, Tensor]:
     return image.diff(dim=2), image.diff(dim=3)
 

@@ -1,9 +1,8 @@
-"""The training set: drawn faces and their attributes, made once and kept in the work folder."""
+"""The training set: drawn faces, their attributes and compositions, made once and kept in the work folder."""
 
 from __future__ import annotations
 
 import random
-from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -11,34 +10,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import faces
+from .. import composition, drawing, faces
 
-COUNT = 32000
-HELD_OUT = 512
+COUNT = 48000
+HELD_OUT = 1024
 
 
-def draw_one(seed: int, together: bool = False) -> tuple[tuple[int, ...], np.ndarray]:
-    """Return the attributes and the picture (H, W, 3) of one face; with its companions if asked."""
+def draw_one(seed: int) -> tuple[tuple[int, ...], tuple[float, ...], np.ndarray]:
+    """Return the attributes, the composition and the picture (H, W, 3) of one face."""
     rng = random.Random(seed)
     face = faces.random_face(rng)
-    if together:
-        face = faces.with_companions(face, rng)
-    return face.indices(), np.asarray(faces.draw(face, rng))
+    composed = composition.random_composition(face, rng)
+    return face.indices(), composed.row(), np.asarray(drawing.draw_composed(face, composed, rng))
 
 
-def make(work: Path, count: int = COUNT, together: bool = False) -> None:
-    """Draw `count` faces into `work`; face i comes from seed i."""
-    images = np.zeros((count, faces.SIZE, faces.SIZE, 3), np.uint8)
+def make(work: Path, count: int = COUNT) -> dict[str, int]:
+    """Draw `count` faces into `work`, face i from seed i; return the figures."""
+    images = np.zeros((count, drawing.SIZE, drawing.SIZE, 3), np.uint8)
     attributes = np.zeros((count, len(faces.ATTRIBUTES)), np.uint8)
+    compositions = np.zeros((count, len(composition.NAMES)), np.float32)
     with Pool() as pool:
-        for i, (indices, image) in enumerate(
-            pool.imap(partial(draw_one, together=together), range(count), chunksize=64)
-        ):
-            images[i], attributes[i] = image, indices
+        for i, row in enumerate(pool.imap(draw_one, range(count), chunksize=64)):
+            attributes[i], compositions[i], images[i] = row
             if (i + 1) % 4000 == 0:
                 print(f"drawn {i + 1} of {count} faces", flush=True)
     np.save(work / "images.npy", images)
+    np.save(work / "compositions.npy", compositions)
     np.save(work / "attributes.npy", attributes)
+    return {"count": count, "held_out": HELD_OUT}
 
 
 class TrainingSet:
@@ -47,6 +46,7 @@ class TrainingSet:
     def __init__(self, work: Path) -> None:
         self.images = np.load(work / "images.npy", mmap_mode="r")
         self.attributes = torch.from_numpy(np.load(work / "attributes.npy")).long()
+        self.compositions = torch.from_numpy(np.load(work / "compositions.npy"))
 
     def __len__(self) -> int:
         return len(self.images)
