@@ -1,8 +1,7 @@
-"""A small classifier of the drawn attributes: the judge of the demo's pictures."""
+"""The judge of the demo's pictures: a small network that tells a face's attributes and how it lies in its picture."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -10,37 +9,52 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .composition import NAMES, USUAL
 from .faces import ATTRIBUTES
 
 WEIGHTS = Path(__file__).parent / "classifier.safetensors"
-INPUT_SIZE = 64
+
+# Each 2x2 pixels first become channels. Then the convolutions, from 64x64 to 4x4: channels, stride.
+CONVS = ((32, 2), (32, 1), (64, 2), (64, 1), (96, 2), (128, 2))
+HIDDEN = 96
 
 
 class Classifier(nn.Module):
-    """Tell every attribute of a face; images (B, 3, H, W) in [0, 1]."""
+    """Tell every attribute of a face and the six numbers of its composition; images (B, 3, 128, 128) in [0, 1]."""
+
+    usual: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        widths = (3, 24, 48, 96, 96)
-        self.convs = nn.ModuleList(
-            nn.Conv2d(before, after, 3, stride=2, padding=1) for before, after in pairwise(widths)
-        )
-        self.norms = nn.ModuleList(nn.GroupNorm(8, width) for width in widths[1:])
-        self.hidden = nn.Linear(widths[-1] * 16, 128)
-        self.heads = nn.ModuleDict({name: nn.Linear(128, len(values)) for name, values in ATTRIBUTES.items()})
+        self.convs, self.norms, before = nn.ModuleList(), nn.ModuleList(), 3 * 4
+        for width, stride in CONVS:
+            self.convs.append(nn.Conv2d(before, width, 3, stride=stride, padding=1))
+            self.norms.append(nn.GroupNorm(8, width))
+            before = width
+        # Where something is matters, so the last 4x4 places stay apart.
+        self.hidden = nn.Linear(before * 16, HIDDEN)
+        self.heads = nn.ModuleDict({name: nn.Linear(HIDDEN, len(values)) for name, values in ATTRIBUTES.items()})
+        self.composition = nn.Linear(HIDDEN, len(NAMES))
+        self.register_buffer("usual", torch.tensor([USUAL[name] for name in NAMES]), persistent=False)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the logits, (B, values), of each attribute."""
-        h = F.interpolate(images, size=(INPUT_SIZE, INPUT_SIZE), mode="area") * 2 - 1
+    def forward(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the logits (B, values) of each attribute, and the compositions (B, 6) in their own units."""
+        h = F.pixel_unshuffle(images * 2 - 1, 2)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             h = F.silu(norm(conv(h)))
         h = F.silu(self.hidden(h.flatten(1)))
-        return {name: head(h) for name, head in self.heads.items()}
+        mean, deviation = self.usual.T
+        return {name: head(h) for name, head in self.heads.items()}, mean + deviation * self.composition(h).float()
 
     @torch.no_grad()
     def judge(self, images: Tensor) -> dict[str, Tensor]:
         """Return, per attribute, the index (B,) into its values."""
-        return {name: logits.argmax(1) for name, logits in self(images).items()}
+        return {name: logits.argmax(1) for name, logits in self(images)[0].items()}
+
+    @torch.no_grad()
+    def compositions(self, images: Tensor) -> Tensor:
+        """Return the compositions (B, 6), in the order and the units of `composition.NAMES`."""
+        return self(images)[1]
 
 
 def load(file: Path = WEIGHTS) -> Classifier:
