@@ -49,8 +49,9 @@ def train(work: Path, steps: int = 6000) -> dict[str, dict[str, float]]:
         schedule.step()
         if step % 100 == 0:
             print(f"classifier step {step} of {steps}  loss {loss.item():.4f}", flush=True)
+    result = figures(classifier, drawings)
     save_file({k: v.half() for k, v in classifier.state_dict().items()}, work / "classifier.safetensors")
-    return figures(classifier, drawings)
+    return result
 
 
 def _composition_loss(classifier: Classifier, predicted: Tensor, true: Tensor) -> Tensor:
@@ -62,10 +63,9 @@ def _composition_loss(classifier: Classifier, predicted: Tensor, true: Tensor) -
 @torch.no_grad()
 def figures(classifier: Classifier, drawings: TrainingSet) -> dict[str, dict[str, float]]:
     """Return what the classifier is worth on the drawings that it was not trained on."""
-    images = (drawings.batch(torch.arange(HELD_OUT)) + 1) / 2
-    judged = classifier.judge(images)
-    right = [judged[name] == drawings.attributes[:HELD_OUT, i] for i, name in enumerate(ATTRIBUTES)]
-    errors = (classifier.compositions(images) - drawings.compositions[:HELD_OUT]).abs().mean(0)
+    logits, compositions = classifier((drawings.batch(torch.arange(HELD_OUT)) + 1) / 2)
+    right = [logits[name].argmax(1) == drawings.attributes[:HELD_OUT, i] for i, name in enumerate(ATTRIBUTES)]
+    errors = (compositions - drawings.compositions[:HELD_OUT]).abs().mean(0)
     return {
         "accuracy": {name: share.float().mean().item() for name, share in zip(ATTRIBUTES, right, strict=True)},
         "mean error": dict(zip(NAMES, errors.tolist(), strict=True)),
