@@ -39,6 +39,11 @@ class Edit:
         """What reports call it: "+ hat", "- glasses"."""
         return ("+ " if self.direction == "add" else "- ") + self.text
 
+    def is_done(self, judged: Mapping[str, ArrayLike]) -> NDArray[np.bool_]:
+        """Return on which faces, (N,), the judged attributes are as the edit should leave them."""
+        has = np.asarray(judged[self.attribute]) == self.index
+        return has if self.direction == "add" else ~has
+
     def concept(self, **values: Any) -> dict[str, Any]:
         """Return a concept node's values; what they do not name has its default."""
         return {"text": self.text, "direction": self.direction, **values}
@@ -97,12 +102,22 @@ def measure(edit: Edit, before: Mapping[str, ArrayLike], after: Mapping[str, Arr
     Raises:
         ValueError: no face could show the edit.
     """
-    had, has = (np.asarray(judged[edit.attribute]) == edit.index for judged in (before, after))
-    eligible, done = (~had, has) if edit.direction == "add" else (had, ~has)
+    return measure_all([edit], before, after)
+
+
+def measure_all(edits: Sequence[Edit], before: Mapping[str, ArrayLike], after: Mapping[str, ArrayLike]) -> Outcome:
+    """Compare them before and after several edits at once, which succeed where all of them do.
+
+    Raises:
+        ValueError: no face could show the edits.
+    """
+    was, done = (np.all([edit.is_done(judged) for edit in edits], axis=0) for judged in (before, after))
+    eligible = ~was
     if not eligible.any():
-        state = "lacks" if edit.direction == "add" else "has"
-        raise ValueError(f"no face {state} {edit.value!r} ({edit.attribute}) before the edit")
-    others = [name for name in ATTRIBUTES if name != edit.attribute]
+        states = (("lacks" if edit.direction == "add" else "has", edit) for edit in edits)
+        lacking = " or ".join(f"{state} {edit.value!r} ({edit.attribute})" for state, edit in states)
+        raise ValueError(f"no face {lacking} before the edit")
+    others = [name for name in ATTRIBUTES if name not in {edit.attribute for edit in edits}]
     stayed = {name: (np.asarray(before[name]) == np.asarray(after[name]))[eligible] for name in others}
     return Outcome(eligible, done[eligible], stayed)
 
