@@ -89,8 +89,8 @@ def evaluate(session: nox.Session) -> None:
 
 @nox.session
 def pictures(session: nox.Session) -> None:
-    """Make the templates, their thumbnails and the help pages' pictures again, and README's from the browser tests."""
-    for module in ("templates", "blueprints", "thumbnails", "help_pictures"):
+    """Make the templates, their thumbnails and all pictures of README, docs and help pages again."""
+    for module in ("templates", "blueprints", "thumbnails", "help_pictures", "first_picture", "demo_pictures"):
         _run_module(session, f"dev.make.{module}")
     _run_module(session, "pytest", "tests/browser", *SIDE_BY_SIDE)
     _run_module(session, "dev.make.readme_pictures")

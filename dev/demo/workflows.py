@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..host.client import Client, Workflow
 from ..host.packages import REPO
-from .faces import CAPTION_START, PHRASES, SIZE
+from .drawing import SIZE
+from .faces import CAPTION_START, PHRASES
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,10 +22,10 @@ FOLDER = REPO / "example_workflows" / "api"
 STEPS, CFG = 20, 3.5
 # Prompts say how a face looks, so that an attribute that an edit changes by mistake was no accident before.
 LOOKS = (
-    "black hair, light skin, blue background",
-    "ginger hair, light skin, green background",
-    "blond hair, tan skin, purple background",
-    "brown hair, dark skin, yellow background",
+    "black hair, short hair, light skin, blue background",
+    "ginger hair, long hair, light skin, forest",
+    "blond hair, long hair, tan skin, beach",
+    "brown hair, short hair, dark skin, yellow background",
 )
 # What the server knows an uploaded drawing by.
 DRAWING = "drawing.png"
@@ -105,10 +106,15 @@ def _with_its_nodes(workflow: Workflow) -> Workflow:
 
 def _in_its_words(text: str) -> str:
     """Say what the text says in the words that the demo model was trained on."""
-    phrases = [phrase for values in PHRASES.values() for phrase in values if phrase]
+    phrases = [phrase for values in PHRASES.values() for phrase in values.values() if phrase]
     return ", ".join(
         [CAPTION_START] * ("face" in text) + [phrase for phrase in phrases if re.search(rf"\b{phrase}\b", text)]
     )
+
+
+def words_for(attribute: str, look: str) -> str:
+    """Return what a look says of an attribute; nothing where it says nothing."""
+    return next((phrase for phrase in look.split(", ") if phrase in PHRASES[attribute].values()), "")
 
 
 def nodes_of(workflow: Workflow, class_type: str) -> list[dict[str, Any]]:
@@ -163,6 +169,17 @@ def face_workflow(
     return workflow
 
 
+def slider_workflow(prompt: str, text: str, seed: int, last: float, count: int) -> Workflow:
+    """Return the shipped strength slider: one face so many times, from strength 0 to the last."""
+    workflow = without_grid(load("strength_slider"))
+    set_prompt(workflow, prompt)
+    nodes_of(workflow, "SEGAConcept")[0]["text"] = text
+    nodes_of(workflow, "SEGAStrengths")[0] |= {"last": last, "count": count}
+    nodes_of(workflow, "EmptyLatentImage")[0]["batch_size"] = count
+    nodes_of(workflow, "SEGASampler")[0]["seed"] = seed
+    return workflow
+
+
 def drawing_workflow(caption: str, edit: Mapping[str, Any] | None) -> Workflow:
     """Return the shipped edit of a picture for the uploaded drawing; without an edit all that comes back of it."""
     workflow = load("edit_photo")
@@ -188,6 +205,14 @@ def without_composite(workflow: Workflow) -> Workflow:
     (composite,) = nodes_of(whole, "ImageCompositeMasked")
     nodes_of(whole, "SaveImage")[0]["images"] = composite["source"]
     return whole
+
+
+def without_grid(workflow: Workflow) -> Workflow:
+    """Return the workflow saving its pictures one by one, instead of side by side in one."""
+    apart = json.loads(json.dumps(workflow))
+    (grid,) = nodes_of(apart, "ImageGrid")
+    nodes_of(apart, "SaveImage")[0]["images"] = grid["images"]
+    return apart
 
 
 def with_preview(workflow: Workflow) -> Workflow:

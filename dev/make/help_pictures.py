@@ -13,9 +13,8 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-from ..demo.faces import described_drawings
-from ..demo.run import above_caption
-from ..demo.sheet import INK, PAPER
+from ..demo.drawing import described_drawings
+from ..demo.sheet import INK, PAPER, above_caption
 from ..demo.workflows import (
     LOOKS,
     STEPS,
@@ -27,6 +26,7 @@ from ..demo.workflows import (
     upload_drawing,
     with_preview,
     without_composite,
+    words_for,
 )
 from ..host.client import Client, Workflow
 from ..host.packages import REPO
@@ -44,6 +44,7 @@ RISING = ((1, 4), (2, 4))
 PROMPTS = ((0, 1, 4), (1, 2, 3))
 SIDE = (64, 0, 128, 128)
 DRAWING_SEED = 7
+DRAWN = {"glasses": "no", "hat": "yes", "beard": "no", "mouth": "neutral", "style": "plain"}
 
 Column = tuple[str, list[Image.Image]]
 
@@ -124,7 +125,7 @@ def threshold(client: Client) -> list[Column]:
 
 def on_background(client: Client, text: str, faces: Sequence[tuple[int, int]], **settings: Any) -> list[Image.Image]:
     """Return faces with another background."""
-    concepts = [add(text, instead_of=LOOKS[look].split(", ")[-1], **settings) for look, _ in faces]
+    concepts = [add(text, instead_of=words_for("background", LOOKS[look]), **settings) for look, _ in faces]
     return [draw(client, [concept], [face])[0] for concept, face in zip(concepts, faces, strict=True)]
 
 
@@ -135,10 +136,10 @@ def start(client: Client) -> list[Column]:
 def add_and_remove(client: Client) -> list[Column]:
     beard = "a face, beard"
     return [
-        ("a face", draw(client, faces=LIGHT)),
-        ("+ beard", draw(client, [add("beard")], LIGHT)),
-        ("a face, beard", draw(client, faces=LIGHT, prompt=beard)),
-        ("- beard", draw(client, [remove("beard")], LIGHT, beard)),
+        ("a face", draw(client)),
+        ("+ beard", draw(client, [add("beard")])),
+        ("a face, beard", draw(client, prompt=beard)),
+        ("- beard", draw(client, [remove("beard")], prompt=beard)),
     ]
 
 
@@ -235,7 +236,7 @@ def kept(client: Client) -> list[Column]:
 
 def drawings(client: Client) -> Iterator[tuple[str, Image.Image]]:
     """Upload drawings, which stand for a user's pictures; yield each with its description."""
-    for caption, drawing in described_drawings(DRAWING_SEED, len(FACES), glasses=0, hat=1, beard=0, mouth=0):
+    for caption, drawing in described_drawings(DRAWING_SEED, len(FACES), **DRAWN):
         upload_drawing(client, drawing)
         yield caption, drawing
 

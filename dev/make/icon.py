@@ -50,7 +50,7 @@ class Portrait(Canvas):
 
     def glasses(self) -> None:
         for x in (35, 65):
-            self.ring(x, 50, 13, 12, 9, INK, 5)
+            self.ring(x, 50, 10.5, 9.5, 6.5, INK, 5)
         self.stroke([(47, 47), (53, 47)], INK, 4)
         for x, ear in ((23, 19), (77, 81)):
             self.stroke([(x, 47), (ear, 45)], INK, 4)

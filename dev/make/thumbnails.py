@@ -8,25 +8,56 @@ from __future__ import annotations
 import argparse
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from io import BytesIO
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ..demo import faces, workflows
-from ..demo.run import above_caption
+from ..demo import workflows
+from ..demo.drawing import SIZE, described_drawings
+from ..demo.faces import CAPTION_START
+from ..demo.sheet import above_caption
 from ..host.client import Client, Workflow
 from ..host.server import DEMO_PACK, PACK, Server
 
 FOLDER = workflows.FOLDER.parent
 SIDE, LABEL, LINE = 512, 64, 4
 MOST_BYTES = 60_000
-# Where the demo's faces have their eyes: top and bottom.
-EYES = (48, 76)
+# How far down the demo's faces have their eyes, as a rule.
+EYES = 63
+
+# For each template the seeds of its faces, and words for how they look.
+FACES: dict[str, tuple[Sequence[int], str]] = {
+    "first_edit": ([7], "blond hair, long hair, light skin, blue background"),
+    "first_edit_sdxl": ([11], "ginger hair, short hair, tan skin, forest"),
+    "first_edit_flux": ([12], "black hair, short hair, tan skin, purple background"),
+    "first_edit_qwen_image": ([33], "brown hair, long hair, light skin, yellow background"),
+    "first_edit_z_image_turbo": ([24], "blond hair, short hair, tan skin, beach"),
+    "first_edit_flux2_klein": ([17], "black hair, long hair, light skin, forest"),
+    "first_edit_wan_video": ([22], "ginger hair, long hair, light skin, city at night"),
+    "remove_concept": ([8], "brown hair, short hair, light skin, yellow background"),
+    "three_concepts": ([9], "brown hair, short hair, light skin, green background"),
+    "four_concept_face": ([7, 21], "ginger hair, short hair, light skin, blue background"),
+    "model_patch": ([13, 14], "black hair, short hair, dark skin, yellow background"),
+    "mask": ([9], "black hair, long hair, light skin, yellow background"),
+    "preview": ([7], "blond hair, short hair, tan skin, purple background"),
+    "compare_strengths": ([7], "brown hair, short hair, light skin, blue background"),
+    "strength_slider": ([11], "ginger hair, short hair, tan skin, green background"),
+    "save_guidance": ([8], "brown hair, short hair, light skin, green background"),
+    # The seed must be that of the guidance, and the prompt has a hair colour already.
+    "load_guidance": ([8], "long hair, tan skin, beach"),
+    "real_image_img2img": ([7], ""),
+    "edit_photo": ([7], ""),
+}
+# The drawing that stands for a user's picture.
+DRAWING_SEED = 3
+DRAWN = {"glasses": "no", "hat": "no", "beard": "no", "mouth": "neutral", "style": "plain"}
 
 
-def template(name: str, seed: int, look: str = "") -> Workflow:
-    """Return a template for the demo model, with a seed and words for how the face looks."""
-    workflow = workflows.load(name)
+def template(name: str, number: int = 0) -> Workflow:
+    """Return a template for the demo model, with the seed of one of its faces and words for how it looks."""
+    seeds, look = FACES[name]
+    seed, workflow = seeds[number], workflows.load(name)
     for node in workflow.values():
         node["inputs"] |= {key: seed for key in ("seed", "noise_seed") if key in node["inputs"]}
         if node["class_type"] == "SaveVideo":
@@ -34,13 +65,13 @@ def template(name: str, seed: int, look: str = "") -> Workflow:
             node |= {"class_type": "SaveImage", "inputs": {"images": video["images"], "filename_prefix": name}}
     if look:
         prompt = workflows.prompt_of(workflow)
-        workflows.set_prompt(workflow, prompt.replace(faces.CAPTION_START, f"{faces.CAPTION_START}, {look}"))
+        workflows.set_prompt(workflow, prompt.replace(CAPTION_START, f"{CAPTION_START}, {look}"))
     return workflow
 
 
-def pair(client: Client, name: str, seed: int, look: str) -> tuple[Image.Image, Image.Image]:
-    """Return a template's picture without the concepts and with them."""
-    workflow = template(name, seed, look)
+def pair(client: Client, name: str, number: int) -> tuple[Image.Image, Image.Image]:
+    """Return one of a template's faces without the concepts and with them."""
+    workflow = template(name, number)
     plain = {
         node_id: node
         for node_id, node in workflows.without_concepts(workflow).items()
@@ -75,9 +106,9 @@ def grid(images: Sequence[Image.Image]) -> Image.Image:
 def rows(images: Sequence[Image.Image], labels: Sequence[str]) -> Image.Image:
     """Show the eyes of faces, one below the other."""
     out, room = Image.new("RGB", (SIDE, SIDE), "white"), (SIDE - LABEL) // len(images)
-    middle, half = sum(EYES) / 2, (room - LINE) / 2 * images[0].width / SIDE
+    half = (room - LINE) / 2 * images[0].width / SIDE
     for place, (image, label) in enumerate(zip(images, labels, strict=True)):
-        box = (0, middle - half, image.width, middle + half)
+        box = (0, EYES - half, image.width, EYES + half)
         strip = image.resize((SIDE, room - LINE), Image.Resampling.LANCZOS, box=box)
         write(ImageDraw.Draw(strip), (12, (room - LINE) // 2), label, 30, "lm")
         out.paste(strip, (0, place * room))
@@ -111,7 +142,7 @@ def outlined(picture: Image.Image, workflow: Workflow) -> Image.Image:
     """Draw the edge of a template's mask."""
     place = workflows.nodes_of(workflow, "MaskComposite")[0]
     size = workflows.nodes_of(workflow, "SolidMask")[1]
-    scale = SIDE / faces.SIZE
+    scale = SIDE / SIZE
     left, top = place["x"] * scale, place["y"] * scale
     box = (left, top, left + size["width"] * scale, top + size["height"] * scale)
     pen = ImageDraw.Draw(picture)
@@ -123,40 +154,35 @@ def outlined(picture: Image.Image, workflow: Workflow) -> Image.Image:
 
 
 def compare_strengths(client: Client) -> Image.Image:
-    workflow = template("compare_strengths", 7, "brown hair, light skin, blue background")
-    saved, grid_node = (workflows.nodes_of(workflow, name)[0] for name in ("SaveImage", "ImageGrid"))
-    saved["images"] = grid_node["images"]
+    workflow = workflows.without_grid(template("compare_strengths"))
     values = [inputs["value"] for inputs in workflows.nodes_of(workflow, "PrimitiveFloat")]
     return rows(client.pictures(workflow)["SaveImage"], [f"{value:g}" for value in values])
 
 
 def strength_slider(client: Client) -> Image.Image:
-    workflow = template("strength_slider", 11, "ginger hair, tan skin, green background")
-    workflows.nodes_of(workflow, "SaveImage")[0]["images"] = workflows.nodes_of(workflow, "RebatchImages")[0]["images"]
-    return columns(client.pictures(workflow)["SaveImage"])
+    return columns(client.pictures(workflows.without_grid(template("strength_slider")))["SaveImage"])
 
 
 def preview(client: Client) -> Image.Image:
-    made = client.pictures(template("preview", 7, "blond hair, tan skin, purple background"))
+    made = client.pictures(template("preview"))
     # The plot is the last picture.
     return grid([*made["SaveImage"], *map(above_caption, made["SEGAPreview"][:-1])])
 
 
 def mask(client: Client) -> Image.Image:
-    workflow = template("mask", 9, "black hair, light skin, yellow background")
+    workflow = template("mask")
     return outlined(scaled(client.pictures(workflow)["SaveImage"][0]), workflow)
 
 
 def save_guidance(client: Client) -> Image.Image:
-    workflow = template("save_guidance", 7, "brown hair, light skin, green background")
-    made = client.pictures(workflows.with_preview(workflow))
+    made = client.pictures(workflows.with_preview(template("save_guidance")))
     return halves(made["SaveImage"][0], above_caption(made["SEGAPreview"][0]))
 
 
 def load_guidance(client: Client) -> Image.Image:
-    outputs = client.run(template("save_guidance", 8, "brown hair, light skin, green background"))
+    outputs = client.run(template("save_guidance"))
     ((file,),) = (output["guidance"] for output in outputs.values() if "guidance" in output)
-    load = template("load_guidance", 8)
+    load = template("load_guidance")
     workflows.nodes_of(load, "SEGALoadGuidance")[0]["file"] = f"{file['subfolder']}/{file['filename']} [output]"
     plain = copy.deepcopy(load)
     del workflows.nodes_of(plain, "SEGASampler")[0]["guidance"]
@@ -165,47 +191,54 @@ def load_guidance(client: Client) -> Image.Image:
 
 def real_image(client: Client, name: str) -> Image.Image:
     """Show a drawing, which stands for a user's picture, and its edit."""
-    ((caption, drawing),) = faces.described_drawings(3, 1, glasses=0, hat=0, beard=0, mouth=0)
+    ((caption, drawing),) = described_drawings(DRAWING_SEED, 1, **DRAWN)
     workflows.upload_drawing(client, drawing)
-    workflow = template(name, 7)
+    workflow = template(name)
     workflows.set_drawing(workflow, caption)
     return halves(drawing, client.pictures(workflow)["SaveImage"][0])
 
 
-# What is written below each picture, and what draws it.
-THUMBNAILS: dict[str, tuple[str, Callable[[Client], Image.Image]]] = {
-    "mask": ("only in the mask", mask),
-    "preview": ("where each concept acts", preview),
-    "compare_strengths": ("strength by strength", compare_strengths),
-    "strength_slider": ("a slider in one run", strength_slider),
-    "save_guidance": ("save the edit", save_guidance),
-    "load_guidance": ("reuse the edit", load_guidance),
-    "real_image_img2img": ("your picture, image to image", lambda client: real_image(client, "real_image_img2img")),
-    "edit_photo": ("your picture: + glasses", lambda client: real_image(client, "edit_photo")),
+def faces(client: Client, name: str) -> Image.Image:
+    """Show one or two faces without the concepts and with them."""
+    pairs = [pair(client, name, number) for number in range(len(FACES[name][0]))]
+    return halves(*pairs[0]) if len(pairs) == 1 else grid([*pairs[0], *pairs[1]])
+
+
+# What is written below each picture.
+LABELS = {
+    "first_edit": "+ glasses",
+    "first_edit_sdxl": "for SDXL",
+    "first_edit_flux": "for Flux, cfg 1",
+    "first_edit_qwen_image": "for Qwen-Image",
+    "first_edit_z_image_turbo": "for Z-Image Turbo, cfg 1",
+    "first_edit_flux2_klein": "for FLUX.2 Klein",
+    "first_edit_wan_video": "for Wan 2.2 video",
+    "remove_concept": "- hat",
+    "three_concepts": "+ glasses + hat + smile",
+    "four_concept_face": "four concepts at once",
+    "model_patch": "any sampler: + glasses",
+    "mask": "only in the mask",
+    "preview": "where each concept acts",
+    "compare_strengths": "strength by strength",
+    "strength_slider": "a slider in one run",
+    "save_guidance": "save the edit",
+    "load_guidance": "reuse the edit",
+    "real_image_img2img": "your picture, image to image",
+    "edit_photo": "your picture: + glasses",
 }
-# What is written below pictures of one or two faces, without the concepts and with them; the seeds, and their look.
-FACES: dict[str, tuple[str, Sequence[int], str]] = {
-    "first_edit": ("+ glasses", [7], "blond hair, light skin, blue background"),
-    "first_edit_sdxl": ("for SDXL", [11], "ginger hair, tan skin, green background"),
-    "first_edit_flux": ("for Flux, cfg 1", [12], "black hair, tan skin, purple background"),
-    "first_edit_qwen_image": ("for Qwen-Image", [33], "brown hair, light skin, yellow background"),
-    "first_edit_z_image_turbo": ("for Z-Image Turbo, cfg 1", [24], "blond hair, tan skin, green background"),
-    "first_edit_flux2_klein": ("for FLUX.2 Klein", [17], "black hair, light skin, blue background"),
-    "first_edit_wan_video": ("for Wan 2.2 video", [22], "ginger hair, light skin, purple background"),
-    "remove_concept": ("- hat", [8], "light skin, yellow background"),
-    "three_concepts": ("+ glasses + hat + smile", [9], "brown hair, light skin, green background"),
-    "four_concept_face": ("four concepts at once", [7, 21], "ginger hair, light skin, blue background"),
-    "model_patch": ("any sampler: + glasses", [13, 14], "dark skin, black hair, yellow background"),
+# What draws those that are more than a face without the concepts and with them.
+MAKERS: dict[str, Callable[[Client], Image.Image]] = {
+    **{
+        make.__name__: make
+        for make in (compare_strengths, strength_slider, preview, mask, save_guidance, load_guidance)
+    },
+    **{name: partial(real_image, name=name) for name in ("real_image_img2img", "edit_photo")},
 }
 
 
 def thumbnail(client: Client, name: str) -> Image.Image:
-    if name in THUMBNAILS:
-        label, drawn = THUMBNAILS[name]
-        return labelled(drawn(client), label)
-    label, seeds, look = FACES[name]
-    pairs = [pair(client, name, seed, look) for seed in seeds]
-    return labelled(halves(*pairs[0]) if len(pairs) == 1 else grid([*pairs[0], *pairs[1]]), label)
+    picture = MAKERS[name](client) if name in MAKERS else faces(client, name)
+    return labelled(picture, LABELS[name])
 
 
 def as_jpeg(picture: Image.Image) -> bytes:
@@ -221,7 +254,7 @@ def as_jpeg(picture: Image.Image) -> bytes:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="default: all")
-    names = parser.parse_args(arguments).names or [*FACES, *THUMBNAILS]
+    names = parser.parse_args(arguments).names or LABELS
     with Server({**PACK, **DEMO_PACK}) as server:
         for name in names:
             (FOLDER / f"{name}.jpg").write_bytes(as_jpeg(thumbnail(server.client(), name)))
