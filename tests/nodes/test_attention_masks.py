@@ -332,7 +332,7 @@ def test_an_error_leaves_nothing_behind(host: Host) -> None:
 def test_a_trained_model_looks_where_the_word_is_drawn(
     host: Host, evaluations: list[Seen], text: str, rows: tuple[int, int]
 ) -> None:
-    """The demo model's coarse level has 8 by 8 places; these rows hold the attribute in every drawn face."""
+    """The demo model's coarse level has 8 by 8 places; these rows hold the attribute in most faces."""
     from dev.demo import model
 
     demo, clip, _ = model.load()
@@ -341,7 +341,7 @@ def test_a_trained_model_looks_where_the_word_is_drawn(
     settings |= {"threshold": 0.0, "start_percent": 0.0, "attention_threshold": 0.8}
     concept = host.pack.nodes.SEGAConcept.execute(clip, text, **settings)[0]
     positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(words)) for words in (prompt, ""))
-    latent = {"samples": torch.zeros(8, 12, 16, 16)}
+    latent = {"samples": torch.zeros(8, model.LATENT_CHANNELS, 16, 16)}
     sampling = {"model": demo, "latent": latent, "steps": 8, "cfg": 3.5, "positive": positive, "negative": negative}
     edit(host, concept, **sampling, mode="independent")
     # Later there is little noise left and little to look for.

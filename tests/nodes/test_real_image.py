@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from dev.demo import faces
+from dev.demo.drawing import described_drawings
 from dev.demo.measure import Edit, measure
-from support.demo import JudgedModel, drawings
+from support.demo import JudgedModel
+from support.faces import as_images
 from support.host import Host
 
 pytestmark = pytest.mark.compat("Features", "real images: inversion, img2img")
 
 FACES, STEPS, CFG = 8, 10, 3.5
+SHOWN = {"glasses": "no", "hat": "yes", "beard": "no", "mouth": "neutral"}
 
 
 @dataclass
@@ -30,10 +31,9 @@ class Pictures:
 
 @pytest.fixture(scope="module")
 def pictures(demo: JudgedModel) -> Pictures:
-    rng = random.Random(11)
-    drawn = [replace(faces.random_face(rng), glasses=0, hat=1, beard=0, mouth=0) for _ in range(FACES)]
+    captions, drawings = zip(*described_drawings(10**6, FACES, **SHOWN), strict=True)
     with torch.inference_mode():
-        return Pictures(demo.vae.encode(drawings(drawn, rng)), [faces.description(face) for face in drawn])
+        return Pictures(demo.vae.encode(as_images(drawings)), list(captions))
 
 
 def concept(host: Host, demo: JudgedModel, pictures: Pictures, text: str, instead_of: str, direction: str) -> Any:

@@ -25,12 +25,3 @@ class JudgedModel:
     def attributes(self, latents: Tensor) -> dict[str, Tensor]:
         """Return what the faces show: {attribute: the index of a value for each}."""
         return self.judge.judge(self.vae.decode(latents).movedim(-1, 1))
-
-
-def drawings(faces: list[Any], rng: Any) -> Tensor:
-    """Return drawings of faces as an IMAGE."""
-    from torchvision.transforms.functional import pil_to_tensor
-
-    from dev.demo.faces import draw
-
-    return torch.stack([pil_to_tensor(draw(face, rng)) for face in faces]).movedim(1, -1).float() / 255

@@ -11,14 +11,15 @@ import torch
 from PIL import Image
 
 from dev.demo import classifier, faces
+from dev.demo.drawing import draw
 
-CAPTION = "a face, neutral, brown hair, light skin, blue background"
+FACE = faces.Face()
+CAPTION = faces.description(FACE)
 
 
 def drawn_face() -> Image.Image:
     """Return a drawing of what CAPTION says."""
-    face = faces.Face(mouth=0, glasses=0, hat=0, beard=0, hair=1, skin=0, background=0)
-    return faces.draw(face, random.Random(5))
+    return draw(FACE, random.Random(5))
 
 
 def as_png(image: Image.Image) -> bytes:
@@ -27,8 +28,12 @@ def as_png(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
+def as_images(pictures: Sequence[Image.Image | np.ndarray] | np.ndarray) -> torch.Tensor:
+    """Return pictures as an IMAGE, (B, H, W, 3) in [0, 1]."""
+    return torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).float() / 255
+
+
 def judged(pictures: Sequence[Image.Image] | np.ndarray) -> dict[str, list[str]]:
     """Return what faces show: {attribute: a value for each}."""
-    images = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).movedim(-1, 1).float() / 255
-    found = classifier.load().judge(images)
+    found = classifier.load().judge(as_images(pictures).movedim(-1, 1))
     return {name: [faces.ATTRIBUTES[name][i] for i in indices] for name, indices in found.items()}
