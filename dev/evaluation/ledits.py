@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -48,15 +49,15 @@ class Ledits:
         self.pipe.encode_image = lambda image, **_: (image, image)
         self.pipe.encode_prompt = self._encode
 
-    def edit(self, latents: Tensor, edit: Edit, steps: int, seed: int, strength: float) -> Tensor:
+    def edit(self, latents: Tensor, edits: Sequence[Edit], steps: int, seed: int, strength: float = 1.0) -> Tensor:
         """Return the edited latents; the strength is a factor of the pipeline's default scale."""
         latent_format = self.studio.model.get_model_object("latent_format")
         generator = torch.Generator().manual_seed(seed)
         self.pipe.invert(latent_format.process_in(latents), num_inversion_steps=steps, generator=generator)
         with patch.object(torch.Tensor, "repeat", _for_all_channels):
             out = self.pipe(
-                editing_prompt=[edit.text],
-                reverse_editing_direction=[edit.direction == "remove"],
+                editing_prompt=[edit.text for edit in edits],
+                reverse_editing_direction=[edit.direction == "remove" for edit in edits],
                 use_intersect_mask=False,
                 output_type="latent",
                 edit_guidance_scale=SCALE * strength,

@@ -1,8 +1,8 @@
-"""The report's pictures: the attribute's probability over the strength, and faces at rising strength."""
+"""The report's pictures: where ours is better and where not, success over the strength, and faces edited each way."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,55 +10,84 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 from PIL import Image
 
-from ..demo.measure import EDITS
 from ..demo.sheet import Row, contact_sheet
-from ..demo.workflows import LOOKS
 from ..report import BLUE, GREY, INK, ORANGE, STYLE
-from .first_edit import STRENGTHS, STRONG
-from .recipe import Recipe, edited, plain
-from .studio import Studio
+from .comparison import SUCCESS, label, outcome
+from .edits import tasks_named
+from .studio import PROMPTS, Studio
+from .verdict import ATTRIBUTES, COMPOSITION
+from .ways import WAYS, WAYS_OF, plain, wish_of
 
-GRID = {"axes.grid": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.8}
-FONT = {"font.size": 11, "axes.titlesize": 12, "axes.titleweight": "bold"}
-SHOWN = ("+ glasses", "- hat")
-PER_LOOK, CELL = 2, 96
+FONT = {"font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold", "text.color": INK}
+GRID = {"axes.grid": True, "grid.color": "#e8e8e8", "grid.linewidth": 0.8, "axes.axisbelow": True}
+PANELS = {SUCCESS: "Success", ATTRIBUTES: "Attributes kept", COMPOSITION: "Composition kept"}
+# Readable without colours, too.
+LOOKS = {"win": (BLUE, "o", BLUE), "draw": (GREY, "o", "white"), "loss": (ORANGE, "s", ORANGE)}
+SHOWN, CELL = ("+ hat", "- glasses"), 96
 
 
-def plot_strength(part: Mapping[str, Any], file: Path) -> None:
-    """Draw the probability of each attribute over the strength; readable without colours."""
+def plot_comparisons(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
+    """Draw what ours has more than each other way: a point and its interval for each group and measure."""
+    lines = list(dict.fromkeys((row["group"], row["ours"], row["way"]) for row in rows))
+    places = {line: i + list(dict.fromkeys(each[0] for each in lines)).index(line[0]) for i, line in enumerate(lines)}
     with mpl.rc_context({**STYLE, **FONT, **GRID}):
-        figure, axes = plt.subplots(1, 2, figsize=(11.2, 4.6), layout="constrained")
-        for axis, (sign, title) in zip(axes, (("+", "Adding"), ("-", "Removing")), strict=True):
-            rows = [row for row in part["strength"] if row["edit"].startswith(sign)]
-            looks = zip((BLUE, ORANGE, INK, GREY), ("o-", "s--", "^-.", "D:"), strict=True)
-            for row, (colour, line) in zip(rows, looks, strict=True):
-                low, value, high = ([chance[side] for chance in row["chance"]] for side in ("low", "value", "high"))
-                axis.plot(row["strengths"], value, line, color=colour, label=row["edit"][2:], ms=6)
-                axis.fill_between(row["strengths"], low, high, color=colour, alpha=0.08, lw=0)
-            axis.set(title=title, xlabel="strength", ylim=(-0.03, 1.04), xticks=rows[0]["strengths"])
-            axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-            axis.legend(loc="best")
-        axes[0].set_ylabel("probability of the attribute")
-        figure.savefig(file, dpi=110, bbox_inches="tight", pil_kwargs={"quality": 85})
+        height = 1.4 + 0.22 * (max(places.values()) + 1)
+        figure, axes = plt.subplots(1, len(PANELS), figsize=(11.2, height), sharey=True, layout="constrained")
+        for axis, (measure, title) in zip(axes, PANELS.items(), strict=True):
+            _draw_panel(axis, [row for row in rows if row["measure"] == measure], places)
+            axis.set(title=title, xlabel="ours minus the other way, points")
+        axes[0].set_yticks([*places.values()], [label(*line) for line in lines])
+        axes[0].invert_yaxis()
+        marks = [
+            plt.Line2D([], [], color=colour, marker=marker, mfc=fill, ls="", label=f"ours is {word}")
+            for word, (colour, marker, fill) in zip(("better", "undecided", "worse"), LOOKS.values(), strict=True)
+        ]
+        figure.legend(handles=marks, loc="outside lower center", ncols=3)
+        figure.savefig(file, dpi=110, pil_kwargs={"quality": 85})
         plt.close(figure)
 
 
-def draw_strengths(studio: Studio, file: Path) -> None:
-    """Draw a few faces of two edits at rising strength, in the report's own size."""
-    rows = []
-    for edit in EDITS:
-        if edit.name in SHOWN:
-            rows.append(_row(studio, "no edit", plain(edit), edit.name))
-            rows += [_row(studio, f"strength {each:g}", edited(edit, each)) for each in (*STRENGTHS[1:], STRONG)]
-    sheet = contact_sheet("Rising strength", "the same noise in every column", rows, CELL)
-    sheet.save(file, quality=80, method=6)
+def _draw_panel(axis: Axes, rows: Sequence[Mapping[str, Any]], places: Mapping[tuple[str, str, str], int]) -> None:
+    axis.axvline(0, color=INK, lw=1)
+    for row in rows:
+        colour, marker, fill = LOOKS[outcome(row)]
+        place, value = places[row["group"], row["ours"], row["way"]], 100 * row["value"]
+        reach = [[value - 100 * row["low"]], [100 * row["high"] - value]]
+        axis.errorbar(value, place, xerr=reach, fmt=marker, color=colour, mfc=fill, ms=5, lw=1.4)
 
 
-def _row(studio: Studio, label: str, recipe: Recipe, section: str = "") -> Row:
-    images = studio.draw(recipe).images
-    firsts = range(0, len(images), len(images) // len(LOOKS))
-    shown = [images[first + i] for first in firsts for i in range(min(PER_LOOK, studio.per_look))]
-    return Row(label, "", [Image.fromarray(image) for image in shown], section)
+def plot_strengths(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
+    """Draw how often an edit succeeds over the strength."""
+    with mpl.rc_context({**STYLE, **FONT, **GRID}):
+        figure, axis = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
+        looks = zip((BLUE, ORANGE), ("o-", "s--"), strict=True)
+        for edit, (colour, line) in zip(dict.fromkeys(row["edit"] for row in rows), looks, strict=True):
+            own = [row for row in rows if row["edit"] == edit]
+            strengths = [row["strength"] for row in own]
+            axis.plot(strengths, [row["value"] for row in own], line, color=colour, label=edit)
+            axis.fill_between(
+                strengths, [row["low"] for row in own], [row["high"] for row in own], color=colour, alpha=0.1, lw=0
+            )
+        axis.set(xlabel="strength", ylabel="success", ylim=(-0.03, 1.04))
+        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.legend(loc="lower right")
+        figure.savefig(file, dpi=110, pil_kwargs={"quality": 85})
+        plt.close(figure)
+
+
+def draw_ways(studio: Studio, file: Path) -> None:
+    """Draw a face of each prompt without an edit and edited each way."""
+    panels = []
+    for task in tasks_named(*SHOWN):
+        wishes = [wish_of(task, look) for look in PROMPTS]
+        recipes = {"no edit": plain, **{way: WAYS[way] for way in WAYS_OF[task.group]}}
+        panels.append([])
+        for way, recipe_of in recipes.items():
+            images = studio.draw([recipe_of(wish) for wish in wishes]).images[:: studio.faces // len(PROMPTS)]
+            row = Row(way, "", [Image.fromarray(image) for image in images], "" if panels[-1] else task.name)
+            panels[-1].append(row)
+    contact_sheet("", "", *panels, cell=CELL).save(file, quality=82, method=6)

@@ -1,31 +1,170 @@
-"""What the evaluation makes of pictures and verdicts: intervals, curves, regions, outcomes, tables."""
+"""What the evaluation makes of prompts, pictures and verdicts: places, intervals, comparisons, targets, tables."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from dev import report
-from dev.demo import faces
-from dev.demo.measure import EDITS, Edit
-from dev.evaluation import photos, recipe, statistics, studio
+from dev.demo import drawing, faces
+from dev.demo.composition import NAMES, USUAL, random_composition
+from dev.evaluation import comparison, edits, places, statistics, targets, ways
+from dev.evaluation.comparison import Trial
+from dev.evaluation.edits import ADDED, REMOVED, TASKS, Task
+from dev.evaluation.studio import Faces
+from dev.evaluation.verdict import ATTRIBUTES, COMPOSITION, PIXELS, Verdict, verdict
+
+LOOK = "black hair, short hair, light skin, blue background"
+HAT = edits.tasks_named("+ hat")[0]
 
 
-def as_faces(images: np.ndarray, **values: list[str]) -> studio.Faces:
-    """Return drawn and judged faces of values per attribute; every face has the first value of the others."""
-    chances = {}
-    for name, choices in faces.ATTRIBUTES.items():
-        judged = [choices.index(value) for value in values.get(name, [choices[0]] * len(images))]
-        chances[name] = np.eye(len(choices), dtype=np.float32)[judged]
-    return studio.Faces(images, chances)
+def as_faces(images: np.ndarray, moved: dict[str, float] | None = None, **values: list[str]) -> Faces:
+    """Return judged faces of values per attribute, the first value of the others, that lie as usual but for a move."""
+    judged = {
+        name: np.array([choices.index(value) for value in values.get(name, [choices[0]] * len(images))])
+        for name, choices in faces.ATTRIBUTES.items()
+    }
+    lying = [USUAL[name][0] + (moved or {}).get(name, 0) for name in NAMES]
+    return Faces(images, judged, np.tile(np.array(lying, np.float32), (len(images), 1)))
 
 
 def black(count: int) -> np.ndarray:
     return np.zeros((count, 128, 128, 3), np.uint8)
+
+
+def verdicts(eligible: list[int], done: list[int], attributes: list[float]) -> Verdict:
+    nothing = np.full(len(done), np.nan)
+    kept = {ATTRIBUTES: np.array(attributes), COMPOSITION: np.array(attributes), PIXELS: nothing}
+    return Verdict(np.array(eligible, bool), np.array(done, bool), kept, np.zeros(len(done)))
+
+
+@pytest.mark.parametrize(
+    ("name", "look", "prompt", "changed"),
+    [
+        ("+ hat", "", "a face", "a face, hat"),
+        ("+ hat", LOOK, f"a face, {LOOK}", f"a face, {LOOK}, hat"),
+        ("- hat", LOOK, f"a face, {LOOK}, hat", f"a face, {LOOK}"),
+        ("+ beach", LOOK, f"a face, {LOOK}", "a face, black hair, short hair, light skin, beach"),
+        ("+ beach", "tan skin, beach", "a face, tan skin", "a face, tan skin, beach"),
+        ("frowning instead of smiling", "", "a face, smiling", "a face, frowning"),
+        (
+            "long hair instead of short hair",
+            "long hair, beach",
+            "a face, short hair, beach",
+            "a face, long hair, beach",
+        ),
+        ("+ beard - glasses", "", "a face, glasses", "a face, beard"),
+    ],
+)
+def test_prompts_name_what_is_removed_or_replaced_and_say_the_edit_once_changed(
+    name: str, look: str, prompt: str, changed: str
+) -> None:
+    wish = ways.wish_of(edits.tasks_named(name)[0], look)
+    assert (wish.prompt, wish.changed) == (prompt, changed)
+
+
+def test_the_prompt_before_an_edit_never_says_what_is_added() -> None:
+    for task in TASKS:
+        for look in (LOOK, "ginger hair, long hair, light skin, forest", ""):
+            said = edits.prompt_of(task, look).split(", ")
+            assert not {edit.text for edit in task.edits if edit.direction == "add"} & set(said)
+            assert {edit.text for edit in task.edits if edit.direction == "remove"} <= set(said)
+
+
+def test_each_way_draws_something_else_and_only_what_it_says() -> None:
+    for task in TASKS:
+        wish = ways.wish_of(task, LOOK)
+        recipes = [ways.plain(wish), *(ways.WAYS[name](wish) for name in ways.WAYS_OF[task.group])]
+        assert len({recipe.key for recipe in recipes}) == len(recipes), task.name
+    hat, no_hat = (ways.wish_of(task, "") for task in edits.tasks_named("+ hat", "- hat"))
+    # The changed prompt of a removal is drawn once, as the plain picture of adding.
+    assert ways.changed_prompt(no_hat).key == ways.plain(hat).key
+    assert ways.weights(hat).prompt == "a face, (hat:1.5)"
+    assert ways.weights(no_hat).prompt == "a face, (hat:0.2)"
+    assert (ways.negative(no_hat).prompt, ways.negative(no_hat).negative) == ("a face", "hat")
+
+
+def test_our_concepts_have_nothing_but_words_and_know_what_they_replace() -> None:
+    (concept,) = ways.ours(ways.wish_of(edits.tasks_named("+ forest")[0], LOOK)).concepts
+    expected = {"text": "forest", "direction": "add", "prompt": f"a face, {LOOK}", "instead_of": "blue background"}
+    assert concept == expected
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"), [("glasses", "yes"), ("hat", "yes"), ("beard", "yes"), ("mouth", "smiling")]
+)
+def test_a_place_holds_all_that_its_attribute_draws(attribute: str, value: str) -> None:
+    for seed in range(40):
+        rng = random.Random(seed)
+        face = replace(faces.random_face(rng), style="plain", **{attribute: faces.ATTRIBUTES[attribute][0]})
+        lies = random_composition(face, rng)
+        pictures = [
+            np.asarray(drawing.draw_composed(each, lies, random.Random(seed)), int)
+            for each in (face, replace(face, **{attribute: value}))
+        ]
+        changed = (pictures[0] != pictures[1]).any(-1)
+        (inside,) = places.places([attribute], [lies.row()])
+        assert changed.any()
+        assert not (changed & ~inside).any(), seed
+        # It is a place, not the picture.
+        assert inside.mean() < 0.6
+
+
+def test_an_edit_without_a_place_of_its_own_has_none() -> None:
+    lies = [[mean for mean, _ in USUAL.values()]]
+    assert places.places(["hat", "style"], lies) is None
+    both, hat = (places.places(attributes, lies) for attributes in (["hat", "beard"], ["hat"]))
+    assert (both & hat).sum() == hat.sum() < both.sum()
+
+
+def test_only_faces_that_could_show_an_edit_are_judged() -> None:
+    before = as_faces(black(4), hat=["yes", "no", "no", "no"])
+    after = as_faces(black(4), hat=["yes", "yes", "yes", "no"], hair=["black", "black", "brown", "black"])
+    found = verdict(HAT.edits, before, after)
+    assert found.eligible.tolist() == [False, True, True, True]
+    assert found.succeeded.tolist() == [False, True, True, False]
+    others = len(faces.ATTRIBUTES) - 1
+    assert found.kept[ATTRIBUTES][1:].tolist() == [1, pytest.approx((others - 1) / others), 1]
+    with pytest.raises(ValueError, match=r"no face has 'yes' \(hat\)"):
+        verdict(edits.tasks_named("- hat")[0].edits, as_faces(black(2)), as_faces(black(2)))
+
+
+def test_several_edits_succeed_where_all_do() -> None:
+    task = Task("several", (*edits.tasks_named("+ hat")[0].edits, *edits.tasks_named("- glasses")[0].edits))
+    before = as_faces(black(3), hat=["no", "yes", "yes"], glasses=["yes", "yes", "no"])
+    after = as_faces(black(3), hat=["yes", "no", "yes"], glasses=["no", "no", "no"])
+    found = verdict(task.edits, before, after)
+    assert found.eligible.tolist() == [True, True, False]
+    assert found.succeeded.tolist() == [True, False, False]
+
+
+def test_a_face_that_moves_does_not_keep_its_composition() -> None:
+    before = as_faces(black(1))
+    slightly = verdict(HAT.edits, before, as_faces(black(1), {"x": 0.5 * USUAL["x"][1]}, hat=["yes"]))
+    far = verdict(HAT.edits, before, as_faces(black(1), {"x": 6, "y": 8}, hat=["yes"]))
+    assert slightly.kept[COMPOSITION].tolist() == [1]
+    assert far.kept[COMPOSITION].tolist() == [pytest.approx(4 / 6)]
+    assert far.moved.tolist() == [pytest.approx(10, abs=1e-4)]
+
+
+def test_pixels_count_outside_the_place_of_the_edit_alone() -> None:
+    inside, outside, faint = black(1), black(1), black(1)
+    inside[:, 30:34] = 255
+    outside[:, -16:] = 255
+    faint[:] = 10
+    before = as_faces(black(1))
+    kept = [
+        verdict(HAT.edits, before, as_faces(each, hat=["yes"])).kept[PIXELS][0] for each in (inside, outside, faint)
+    ]
+    place = places.places(["hat"], before.compositions)
+    assert kept[1] == pytest.approx(1 - 16 * 128 / (~place).sum())
+    assert kept[0] > kept[1]
+    assert kept[2] == 1
 
 
 def test_the_interval_of_a_share_is_wilsons() -> None:
@@ -40,51 +179,61 @@ def test_the_interval_of_a_share_is_wilsons() -> None:
 def test_the_interval_of_a_mean_covers_the_truth_as_often_as_it_says() -> None:
     rng = np.random.default_rng(1)
     estimates = [statistics.mean(rng.normal(3.0, 1.0, 60)) for _ in range(200)]
-    covered = sum(estimate["low"] <= 3.0 <= estimate["high"] for estimate in estimates)
+    covered = sum(estimate["low"] <= 3.0 <= estimate["high"] for estimate in estimates if estimate)
     assert 0.9 <= covered / 200 <= 0.99
 
 
-@pytest.mark.parametrize(("values", "expected"), [([1, 2, 5], 1), ([5, 2, 1], -1), ([3, 3, 3], 0)])
-def test_the_rank_correlation_knows_rising_from_falling(values: list[float], expected: float) -> None:
-    assert statistics.rank_correlation([0, 1, 2], values) == pytest.approx(expected)
+def test_edits_of_the_same_faces_do_not_make_an_interval_narrower() -> None:
+    figures = np.random.default_rng(2).normal(size=50)
+    once, often = statistics.mean(figures), statistics.mean(np.tile(figures, (4, 1)))
+    assert once and often
+    assert (often["low"], often["high"]) == pytest.approx((once["low"], once["high"]))
 
 
-@pytest.mark.parametrize(("attribute", "value"), [("glasses", 1), ("hat", 1), ("beard", 1), ("mouth", 1), ("mouth", 2)])
-def test_a_region_holds_all_that_its_attribute_draws(attribute: str, value: int) -> None:
-    outside = ~photos.region(attribute)
-    for seed in range(30):
-        face = replace(faces.random_face(random.Random(seed)), **{attribute: 0})
-        pictures = [
-            np.asarray(faces.draw(each, random.Random(seed)), int)
-            for each in (face, replace(face, **{attribute: value}))
-        ]
-        changed = (pictures[0] != pictures[1]).any(-1)
-        assert changed.any()
-        assert not (changed & outside).any()
+def test_missing_figures_are_left_out_of_a_mean() -> None:
+    estimate = statistics.mean([[1.0, np.nan, np.nan], [2.0, np.nan, 3.0]])
+    assert estimate and (estimate["value"], estimate["faces"]) == (2.0, 3)
+    assert statistics.mean([np.nan, np.nan]) is None
 
 
-def test_only_faces_that_could_show_an_edit_count() -> None:
-    edit = Edit("hat", "add", "hat", "yes")
-    before = as_faces(black(4), hat=["yes", "no", "no", "no"])
-    after = as_faces(black(4), hat=["yes", "yes", "yes", "no"], hair=["black", "black", "brown", "black"])
-    outcome = studio.compare(edit, before, after)
-    assert outcome.done.tolist() == [True, True, False]
-    assert outcome.stayed["hair"].tolist() == [True, False, True]
-    assert "hat" not in outcome.stayed
-    with pytest.raises(ValueError, match=r"no face has 'yes' \(hat\)"):
-        studio.compare(Edit("hat", "remove", "hat", "yes"), as_faces(black(2)), as_faces(black(2)))
+def test_ways_are_compared_on_the_faces_where_both_succeeded() -> None:
+    ours = verdicts([1, 1, 1, 0], [1, 1, 0, 1], [1.0, 0.5, 1.0, 0.0])
+    other = verdicts([1, 1, 1, 0], [1, 0, 0, 1], [0.5, 0.9, 0.9, 0.9])
+    assert np.array_equal(comparison.gain("success", ours, other), [0, 1, 0, np.nan], equal_nan=True)
+    assert np.array_equal(comparison.gain(ATTRIBUTES, ours, other), [0.5, np.nan, np.nan, np.nan], equal_nan=True)
 
 
-def test_every_recipe_has_a_key_of_its_own() -> None:
-    made = [
-        of_edit
-        for edit in EDITS
-        for of_edit in (recipe.plain(edit), recipe.edited(edit), recipe.edited(edit, 2.0), recipe.edited(edit, steps=8))
+def test_a_clear_difference_is_a_win_or_a_loss_and_noise_is_a_draw() -> None:
+    rng = np.random.default_rng(3)
+    kept = rng.uniform(0.4, 0.6, 60)
+    every = [1] * 60
+    trials = [
+        Trial(HAT, way, verdicts(every, every, (kept + gain + rng.normal(0, 0.05, 60)).tolist()))
+        for way, gain in (("ours", 0.0), ("worse", -0.2), ("same", 0.0), ("better", 0.2))
     ]
-    keys = {each.key: each for each in made}
-    # The four edits that add start from the same picture.
-    assert len(keys) == len(made) - 3
-    assert all(keys[each.key] == each for each in made)
+    rows = comparison.comparisons(trials, [("ours", way) for way in ("worse", "same", "better")])
+    found = {(row["way"], row["measure"]): comparison.outcome(row) for row in rows}
+    assert [found[way, ATTRIBUTES] for way in ("worse", "same", "better")] == ["win", "draw", "loss"]
+    assert {found[way, "success"] for way in ("worse", "same", "better")} == {"draw"}
+    assert all(measure != PIXELS for _, measure in found)
+
+
+def row(**values: Any) -> dict[str, Any]:
+    return {"group": ADDED, "ours": "ours", "way": "other", "measure": ATTRIBUTES, "low": 0.1, "high": 0.3, **values}
+
+
+def test_targets_are_missed_where_the_figures_miss_them() -> None:
+    edits_done = [
+        {"edit": "+ hat", "way": "ours", "success": {"value": 0.96}},
+        {"edit": "+ beard", "way": "ours", "success": {"value": 0.94}},
+        {"edit": "+ beard", "way": "other", "success": {"value": 0.1}},
+    ]
+    undecided, lost = row(group=REMOVED, low=-0.1), row(group="scenes", measure=COMPOSITION, low=-0.3, high=-0.1)
+    success, kept, never_worse = targets.targets(edits_done, [row(), undecided, lost])
+    assert [each["edit"] for each in success.missed] == ["+ beard"]
+    assert (success.checked, kept.checked, never_worse.checked) == (2, 2, 3)
+    assert kept.missed == (undecided,)
+    assert never_worse.missed == (lost,)
 
 
 def test_tables_replace_what_stands_between_their_markers(tmp_path: Path) -> None:

@@ -1,0 +1,93 @@
+"""The ways' figures, and ours against each other way on the same faces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import statistics
+from .edits import Task
+from .statistics import Estimate
+from .verdict import ATTRIBUTES, COMPOSITION, PIXELS, Verdict
+from .ways import OURS
+
+SUCCESS = "success"
+MEASURES = (SUCCESS, ATTRIBUTES, COMPOSITION, PIXELS)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one way made of one task."""
+
+    task: Task
+    way: str
+    verdict: Verdict
+
+
+def figures(trials: Iterable[Trial]) -> list[dict[str, Any]]:
+    """Return the figures of each edit and way."""
+    return [
+        {"group": trial.task.group, "edit": trial.task.name, "way": trial.way, **_figures([trial])} for trial in trials
+    ]
+
+
+def figures_of_groups(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Return the figures of each group and way."""
+    keys = dict.fromkeys((trial.task.group, trial.way) for trial in trials)
+    return [
+        {
+            "group": group,
+            "way": way,
+            **_figures([each for each in trials if (each.task.group, each.way) == (group, way)]),
+        }
+        for group, way in keys
+    ]
+
+
+def comparisons(trials: Sequence[Trial], pairs: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Return for each group, pair of ways (one of ours and another) and measure what ours has more."""
+    pairs, rows = list(pairs), []
+    for group in dict.fromkeys(trial.task.group for trial in trials):
+        made = {(each.way, each.task): each.verdict for each in trials if each.task.group == group}
+        for ours, other in pairs:
+            both = [(made[ours, task], verdict) for (way, task), verdict in made.items() if way == other]
+            for measure in MEASURES:
+                estimate = statistics.mean([gain(measure, *each) for each in both]) if both else None
+                if estimate:
+                    rows.append({"group": group, "ours": ours, "way": other, "measure": measure, **estimate})
+    return rows
+
+
+def gain(measure: str, ours: Verdict, other: Verdict) -> NDArray[np.float64]:
+    """Return what ours has more on each face, (N,): success where there could be one, the rest where both succeeded."""
+    if measure == SUCCESS:
+        return np.where(ours.eligible, ours.done * 1.0 - other.done, np.nan)
+    return np.where(ours.succeeded & other.succeeded, ours.kept[measure] - other.kept[measure], np.nan)
+
+
+def outcome(row: Mapping[str, float]) -> str:
+    """Say whether ours is better or worse by more than the interval."""
+    if row["low"] > 0:
+        return "win"
+    return "loss" if row["high"] < 0 else "draw"
+
+
+def label(group: str, ours: str, way: str) -> str:
+    """Return what a comparison is called where its group is named, too."""
+    return f"{group}: {way}" if ours == OURS else f"{group}: {way} ({ours})"
+
+
+def _figures(trials: Sequence[Trial]) -> dict[str, Estimate | None]:
+    """Return the success, and of the faces on which it came what was kept and by how many pixels the head moved."""
+    verdicts = [trial.verdict for trial in trials]
+    done = np.concatenate([verdict.done[verdict.eligible] for verdict in verdicts])
+    kept = {
+        name: statistics.mean([np.where(each.succeeded, each.kept[name], np.nan) for each in verdicts])
+        for name in verdicts[0].kept
+    }
+    moved = statistics.mean([np.where(each.succeeded, each.moved, np.nan) for each in verdicts])
+    return {SUCCESS: statistics.share(done), **kept, "head": moved}
