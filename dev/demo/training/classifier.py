@@ -13,6 +13,7 @@ from ..classifier import Classifier
 from ..codec import Decoder
 from ..composition import NAMES
 from ..faces import ATTRIBUTES
+from . import precision
 from .codec import load_encoder
 from .drawings import HELD_OUT, TrainingSet
 
@@ -33,7 +34,7 @@ def train(work: Path, steps: int = 6000) -> dict[str, dict[str, float]]:
     for step in range(1, steps + 1):
         rows = drawings.random_rows(BATCH)
         images = drawings.batch(rows)
-        with torch.autocast("cpu", torch.bfloat16):
+        with precision.mixed():
             with torch.no_grad():
                 redrawn = round(BATCH * REDRAWN)
                 latents = encoder(images[:redrawn])

@@ -9,13 +9,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..codec import Decoder, Encoder
+from .. import drawing
+from ..codec import PATCH, Decoder, Encoder
 from .drawings import HELD_OUT, TrainingSet
 
 BATCH = 16
+# Sides of the parts that the decoder learns from, in latents.
+PART = 8
 PEAK_LEARNING_RATE = 2e-3
 # Sampled latents are less exact than encoded ones.
-LATENT_NOISE = 0.35
+LATENT_NOISE = 0.25
 
 
 def fit_encoder(work: Path) -> dict[str, float]:
@@ -43,7 +46,9 @@ def train_decoder(work: Path, steps: int) -> dict[str, float]:
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=steps)
     for step in range(1, steps + 1):
-        image = drawings.batch(drawings.random_rows(BATCH))
+        # A part of each drawing is enough: the decoder sees no farther.
+        left, top = (PATCH * int(torch.randint(drawing.SIZE // PATCH - PART + 1, ())) for _ in range(2))
+        image = drawings.batch(drawings.random_rows(BATCH))[..., top : top + PART * PATCH, left : left + PART * PATCH]
         latent = encoder(image)
         noise = torch.rand(BATCH, 1, 1, 1) * LATENT_NOISE
         drawn = decoder(latent + noise * torch.randn_like(latent))

@@ -10,12 +10,13 @@ from typing import Any
 
 import comfy.clip_model
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .. import faces, model
+from . import precision
 from .codec import load_encoder
 from .drawings import HELD_OUT, TrainingSet
 
@@ -85,8 +86,7 @@ class Network(nn.Module):
         sigma = self.sigmas[t].view(-1, 1, 1, 1)
         alpha = (1 + sigma**2).rsqrt()
         target = alpha * noise - alpha * sigma * latents
-        # Under autocast the host's layers run in bfloat16, twice as fast as in float32 on a CPU that knows it.
-        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        with precision.mixed(), sdpa_kernel(SDPBackend.MATH):
             context = self.text.text_model(tokens)[0]
             predicted = self.unet(alpha * (latents + sigma * noise), t.float(), context)
         return F.mse_loss(predicted.float(), target)
@@ -103,40 +103,6 @@ def _initialise(module: nn.Module) -> None:
             nn.init.ones_(child.weight)
         if getattr(child, "bias", None) is not None:
             nn.init.zeros_(child.bias)
-
-
-class Optimizer:
-    """Muon for the weights inside the network, AdamW for its ends and for everything that is no matrix."""
-
-    def __init__(self, network: Network) -> None:
-        self.matrices: list[tuple[nn.Parameter, nn.Parameter]] = []
-        others = []
-        for name, parameter in network.named_parameters():
-            at_an_end = "embeddings" in name or name.startswith(("unet.input_blocks.0", "unet.out."))
-            if parameter.ndim < 2 or at_an_end:
-                others.append(parameter)
-            else:
-                # Muon takes matrices: a convolution's weights are one in the same memory.
-                self.matrices.append((parameter, nn.Parameter(parameter.data.flatten(1))))
-        self.parts = (
-            torch.optim.Muon([flat for _, flat in self.matrices], weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(others, betas=(0.9, 0.99), weight_decay=0.01, fused=True),
-        )
-
-    def step(self, rate: float) -> None:
-        for parameter, flat in self.matrices:
-            flat.grad = None if parameter.grad is None else parameter.grad.flatten(1)
-        for part in self.parts:
-            for group in part.param_groups:
-                group["lr"] = rate
-            part.step()
-
-    def state_dict(self) -> list[dict[str, Any]]:
-        return [part.state_dict() for part in self.parts]
-
-    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        for part, state in zip(self.parts, states, strict=True):
-            part.load_state_dict(state)
 
 
 def timesteps() -> Tensor:
@@ -162,7 +128,8 @@ def train(work: Path, minutes: float) -> dict[str, Any]:
     comfy.clip_model.CLIPLayer.forward = _out_of_place_layer
     torch.manual_seed(0)
     network, captions, latents = Network(), Captions(), load_latents(work)
-    optimizer, attributes = Optimizer(network), TrainingSet(work).attributes
+    attributes = TrainingSet(work).attributes
+    optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     average = {key: value.clone() for key, value in network.state_dict().items()}
     checkpoint, partial = work / "diffusion.pt", work / "diffusion.partial.safetensors"
     first, running, before = 1, 0.0, 0.0
@@ -179,13 +146,15 @@ def train(work: Path, minutes: float) -> dict[str, Any]:
         progress = seconds / 60 / minutes
         if progress >= 1:
             break
-        rate = LEARNING_RATE * min(1, step / WARMUP, 0.01 + 0.99 * (1 - progress) / (1 - FALLS_FROM))
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * min(
+            1, step / WARMUP, 0.01 + 0.99 * (1 - progress) / (1 - FALLS_FROM)
+        )
         rows = torch.randint(HELD_OUT, len(latents), (BATCH,))
         loss = network.loss(latents[rows].float(), captions.batch(attributes[rows]), timesteps())
         network.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step(rate)
+        optimizer.step()
         decay = min(EMA_DECAY, 1 - 1 / (1 + step / 10))
         for key, value in network.state_dict().items():
             average[key].lerp_(value, 1 - decay)
