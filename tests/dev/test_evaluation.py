@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dev import report
+from dev import report as pages
 from dev.demo import drawing, faces
 from dev.demo.composition import NAMES, USUAL, random_composition
-from dev.evaluation import comparison, edits, places, statistics, targets, ways
+from dev.evaluation import comparison, edits, places, report, statistics, targets, ways
 from dev.evaluation.comparison import Trial
 from dev.evaluation.edits import ADDED, REMOVED, TASKS, Task
 from dev.evaluation.studio import Faces
 from dev.evaluation.verdict import ATTRIBUTES, COMPOSITION, PIXELS, Verdict, verdict
+from dev.host.packages import REPO
 
 LOOK = "black hair, short hair, light skin, blue background"
 HAT = edits.tasks_named("+ hat")[0]
@@ -236,15 +237,33 @@ def test_targets_are_missed_where_the_figures_miss_them() -> None:
     assert never_worse.missed == (lost,)
 
 
+def test_the_report_has_a_place_for_every_table() -> None:
+    page = (REPO / "docs" / "quality.md").read_text(encoding="utf-8")
+    names = ["targets", *(name for makers in report.MAKERS.values() for name in makers)]
+    assert [name for name in names if page.count(f"<!-- {name} -->\n") != 1] == []
+
+
+def test_tables_say_who_is_better_and_by_how_much() -> None:
+    estimate = {"value": 0.984, "low": 0.9, "high": 1.0, "faces": 60}
+    figures = {"success": estimate, ATTRIBUTES: estimate, COMPOSITION: estimate, PIXELS: None, "head": {"value": 2.04}}
+    done = [{"edit": "+ hat", "group": ADDED, "way": way, **figures} for way in ("ours", "other")]
+    part = {"faces": 64, "edits": done, "groups": done, "prompts": [], "comparisons": [row(value=0.2, faces=55)]}
+    made = report.tables({"ways": part, "photos": {**part, "comparisons": [row(value=-0.2, low=-0.3, high=-0.1)]}})
+    assert "| details added: other | 55 |  | **win** +20.0 (+10.0 to +30.0) |  |  |" in made["wins"]
+    assert "| other | 0 / 0 / 0 | 1 / 0 / 0 |" in made["score"]
+    assert made["edits"].count("| + hat | 60 | 98.4% (90.0-100.0) |") == 1
+    assert "| Nothing is worse than with another way | missed | 1 of 2 miss it |" in made["targets"]
+
+
 def test_tables_replace_what_stands_between_their_markers(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- edits -->\nold\n<!-- /edits -->\nafter\n")
-    table = report.table(("edit", "success"), [("+ hat", "98%")])
-    report.fill(page, {"edits": table})
-    report.fill(page, {"edits": table})
+    table = pages.table(("edit", "success"), [("+ hat", "98%")])
+    pages.fill(page, {"edits": table})
+    pages.fill(page, {"edits": table})
     text = page.read_text()
     assert "old" not in text
     assert text.count("| + hat | 98% |") == 1
     assert text.startswith("before\n") and text.endswith("\nafter\n")
     with pytest.raises(ValueError, match=r"page.md has no markers for 'edit'"):
-        report.fill(page, {"edit": ""})
+        pages.fill(page, {"edit": ""})
