@@ -24,7 +24,7 @@ from .. import classifier as judge  # noqa: E402
 from .. import model  # noqa: E402
 from . import adherence, classifier, codec, diffusion, drawings  # noqa: E402
 
-DECODER_STEPS = 4000
+DECODER_STEPS = 10000
 
 
 def pack_weights(work: Path, file: Path) -> None:
