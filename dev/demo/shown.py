@@ -41,7 +41,7 @@ RISING = (("smiling", 0, 7), ("old", 2, 9))
 LAST_STRENGTH = 2.5
 
 # Drawings stand for a user's pictures; the model was not trained on these.
-DRAWINGS, DRAWING_SEED = 4, 20261121
+DRAWINGS, DRAWING_SEED = 4, 7
 DRAWN = {"glasses": "no", "hat": "yes", "beard": "no", "mouth": "neutral", "style": "plain"}
 DRAWING_EDITS: Mapping[str, Mapping[str, str] | None] = {
     "no edit": None,

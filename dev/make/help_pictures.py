@@ -43,7 +43,7 @@ RISING = ((1, 4), (2, 4))
 # The look of one prompt, that of another, and the seed of both.
 PROMPTS = ((0, 1, 4), (1, 2, 3))
 SIDE = (64, 0, 128, 128)
-DRAWING_SEED = 7
+DRAWING_SEED = 9
 DRAWN = {"glasses": "no", "hat": "yes", "beard": "no", "mouth": "neutral", "style": "plain"}
 
 Column = tuple[str, list[Image.Image]]

@@ -29,12 +29,12 @@ EYES = 63
 # For each template the seeds of its faces, and words for how they look.
 FACES: dict[str, tuple[Sequence[int], str]] = {
     "first_edit": ([7], "blond hair, long hair, light skin, blue background"),
-    "first_edit_sdxl": ([11], "ginger hair, short hair, tan skin, forest"),
-    "first_edit_flux": ([12], "black hair, short hair, tan skin, purple background"),
+    "first_edit_sdxl": ([11], "ginger hair, short hair, tan skin, city at night"),
+    "first_edit_flux": ([12], "black hair, short hair, tan skin, green background"),
     "first_edit_qwen_image": ([33], "brown hair, long hair, light skin, yellow background"),
-    "first_edit_z_image_turbo": ([24], "blond hair, short hair, tan skin, beach"),
-    "first_edit_flux2_klein": ([17], "black hair, long hair, light skin, forest"),
-    "first_edit_wan_video": ([22], "ginger hair, long hair, light skin, city at night"),
+    "first_edit_z_image_turbo": ([24], "blond hair, short hair, tan skin, purple background"),
+    "first_edit_flux2_klein": ([17], "black hair, long hair, light skin, blue background"),
+    "first_edit_wan_video": ([22], "ginger hair, long hair, light skin, green background"),
     "remove_concept": ([8], "brown hair, short hair, light skin, yellow background"),
     "three_concepts": ([9], "brown hair, short hair, light skin, green background"),
     "four_concept_face": ([7, 21], "ginger hair, short hair, light skin, blue background"),
