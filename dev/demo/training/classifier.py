@@ -19,27 +19,26 @@ from .drawings import HELD_OUT, TrainingSet
 
 BATCH = 64
 PEAK_LEARNING_RATE = 2e-3
-# This share of a batch is redrawn by the codec: the judge must not depend on how soft the model's pictures are.
-REDRAWN = 1 / 8
+# An eighth of each batch is drawings that the codec redrew: the judge must not depend on how soft the model's pictures
+# are.
+SOFT, SOFT_DRAWINGS = BATCH // 8, 2048
 LATENT_NOISE, PIXEL_NOISE = 0.1, 0.1
 
 
 def train(work: Path, steps: int = 6000) -> dict[str, dict[str, float]]:
     """Train on drawings; return the accuracy and the mean error of the composition on held-out ones."""
     torch.manual_seed(2)
-    drawings, encoder, decoder, classifier = TrainingSet(work), load_encoder(work), Decoder(), Classifier()
-    decoder.load_state_dict(load_file(work / "decoder.safetensors"))
+    drawings, classifier = TrainingSet(work), Classifier()
+    soft_rows = drawings.random_rows(SOFT_DRAWINGS)
+    soft_images = _redrawn(work, drawings, soft_rows)
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=steps)
     for step in range(1, steps + 1):
-        rows = drawings.random_rows(BATCH)
-        images = drawings.batch(rows)
+        rows, soft = drawings.random_rows(BATCH - SOFT), torch.randint(SOFT_DRAWINGS, (SOFT,))
+        images = torch.cat([drawings.batch(rows), soft_images[soft].float()])
+        images += torch.rand(BATCH, 1, 1, 1) * PIXEL_NOISE * torch.randn_like(images)
+        rows = torch.cat([rows, soft_rows[soft]])
         with precision.mixed():
-            with torch.no_grad():
-                redrawn = round(BATCH * REDRAWN)
-                latents = encoder(images[:redrawn])
-                images[:redrawn] = decoder(latents + LATENT_NOISE * torch.randn_like(latents)).clamp(-1, 1)
-                images += torch.rand(BATCH, 1, 1, 1) * PIXEL_NOISE * torch.randn_like(images)
             logits, compositions = classifier((images + 1) / 2)
         loss = _composition_loss(classifier, compositions, drawings.compositions[rows])
         for i, name in enumerate(ATTRIBUTES):
@@ -53,6 +52,18 @@ def train(work: Path, steps: int = 6000) -> dict[str, dict[str, float]]:
     result = figures(classifier, drawings)
     save_file({k: v.half() for k, v in classifier.state_dict().items()}, work / "classifier.safetensors")
     return result
+
+
+@torch.no_grad()
+def _redrawn(work: Path, drawings: TrainingSet, rows: Tensor) -> Tensor:
+    """Return drawings (N, 3, H, W) in [-1, 1] as the codec makes them from latents with a little noise, in fp16."""
+    encoder, decoder = load_encoder(work), Decoder()
+    decoder.load_state_dict(load_file(work / "decoder.safetensors"))
+    parts = []
+    for part in rows.split(64):
+        latents = encoder(drawings.batch(part))
+        parts.append(decoder(latents + LATENT_NOISE * torch.randn_like(latents)).clamp(-1, 1).half())
+    return torch.cat(parts)
 
 
 def _composition_loss(classifier: Classifier, predicted: Tensor, true: Tensor) -> Tensor:
