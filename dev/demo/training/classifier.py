@@ -25,7 +25,7 @@ SOFT, SOFT_DRAWINGS = BATCH // 8, 2048
 LATENT_NOISE, PIXEL_NOISE = 0.1, 0.1
 
 
-def train(work: Path, steps: int = 6000) -> dict[str, dict[str, float]]:
+def train(work: Path, steps: int = 3000) -> dict[str, dict[str, float]]:
     """Train on drawings; return the accuracy and the mean error of the composition on held-out ones."""
     torch.manual_seed(2)
     drawings, classifier = TrainingSet(work), Classifier()
