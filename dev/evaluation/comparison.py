@@ -27,6 +27,10 @@ class Trial:
     way: str
     verdict: Verdict
 
+    def of(self, faces: slice) -> Trial:
+        """Return the trial of a part of the faces."""
+        return Trial(self.task, self.way, self.verdict.of(faces))
+
 
 def figures(trials: Iterable[Trial]) -> list[dict[str, Any]]:
     """Return the figures of each edit and way."""
@@ -76,9 +80,9 @@ def outcome(row: Mapping[str, float]) -> str:
     return "loss" if row["high"] < 0 else "draw"
 
 
-def label(group: str, ours: str, way: str) -> str:
-    """Return what a comparison is called where its group is named, too."""
-    return f"{group}: {way}" if ours == OURS else f"{group}: {way} ({ours})"
+def opponent(row: Mapping[str, str]) -> str:
+    """Return what a comparison is with, and which of ours it is of if that is not the usual one."""
+    return row["way"] if row["ours"] == OURS else f"{row['way']} ({row['ours']})"
 
 
 def _figures(trials: Sequence[Trial]) -> dict[str, Estimate | None]:

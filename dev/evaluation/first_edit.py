@@ -38,8 +38,6 @@ def _conditions(studio: Studio, task: Task) -> Iterator[dict[str, Any]]:
 
 
 def _strengths(studio: Studio, task: Task) -> Iterator[dict[str, Any]]:
-    # At 0 nothing is done.
-    yield {"edit": task.name, "strength": 0.0, **statistics.share([False] * studio.faces)}
     for strength in STRENGTHS:
         found = _verdict(studio, task, {}, {} if strength == STRENGTH else {"strength": strength})
         yield {"edit": task.name, "strength": strength, **statistics.share(found.done[found.eligible])}

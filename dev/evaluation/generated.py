@@ -14,6 +14,7 @@ from .ways import OURS, WAYS, WAYS_OF, plain, wish_of
 def ways(studio: Studio) -> dict[str, Any]:
     """Return the figures of the ways on generated pictures."""
     trials = [trial for task in TASKS for trial in _trials(studio, task)]
+    details = [trial for trial in trials if trial.task.group in (ADDED, REMOVED)]
     pairs = [(OURS, other) for other in WAYS if other != OURS]
     return {
         "edits": figures(trials),
@@ -22,14 +23,7 @@ def ways(studio: Studio) -> dict[str, Any]:
         "prompts": [
             {"prompts": kind, **row}
             for kind, faces in _kinds_of_prompts(studio.faces).items()
-            for row in comparisons(
-                [
-                    Trial(each.task, each.way, each.verdict.of(faces))
-                    for each in trials
-                    if each.task.group in (ADDED, REMOVED)
-                ],
-                pairs,
-            )
+            for row in comparisons([trial.of(faces) for trial in details], pairs)
         ],
     }
 

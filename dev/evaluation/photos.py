@@ -21,7 +21,7 @@ TASKS = tasks_named("+ glasses", "- hat", "+ pencil sketch", "+ forest")
 # LEDITS++ has no prompt, so it meets ours without one, too.
 PAIRS = ((OURS, ODE), (OURS, REDRAWN), (OURS, INPAINTED), (OURS, LEDITS), (BARE, LEDITS))
 # An image to image user tries until it looks right.
-DENOISES = (0.5, 0.65, 0.8)
+DENOISES = (0.5, 0.7)
 SETTING = ("sampler", "scheduler", "steps", "cfg", "dtype")
 RECONSTRUCTIONS = (
     ("euler_ancestral", "normal", 20, 3.5, "fp32"),

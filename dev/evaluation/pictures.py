@@ -16,7 +16,7 @@ from PIL import Image
 
 from ..demo.sheet import Row, contact_sheet
 from ..report import BLUE, GREY, INK, ORANGE, STYLE
-from .comparison import SUCCESS, label, outcome
+from .comparison import SUCCESS, opponent, outcome
 from .edits import tasks_named
 from .studio import PROMPTS, Studio
 from .verdict import ATTRIBUTES, COMPOSITION
@@ -31,16 +31,21 @@ SHOWN, CELL = ("+ hat", "- glasses"), 96
 
 
 def plot_comparisons(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
-    """Draw what ours has more than each other way: a point and its interval for each group and measure."""
-    lines = list(dict.fromkeys((row["group"], row["ours"], row["way"]) for row in rows))
-    places = {line: i + list(dict.fromkeys(each[0] for each in lines)).index(line[0]) for i, line in enumerate(lines)}
+    """Draw what ours has more than each other way: a point and its interval for each group and measure.
+
+    Ways for generated and for given pictures stand together where their group is the same.
+    """
+    groups = list(dict.fromkeys(row["group"] for row in rows))
+    lines = dict.fromkeys(sorted(map(_line, rows), key=lambda line: groups.index(line[0])))
+    # A space between the groups.
+    places = {line: i + groups.index(line[0]) for i, line in enumerate(lines)}
     with mpl.rc_context({**STYLE, **FONT, **GRID}):
         height = 1.4 + 0.22 * (max(places.values()) + 1)
         figure, axes = plt.subplots(1, len(PANELS), figsize=(11.2, height), sharey=True, layout="constrained")
         for axis, (measure, title) in zip(axes, PANELS.items(), strict=True):
             _draw_panel(axis, [row for row in rows if row["measure"] == measure], places)
             axis.set(title=title, xlabel="ours minus the other way, points")
-        axes[0].set_yticks([*places.values()], [label(*line) for line in lines])
+        axes[0].set_yticks([*places.values()], [": ".join(line) for line in lines])
         axes[0].invert_yaxis()
         marks = [
             plt.Line2D([], [], color=colour, marker=marker, mfc=fill, ls="", label=f"ours is {word}")
@@ -51,11 +56,15 @@ def plot_comparisons(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
         plt.close(figure)
 
 
-def _draw_panel(axis: Axes, rows: Sequence[Mapping[str, Any]], places: Mapping[tuple[str, str, str], int]) -> None:
+def _line(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["group"], opponent(row)
+
+
+def _draw_panel(axis: Axes, rows: Sequence[Mapping[str, Any]], places: Mapping[tuple[str, str], int]) -> None:
     axis.axvline(0, color=INK, lw=1)
     for row in rows:
         colour, marker, fill = LOOKS[outcome(row)]
-        place, value = places[row["group"], row["ours"], row["way"]], 100 * row["value"]
+        place, value = places[_line(row)], 100 * row["value"]
         reach = [[value - 100 * row["low"]], [100 * row["high"] - value]]
         axis.errorbar(value, place, xerr=reach, fmt=marker, color=colour, mfc=fill, ms=5, lw=1.4)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..report import table
-from .comparison import MEASURES, SUCCESS, label, outcome
+from .comparison import MEASURES, SUCCESS, opponent, outcome
 from .targets import Target, targets
 from .verdict import ATTRIBUTES, COMPOSITION
 from .ways import OURS
@@ -67,25 +67,24 @@ def _wins(part: Figures) -> str:
     """Show for each way and group whether ours is better, with the difference in points."""
     rows = part["comparisons"]
     cells = []
-    for group, ours, way in dict.fromkeys((row["group"], row["ours"], row["way"]) for row in rows):
-        found = {row["measure"]: row for row in rows if (row["group"], row["ours"], row["way"]) == (group, ours, way)}
+    for group, other in dict.fromkeys((row["group"], opponent(row)) for row in rows):
+        found = {row["measure"]: row for row in rows if (row["group"], opponent(row)) == (group, other)}
         compared = (f"**{outcome(found[each])}** {_points(found[each])}" if each in found else "" for each in MEASURES)
         faces = found[ATTRIBUTES]["faces"] if ATTRIBUTES in found else 0
-        cells.append((label(group, ours, way), faces, *compared))
-    return table(("edits: other way", "faces", *MEASURES), cells)
+        cells.append((group, other, faces, *compared))
+    return table(("edits", "other way", "faces", *MEASURES), cells)
 
 
 def _score(part: Figures) -> str:
     """Count wins, draws and losses against each way."""
     rows = part["comparisons"]
     cells = []
-    for ours, way in dict.fromkeys((row["ours"], row["way"]) for row in rows):
+    for other in dict.fromkeys(map(opponent, rows)):
         counts = [
-            Counter(outcome(row) for row in rows if (row["ours"], row["way"], row["measure"]) == (ours, way, measure))
+            Counter(outcome(row) for row in rows if (opponent(row), row["measure"]) == (other, measure))
             for measure in MEASURES
         ]
-        name = way if ours == OURS else f"{way} ({ours})"
-        cells.append((name, *(" / ".join(str(each[word]) for word in ("win", "draw", "loss")) for each in counts)))
+        cells.append((other, *(" / ".join(str(each[word]) for word in ("win", "draw", "loss")) for each in counts)))
     return table(("other way", *MEASURES), cells)
 
 
@@ -108,12 +107,13 @@ def _targets(found: Iterable[Target]) -> str:
         for target in found
     ]
     missed = [(target.text, *_miss(row)) for target in found for row in target.missed]
-    return table(("target", "outcome", "figures"), cells) + "\n" + table(("target", "missed at", "figure"), missed)
+    outcomes = table(("target", "outcome", "figures"), cells)
+    return outcomes + "\n" + table(("target", "missed at", "figure"), missed) if missed else outcomes
 
 
 def _miss(row: Figures) -> tuple[str, str]:
     if "measure" in row:
-        return f"{label(row['group'], row['ours'], row['way'])}, {row['measure']}", _points(row)
+        return f"{row['group']}, {opponent(row)}: {row['measure']}", _points(row)
     return row["edit"], _percent(row[SUCCESS])
 
 

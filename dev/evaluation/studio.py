@@ -87,8 +87,8 @@ class Studio:
     def judged(self, images: NDArray[np.uint8]) -> Faces:
         """Return pictures with what the judge sees in them."""
         pixels = torch.from_numpy(images).movedim(-1, 1).float() / 255
-        values = {name: each.numpy() for name, each in self.judge.judge(pixels).items()}
-        return Faces(images, values, self.judge.compositions(pixels).numpy())
+        logits, compositions = self.judge(pixels)
+        return Faces(images, {name: each.argmax(1).numpy() for name, each in logits.items()}, compositions.numpy())
 
     def encode(self, text: str) -> Any:
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))

@@ -247,9 +247,18 @@ def test_tables_say_who_is_better_and_by_how_much() -> None:
     estimate = {"value": 0.984, "low": 0.9, "high": 1.0, "faces": 60}
     figures = {"success": estimate, ATTRIBUTES: estimate, COMPOSITION: estimate, PIXELS: None, "head": {"value": 2.04}}
     done = [{"edit": "+ hat", "group": ADDED, "way": way, **figures} for way in ("ours", "other")]
-    part = {"faces": 64, "edits": done, "groups": done, "prompts": [], "comparisons": [row(value=0.2, faces=55)]}
-    made = report.tables({"ways": part, "photos": {**part, "comparisons": [row(value=-0.2, low=-0.3, high=-0.1)]}})
-    assert "| details added: other | 55 |  | **win** +20.0 (+10.0 to +30.0) |  |  |" in made["wins"]
+    part = {
+        "faces": 64,
+        "edits": done,
+        "groups": done,
+        "prompts": [],
+        "reconstruction": [],
+        "comparisons": [row(value=0.2, faces=55)],
+    }
+    made = report.tables(
+        {"ways": part, "photos": {**part, "comparisons": [row(value=-0.2, low=-0.3, high=-0.1, faces=9)]}}
+    )
+    assert "| details added | other | 55 |  | **win** +20.0 (+10.0 to +30.0) |  |  |" in made["wins"]
     assert "| other | 0 / 0 / 0 | 1 / 0 / 0 |" in made["score"]
     assert made["edits"].count("| + hat | 60 | 98.4% (90.0-100.0) |") == 1
     assert "| Nothing is worse than with another way | missed | 1 of 2 miss it |" in made["targets"]
