@@ -16,6 +16,8 @@ from .verdict import ATTRIBUTES, COMPOSITION, PIXELS, Verdict
 from .ways import OURS
 
 SUCCESS = "success"
+# Fewer faces decide nothing.
+FEWEST = 10
 MEASURES = (SUCCESS, ATTRIBUTES, COMPOSITION, PIXELS)
 
 
@@ -53,7 +55,10 @@ def figures_of_groups(trials: Sequence[Trial]) -> list[dict[str, Any]]:
 
 
 def comparisons(trials: Sequence[Trial], pairs: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Return for each group, pair of ways (one of ours and another) and measure what ours has more."""
+    """Return for each group, pair of ways (one of ours and another) and measure what ours has more.
+
+    What fewer than FEWEST faces show is left out.
+    """
     pairs, rows = list(pairs), []
     for group in dict.fromkeys(trial.task.group for trial in trials):
         made = {(each.way, each.task): each.verdict for each in trials if each.task.group == group}
@@ -61,7 +66,7 @@ def comparisons(trials: Sequence[Trial], pairs: Iterable[tuple[str, str]]) -> li
             both = [(made[ours, task], verdict) for (way, task), verdict in made.items() if way == other]
             for measure in MEASURES:
                 estimate = statistics.mean([gain(measure, *each) for each in both]) if both else None
-                if estimate:
+                if estimate and estimate["faces"] >= FEWEST:
                     rows.append({"group": group, "ours": ours, "way": other, "measure": measure, **estimate})
     return rows
 

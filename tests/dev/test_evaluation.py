@@ -219,6 +219,14 @@ def test_a_clear_difference_is_a_win_or_a_loss_and_noise_is_a_draw() -> None:
     assert all(measure != PIXELS for _, measure in found)
 
 
+def test_a_few_faces_decide_nothing() -> None:
+    trials = [
+        Trial(HAT, way, verdicts([1] * 20, [1] * done + [0] * (20 - done), [1.0] * 20))
+        for way, done in (("ours", 20), ("other", 9))
+    ]
+    assert [each["measure"] for each in comparison.comparisons(trials, [("ours", "other")])] == ["success"]
+
+
 def row(**values: Any) -> dict[str, Any]:
     return {"group": ADDED, "ours": "ours", "way": "other", "measure": ATTRIBUTES, "low": 0.1, "high": 0.3, **values}
 
