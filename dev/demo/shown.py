@@ -26,8 +26,9 @@ FEWEST = 1 + max(place for _, place in COLUMNS)
 
 ADDED = (*ADDS, Edit("old", "add", "age", "old"))
 DRESSED = "a face, smiling, glasses, hat, beard"
+GREY = Edit("grey hair", "add", "hair", "grey")
 REPLACED = (
-    Edit("grey hair", "add", "hair", "grey"),
+    GREY,
     Edit("city at night", "add", "background", "city"),
     Edit("pencil sketch", "add", "style", "pencil"),
 )
@@ -37,8 +38,8 @@ RIGHT_HALF = (64, 0, 128, 128)
 # LEDITS++'s way, with thresholds of their own.
 ATTENTION = {"attention_threshold": 0.8, "threshold": 0.6, "threshold_over": "space"}
 # Texts that get stronger and stronger, each with the look of its face and the seed.
-RISING = (("smiling", 0, 7), ("old", 2, 9))
-LAST_STRENGTH = 2.5
+RISING = (("smiling", 2, 10), ("beard", 0, 7))
+LAST_STRENGTH = 1.25
 
 # Drawings stand for a user's pictures; the model was not trained on these.
 DRAWINGS, DRAWING_SEED = 4, 7
@@ -48,7 +49,7 @@ DRAWING_EDITS: Mapping[str, Mapping[str, str] | None] = {
     "+ glasses": {"text": "glasses"},
     "+ smiling": {"text": "smiling", "instead_of": "neutral"},
     "- hat": {"text": "hat", "direction": "remove"},
-    "+ pencil sketch": {"text": "pencil sketch"},
+    "+ frowning": {"text": "frowning", "instead_of": "neutral"},
 }
 BARS = 2 + len(ADDED) + len(REMOVES) + len(REPLACED) + 3 + len(RISING) + DRAWINGS
 
@@ -116,11 +117,9 @@ def part(heading: str, rows: Sequence[Row]) -> list[Row]:
     return [replace(rows[0], section=heading), *rows[1:]]
 
 
-def of_looks(
-    prompt: str, concepts: Sequence[Mapping[str, Any]] = (), box: tuple[int, int, int, int] | None = None
-) -> list[Workflow]:
+def of_looks(prompt: str, concepts: Sequence[Mapping[str, Any]] = ()) -> list[Workflow]:
     """Return a workflow for each look."""
-    return [workflows.face_workflow(f"{prompt}, {look}", concepts, box) for look in LOOKS]
+    return [workflows.face_workflow(f"{prompt}, {look}", concepts) for look in LOOKS]
 
 
 def in_columns(faces: Sequence[Images]) -> Images:
@@ -143,10 +142,10 @@ def replaced(demo: Demo, plain: Sequence[Images]) -> list[Row]:
     return [demo.measured(edit, plain, [replacing(edit, look) for look in LOOKS]) for edit in REPLACED]
 
 
-def replacing(edit: Edit, look: str) -> Workflow:
+def replacing(edit: Edit, look: str, box: tuple[int, int, int, int] | None = None) -> Workflow:
     """Return the workflow that puts something in the place of what the look says of the attribute, if anything."""
     instead_of = workflows.words_for(edit.attribute, look)
-    return workflows.face_workflow(f"a face, {look}", [edit.concept(instead_of=instead_of)])
+    return workflows.face_workflow(f"a face, {look}", [edit.concept(instead_of=instead_of)], box)
 
 
 def at_once(demo: Demo) -> list[Row]:
@@ -158,12 +157,12 @@ def at_once(demo: Demo) -> list[Row]:
 
 def in_place(demo: Demo) -> list[Row]:
     """Keep one edit in its place by a mask, and one by attention."""
-    made = demo.draw("in a mask", of_looks("a face", [{"text": "pencil sketch"}], RIGHT_HALF), FEWEST)
+    made = demo.draw("in a mask", [replacing(GREY, look, RIGHT_HALF) for look in LOOKS], FEWEST)
     half = in_columns([of_look["SaveImage"] for of_look in made])
     concept = {"text": "glasses", **ATTENTION}
     faces, (heat,) = with_heat(demo, "by attention", of_looks("a face", [concept]), 1)
     return [
-        Row("+ pencil sketch", "with a mask:\nthe right half", half),
+        Row(GREY.name, "with a mask:\nthe right half", half),
         Row("+ glasses", "by attention", faces),
         Row("+ glasses", "where it acted", heat),
     ]

@@ -22,12 +22,12 @@ from .help_pictures import add, draw, remove, saved
 FILE = REPO / "docs" / "first_picture.webp"
 
 # What is added to each face, the look of its prompt, and the seed.
-WORDS = (("glasses", 0, 4), ("hat", 2, 4), ("smiling", 1, 4), ("old", 3, 3))
+WORDS = (("glasses", 0, 4), ("hat", 2, 10), ("smiling", 1, 7), ("beard", 3, 10))
 # The drawing that stands for a user's picture.
 DRAWING_SEED = 9
 DRAWN = {"glasses": "no", "hat": "yes", "beard": "no", "mouth": "neutral", "style": "plain"}
-RISING = ("smiling", 0, 4)
-LAST_STRENGTH, COUNT = 2.0, len(WORDS) + 1
+RISING = ("smiling", 2, 10)
+LAST_STRENGTH, COUNT = 1.0, len(WORDS) + 1
 
 # Drawn twice as large and then made smaller, so that edges are smooth.
 CELL, GAP, MARGIN, ROUND = 512, 28, 60, 36
