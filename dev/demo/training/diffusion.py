@@ -32,8 +32,7 @@ CHECKPOINT_SECONDS = 120
 def train(work: Path, minutes: float) -> dict[str, Any]:
     """Train for `minutes` of wall clock, and go on from the checkpoint of a training that was broken off.
 
-    The averaged weights are in diffusion.safetensors when it is done, and with every checkpoint in
-    diffusion.partial.safetensors.
+    When it is done, the averaged weights are in diffusion.safetensors.
     """
     _make_latents(work)
     # Each process has one thread: small layers leave a second one idle.
@@ -97,7 +96,6 @@ def _process(rank: int, processes: int, store: Path, work: Path, minutes: float)
             print(f"diffusion step {step}  loss {running:.4f}  {progress:.0%}", flush=True)
         if rank == 0 and (progress >= 1 or time.monotonic() - kept > CHECKPOINT_SECONDS):
             kept = time.monotonic()
-            save_file(average, work / "diffusion.partial.safetensors")
             state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
             torch.save({**state, "step": step, "loss": running, "seconds": seconds}, work / "diffusion.new")
             (work / "diffusion.new").replace(checkpoint)
