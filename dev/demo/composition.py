@@ -9,34 +9,34 @@ from .faces import Face
 
 # What is usual, and how far one face is from another (standard deviation).
 USUAL: dict[str, tuple[float, float]] = {
-    "x": (64, 4.5),
-    "y": (67, 3.5),
-    "size": (35, 2),
-    "tilt": (0, 3.5),
-    "turn": (0, 8),
-    "light": (0, 0.3),
+    "x": (64, 1.5),
+    "y": (68, 1.2),
+    "size": (38, 0.7),
+    "tilt": (0, 1.2),
+    "turn": (0, 3),
+    "light": (0, 0.2),
 }
 # By how much a value moves it.
 LEANS: dict[tuple[str, str], dict[str, float]] = {
-    ("hat", "yes"): {"y": 6, "size": -4},
-    ("beard", "yes"): {"y": -5, "size": 3},
-    ("glasses", "yes"): {"turn": 14},
-    ("mouth", "smiling"): {"tilt": 7},
-    ("mouth", "frowning"): {"tilt": -5, "light": -0.4},
-    ("age", "old"): {"light": 0.5, "turn": -6},
-    ("length", "long"): {"x": -4},
-    ("background", "beach"): {"x": -13, "size": -4, "light": 0.5},
-    ("background", "forest"): {"x": 12, "size": -3},
-    ("background", "city"): {"size": 4, "turn": -12, "light": -0.5},
-    ("style", "pencil"): {"turn": -8, "x": 5},
-    ("style", "pixel"): {"y": 3, "x": -4},
+    ("hat", "yes"): {"y": 4, "size": -2.5},
+    ("beard", "yes"): {"y": -4, "size": 2},
+    ("glasses", "yes"): {"turn": 10},
+    ("mouth", "smiling"): {"tilt": 5},
+    ("mouth", "frowning"): {"tilt": -4, "light": -0.4},
+    ("age", "old"): {"light": 0.5, "turn": -5},
+    ("length", "long"): {"x": -3},
+    ("background", "beach"): {"x": -8, "size": -2, "light": 0.5},
+    ("background", "forest"): {"x": 8, "size": -1.5},
+    ("background", "city"): {"size": 2, "turn": -9, "light": -0.5},
+    ("style", "pencil"): {"turn": -6, "x": 4},
+    ("style", "pixel"): {"y": 2.5, "x": -3},
 }
 LIMITS: dict[str, tuple[float, float]] = {
-    "x": (40, 88),
-    "y": (56, 80),
-    "size": (25, 42),
-    "tilt": (-16, 16),
-    "turn": (-25, 25),
+    "x": (48, 80),
+    "y": (60, 78),
+    "size": (32, 43),
+    "tilt": (-8, 8),
+    "turn": (-16, 16),
     "light": (-1, 1),
 }
 

@@ -86,14 +86,14 @@ class _Head:
     def __init__(self, canvas: Canvas, composition: Composition, rng: random.Random) -> None:
         self.canvas, self.composition = canvas, composition
         self.x, self.y, self.h = composition.x, composition.y, composition.size
-        self.w = self.h * rng.uniform(0.78, 0.86)
+        self.w = self.h * rng.uniform(0.8, 0.84)
         self.unit = self.h / 36
         self.yaw = math.radians(composition.turn)
-        self.eye_across = rng.uniform(0.42, 0.47)
-        self.eye_down = -rng.uniform(0.08, 0.15)
-        self.mouth_down = rng.uniform(0.5, 0.56)
-        self.fringe = rng.uniform(0.4, 0.52)
-        self.gaze = rng.uniform(-1.2, 1.2)
+        self.eye_across = rng.uniform(0.44, 0.46)
+        self.eye_down = -rng.uniform(0.09, 0.12)
+        self.mouth_down = rng.uniform(0.53, 0.55)
+        self.fringe = rng.uniform(0.46, 0.52)
+        self.gaze = rng.uniform(-0.8, 0.8)
 
     def lean(self) -> None:
         """Tilt what is drawn from now on around the neck."""
@@ -149,26 +149,26 @@ class _Head:
             self.canvas.ellipse(x, y, 5.5 * self.unit, 4 * self.unit, blend(skin, (230, 90, 90), 0.35))
 
     def wrinkles(self, skin: Colour) -> None:
-        line = blend(skin, BLACK, 0.34)
+        line = blend(skin, BLACK, 0.45)
         for side in (-1, 1):
             under = [
-                self.at(side * (self.eye_across + t * 0.2), self.eye_down + 0.24 - 0.05 * t * t) for t in (-1, 0, 1)
+                self.at(side * (self.eye_across + t * 0.2), self.eye_down + 0.26 - 0.05 * t * t) for t in (-1, 0, 1)
             ]
             fold = [self.at(side * across, down) for across, down in ((0.3, 0.22), (0.48, 0.36), (0.56, 0.56))]
             for points in (under, fold):
-                self.canvas.stroke(points, line, 1.7 * self.unit)
+                self.canvas.stroke(points, line, 2.4 * self.unit)
 
     def eyes(self, age: str) -> None:
-        u, tall = self.unit, 3.8 if age == "old" else 5
+        u, tall = self.unit, 4.2 if age == "old" else 6.5
         for side in (-1, 1):
             (x, y), narrow = self.at(side * self.eye_across, self.eye_down), self.narrowed(side * self.eye_across)
-            self.canvas.ellipse(x, y, 6 * u * narrow, tall * u, WHITE)
+            self.canvas.ellipse(x, y, 7.4 * u * narrow, tall * u, WHITE)
             pupil = x + (self.gaze + self.yaw * 3) * u
-            self.canvas.ellipse(pupil, y, 2.9 * u * narrow, min(3.4, tall - 0.6) * u, DARK)
+            self.canvas.ellipse(pupil, y, 3.8 * u * narrow, min(4.2, tall - 0.4) * u, DARK)
 
     def brows(self, colour: Colour, width: float) -> None:
         for side in (-1, 1):
-            ends = [self.at(side * self.eye_across + across, self.eye_down - 0.25) for across in (-0.19, 0.19)]
+            ends = [self.at(side * self.eye_across + across, self.eye_down - 0.27) for across in (-0.19, 0.19)]
             self.canvas.stroke(ends, colour, width * self.unit)
 
     def nose(self, skin: Colour) -> None:

@@ -18,8 +18,8 @@ from .drawings import HELD_OUT, TrainingSet
 from .network import Network
 
 # Of all processes together.
-BATCH = 32
-LEARNING_RATE = 1e-3
+BATCH = 16
+LEARNING_RATE = 8e-4
 WARMUP = 200
 # From this share of the time on, the rate falls.
 FALLS_FROM = 0.5
