@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from ..report import table
 from .faces import ATTRIBUTES
@@ -31,17 +30,13 @@ class Edit:
     value: str
 
     @property
-    def index(self) -> int:
-        return ATTRIBUTES[self.attribute].index(self.value)
-
-    @property
     def name(self) -> str:
         """What reports call it: "+ hat", "- glasses"."""
         return ("+ " if self.direction == "add" else "- ") + self.text
 
     def is_done(self, judged: Mapping[str, ArrayLike]) -> NDArray[np.bool_]:
         """Return on which faces, (N,), the judged attributes are as the edit should leave them."""
-        has = np.asarray(judged[self.attribute]) == self.index
+        has = np.asarray(judged[self.attribute]) == ATTRIBUTES[self.attribute].index(self.value)
         return has if self.direction == "add" else ~has
 
     def concept(self, **values: Any) -> dict[str, Any]:
@@ -56,7 +51,6 @@ ADDS = (
     Edit("smiling", "add", "mouth", "smiling"),
 )
 REMOVES = tuple(replace(edit, direction="remove") for edit in ADDS)
-EDITS = ADDS + REMOVES
 
 
 @dataclass(frozen=True)
@@ -106,7 +100,7 @@ def measure(edit: Edit, before: Mapping[str, ArrayLike], after: Mapping[str, Arr
 
 
 def measure_all(edits: Sequence[Edit], before: Mapping[str, ArrayLike], after: Mapping[str, ArrayLike]) -> Outcome:
-    """Compare them before and after several edits at once, which succeed where all of them do.
+    """Compare them before and after several edits at once, which succeed on a face where all of them do.
 
     Raises:
         ValueError: no face could show the edits.
@@ -120,17 +114,6 @@ def measure_all(edits: Sequence[Edit], before: Mapping[str, ArrayLike], after: M
     others = [name for name in ATTRIBUTES if name not in {edit.attribute for edit in edits}]
     stayed = {name: (np.asarray(before[name]) == np.asarray(after[name]))[eligible] for name in others}
     return Outcome(eligible, done[eligible], stayed)
-
-
-def change_outside(
-    before: Sequence[Image.Image], after: Sequence[Image.Image], box: tuple[int, int, int, int]
-) -> float:
-    """Return how much pictures changed outside a box (left, top, right, bottom), of 255, per pixel and channel."""
-    left, top, right, bottom = box
-    change = np.stack([np.abs(np.asarray(a, float) - np.asarray(b, float)) for a, b in zip(after, before, strict=True)])
-    outside = np.ones(change.shape[1:3], bool)
-    outside[top:bottom, left:right] = False
-    return float(change[:, outside].mean())
 
 
 def figures_table(rows: Sequence[tuple[Edit, Outcome]]) -> str:

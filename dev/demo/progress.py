@@ -1,9 +1,8 @@
-"""A progress bar for runs of workflows."""
+"""Run workflows under a progress bar."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from PIL import Image
 from tqdm import tqdm
@@ -11,23 +10,21 @@ from tqdm import tqdm
 from ..host.client import Client, Event, Workflow
 
 Images = list[Image.Image]
-Run = Callable[[Workflow], dict[str, Images]]
 
 
-@contextmanager
-def progress(client: Client, label: str, runs: int) -> Iterator[Run]:
-    """Show a bar for some runs; yield what runs a workflow and returns its pictures by the nodes' class."""
-    with tqdm(desc=f"{label:24}", unit="step", bar_format="{desc} {percentage:3.0f}% |{bar:30}| {elapsed}") as bar:
+def run_all(client: Client, label: str, workflows: Sequence[Workflow]) -> list[dict[str, Images]]:
+    """Return the pictures that each workflow's nodes saved or showed, by the nodes' class."""
+    made: list[dict[str, Images]] = []
+    bar_format = "{desc} {percentage:3.0f}% |{bar:30}| {elapsed}"
+    with tqdm(total=len(workflows), desc=f"{label:24}", bar_format=bar_format) as bar:
 
-        def run(workflow: Workflow) -> dict[str, Images]:
-            before = bar.n
+        def follow(event: Event) -> None:
+            if event.type == "progress":
+                share = event.data["value"] / event.data["max"]
+                # A workflow may sample twice.
+                bar.update(max(0, len(made) + share - bar.n))
 
-            def follow(event: Event) -> None:
-                if event.type == "progress":
-                    bar.total = event.data["max"] * runs
-                    # A workflow may sample twice.
-                    bar.update(max(0, before + event.data["value"] - bar.n))
-
-            return client.pictures(workflow, follow)
-
-        yield run
+        for workflow in workflows:
+            made.append(client.pictures(workflow, follow))
+            bar.update(len(made) - bar.n)
+    return made

@@ -7,12 +7,9 @@ that ships with the project.
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -22,34 +19,30 @@ from ..host.packages import REPO
 from ..host.server import DEMO_PACK, PACK, Server
 from . import workflows
 from .measure import figures_table
-from .progress import Images, progress
+from .progress import Images, run_all
 from .sheet import Row, contact_sheet
 from .shown import FACES, FEWEST, SEED, Demo, panels
 from .workflows import LOOKS
 
 
-def show_faces(client: Client, output: Path, seed: int, faces: int) -> None:
+def show_faces(client: Client, options: argparse.Namespace) -> None:
     """Edit faces of the demo model; write the contact sheet and the figures."""
-    demo = Demo(client, seed, faces // len(LOOKS))
+    demo = Demo(client, SEED if options.seed is None else options.seed, options.faces // len(LOOKS))
     contact_sheet(
         "Semantic guidance on drawn faces",
-        "In each part, every column has its own noise, and only the words change. Settings that are not named are the "
-        "defaults. A judge counted on how many faces an edit succeeds, and how much else about them it keeps.",
+        "Each column is one face: one noise and one look. Where columns have captions, each row is one face. Settings "
+        "that are not named are the defaults. A classifier judged how often an edit succeeds, and how much else stays.",
         *panels(demo),
-    ).save(output / "contact_sheet.png")
+    ).save(options.output / "contact_sheet.png")
     text = figures_table(demo.figures)
-    (output / "figures.md").write_text(text, encoding="utf-8")
-    record = [
-        asdict(edit) | {"faces": row.faces, "success": row.success, "kept": row.kept} for edit, row in demo.figures
-    ]
-    (output / "figures.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    print(f"\n{demo.faces * len(LOOKS)} faces per edit, judged by the classifier:\n\n{text}")
+    (options.output / "figures.md").write_text(text, encoding="utf-8")
+    print(f"\n{options.faces} faces per edit, judged by the classifier:\n\n{text}")
 
 
-def show_checkpoint(client: Client, output: Path, checkpoint: str, options: argparse.Namespace) -> None:
+def show_checkpoint(client: Client, options: argparse.Namespace) -> None:
     """Run the documented four-concept face example on a user's checkpoint; write the contact sheet."""
     workflow = workflows.shipped("four_concept_face")
-    workflows.nodes_of(workflow, "CheckpointLoaderSimple")[0]["ckpt_name"] = checkpoint
+    workflows.nodes_of(workflow, "CheckpointLoaderSimple")[0]["ckpt_name"] = options.checkpoint.name
     size = workflows.nodes_of(workflow, "EmptyLatentImage")[0]
     size |= {"width": options.size or size["width"], "height": options.size or size["height"], "batch_size": 1}
     sampler = workflows.nodes_of(workflow, "SEGASampler")[0]
@@ -57,24 +50,24 @@ def show_checkpoint(client: Client, output: Path, checkpoint: str, options: argp
     first_seed = sampler["seed"] if options.seed is None else options.seed
     plain: Images = []
     edited: Images = []
-    for sampler["seed"] in range(first_seed, first_seed + options.columns):
-        with progress(client, f"seed {sampler['seed']}, no edit", 1) as run:
-            plain += run(workflows.without_concepts(workflow))["SaveImage"]
-        with progress(client, f"seed {sampler['seed']}, four concepts", 1) as run:
-            edited += run(workflow)["SaveImage"]
+    for seed in range(first_seed, first_seed + options.columns):
+        sampler["seed"] = seed
+        before, after = run_all(client, f"seed {seed}", [workflows.without_concepts(workflow), workflow])
+        plain += before["SaveImage"]
+        edited += after["SaveImage"]
     names = [
         ("+ " if inputs["direction"] == "add" else "- ") + inputs["text"].split(",")[0]
         for inputs in workflows.nodes_of(workflow, "SEGAConcept")
     ]
     contact_sheet(
-        f"Semantic guidance on {checkpoint}",
+        f"Semantic guidance on {options.checkpoint.name}",
         workflows.prompt_of(workflow),
         [Row("no edit", "", plain), Row("four concepts", "\n".join(names), edited)],
         cell=256,
-    ).save(output / "contact_sheet.png")
+    ).save(options.output / "contact_sheet.png")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     least = FEWEST * len(LOOKS)
     parser = argparse.ArgumentParser(prog="nox -s demo --", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, help="an SD1.5 or SDXL checkpoint file instead of the demo model")
@@ -86,28 +79,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--columns", type=int, default=2, help="seeds to show (own checkpoint)")
     parser.add_argument("--steps", type=int, help="sampling steps (own checkpoint)")
     parser.add_argument("--size", type=int, help="width and height in pixels (own checkpoint)")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     checkpoint: Path | None = options.checkpoint
     if checkpoint is not None and not checkpoint.is_file():
         parser.error(f"--checkpoint: there is no file {checkpoint}")
     if options.faces < least or options.faces % len(LOOKS):
         parser.error(f"--faces: must be a multiple of {len(LOOKS)}, {least} or more, got {options.faces}")
-    output: Path = options.output
-    output.mkdir(parents=True, exist_ok=True)
+    options.output.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     # So that the server is stopped however the demo is.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with Server(
-        {**PACK, **DEMO_PACK} if checkpoint is None else PACK,
-        checkpoints=checkpoint and checkpoint.resolve().parent,
-        cpu=not torch.cuda.is_available(),
-    ) as server:
-        client = server.client()
-        if checkpoint is not None:
-            show_checkpoint(client, output, checkpoint.name, options)
-        else:
-            show_faces(client, output, SEED if options.seed is None else options.seed, options.faces)
-    print(f"{output / 'contact_sheet.png'} written, {time.monotonic() - start:.0f} s in all")
+    packs, folder, gpu = {**PACK, **DEMO_PACK}, checkpoint and checkpoint.parent, torch.cuda.is_available()
+    with Server(packs, checkpoints=folder, cpu=not gpu) as server:
+        show = show_faces if checkpoint is None else show_checkpoint
+        show(server.client(), options)
+    print(f"{options.output / 'contact_sheet.png'} written, {time.monotonic() - start:.0f} s in all")
 
 
 if __name__ == "__main__":

@@ -13,15 +13,15 @@ from ..host.client import Client, Workflow
 from . import classifier, measure, workflows
 from .drawing import described_drawings
 from .measure import ADDS, REMOVES, Edit
-from .progress import Images, progress
+from .progress import Images, run_all
 from .sheet import Row, above_caption
-from .workflows import LOOKS
+from .workflows import DRAWN, LOOKS, RIGHT_HALF, Box
 
-# Faces measured for each edit, and the seed of the first look's.
+# Faces measured for each edit, and the seed of those of the first look.
 FACES, SEED = 32, 7
 # The faces in the columns of the sheet: their look, and their place among its faces.
 COLUMNS = ((0, 0), (1, 0), (2, 0), (3, 0), (1, 1), (0, 1))
-# Of each look that many are drawn at least.
+# At least as many are drawn of each look.
 FEWEST = 1 + max(place for _, place in COLUMNS)
 
 ADDED = (*ADDS, Edit("old", "add", "age", "old"))
@@ -33,17 +33,14 @@ REPLACED = (
     Edit("pencil sketch", "add", "style", "pencil"),
 )
 AT_ONCE = ("glasses", "hat", "smiling")
-# Left, top, right, bottom.
-RIGHT_HALF = (64, 0, 128, 128)
-# LEDITS++'s way, with thresholds of their own.
+# LEDITS++'s way of finding the place.
 ATTENTION = {"attention_threshold": 0.8, "threshold": 0.6, "threshold_over": "space"}
-# Texts that get stronger and stronger, each with the look of its face and the seed.
+# Texts at rising strengths, each with the look of its face and the seed.
 RISING = (("smiling", 2, 10), ("beard", 0, 7))
 LAST_STRENGTH = 1.25
 
-# Drawings stand for a user's pictures; the model was not trained on these.
+# Drawings stand for a user's pictures.
 DRAWINGS, DRAWING_SEED = 4, 7
-DRAWN = {"glasses": "no", "hat": "yes", "beard": "no", "mouth": "neutral", "style": "plain"}
 DRAWING_EDITS: Mapping[str, Mapping[str, str] | None] = {
     "no edit": None,
     "+ glasses": {"text": "glasses"},
@@ -51,33 +48,25 @@ DRAWING_EDITS: Mapping[str, Mapping[str, str] | None] = {
     "- hat": {"text": "hat", "direction": "remove"},
     "+ frowning": {"text": "frowning", "instead_of": "neutral"},
 }
-BARS = 2 + len(ADDED) + len(REMOVES) + len(REPLACED) + 3 + len(RISING) + DRAWINGS
 
 
 class Demo:
-    """Runs workflows on the server, with a progress bar for each part of the sheet.
+    """Draws and edits faces on the server, and keeps the figures.
 
-    `faces` is their number per look, `seed` the first look's; the others count on from it.
+    `faces` is their number per look. `seed` is the first look's, and the others count on from it.
     """
 
     def __init__(self, client: Client, seed: int, faces: int) -> None:
         self.client, self.seed, self.faces = client, seed, faces
         self.judge = classifier.load()
-        self.bars = 0
         self.figures: list[tuple[Edit, measure.Outcome]] = []
-
-    def run(self, label: str, runs: Sequence[Workflow]) -> list[dict[str, Images]]:
-        """Return what each workflow's nodes made, by their class."""
-        self.bars += 1
-        with progress(self.client, f"[{self.bars:2}/{BARS}] {label}", len(runs)) as run:
-            return [run(workflow) for workflow in runs]
 
     def draw(self, label: str, looks: Sequence[Workflow], faces: int) -> list[dict[str, Images]]:
         """Return what each look's workflow makes of so many faces."""
         for number, workflow in enumerate(looks):
             workflows.nodes_of(workflow, "EmptyLatentImage")[0]["batch_size"] = faces
             workflows.nodes_of(workflow, "SEGASampler")[0]["seed"] = self.seed + number
-        return self.run(label, looks)
+        return run_all(self.client, label, looks)
 
     def faces_of(self, label: str, looks: Sequence[Workflow]) -> list[Images]:
         """Return all faces of each look."""
@@ -133,7 +122,7 @@ def added(demo: Demo, plain: Sequence[Images]) -> list[Row]:
 
 def removed(demo: Demo) -> list[Row]:
     """Take one thing after the other from faces that have them all."""
-    dressed = demo.faces_of(DRESSED, of_looks(DRESSED))
+    dressed = demo.faces_of("a face with all of them", of_looks(DRESSED))
     edited = [demo.measured(edit, dressed, of_looks(DRESSED, [edit.concept()])) for edit in REMOVES]
     return [Row("no edit", "a face, smiling,\nglasses, hat, beard", in_columns(dressed)), *edited]
 
@@ -142,8 +131,8 @@ def replaced(demo: Demo, plain: Sequence[Images]) -> list[Row]:
     return [demo.measured(edit, plain, [replacing(edit, look) for look in LOOKS]) for edit in REPLACED]
 
 
-def replacing(edit: Edit, look: str, box: tuple[int, int, int, int] | None = None) -> Workflow:
-    """Return the workflow that puts something in the place of what the look says of the attribute, if anything."""
+def replacing(edit: Edit, look: str, box: Box | None = None) -> Workflow:
+    """Return the workflow that adds something instead of what the look says of the same attribute, if anything."""
     instead_of = workflows.words_for(edit.attribute, look)
     return workflows.face_workflow(f"a face, {look}", [edit.concept(instead_of=instead_of)], box)
 
@@ -169,10 +158,10 @@ def in_place(demo: Demo) -> list[Row]:
 
 
 def with_heat(demo: Demo, label: str, looks: Sequence[Workflow], concepts: int) -> tuple[Images, list[Images]]:
-    """Return the faces that the sheet shows, and for each concept its heat maps of them."""
+    """Return the faces that the sheet shows, and for each concept the heat maps of them."""
     made = demo.draw(label, [workflows.with_preview(workflow) for workflow in looks], FEWEST)
     # A look's heat maps come concept by concept, and the plot is the last.
-    maps = [[above_caption(picture) for picture in of_look["SEGAPreview"]] for of_look in made]
+    maps = [[above_caption(picture) for picture in of_look["SEGAPreview"][:-1]] for of_look in made]
     heat = [in_columns([of_look[n * FEWEST :] for of_look in maps]) for n in range(concepts)]
     return in_columns([of_look["SaveImage"] for of_look in made]), heat
 
@@ -184,7 +173,7 @@ def rising(demo: Demo) -> list[Row]:
     rows: list[Row] = []
     for text, look, seed in RISING:
         workflow = workflows.slider_workflow(f"a face, {LOOKS[look]}", text, seed, LAST_STRENGTH, len(strengths))
-        (made,) = demo.run(f"+ {text}, rising", [workflow])
+        (made,) = run_all(demo.client, f"+ {text}, rising", [workflow])
         rows.append(Row(f"+ {text}", "in one run", made["SaveImage"], captions=() if rows else captions))
     return rows
 
@@ -195,9 +184,9 @@ def drawings(demo: Demo) -> list[Row]:
     rows: list[Row] = []
     for number, (caption, drawing) in enumerate(described_drawings(DRAWING_SEED, DRAWINGS, **DRAWN), start=1):
         workflows.upload_drawing(demo.client, drawing)
-        runs = [workflows.drawing_workflow(caption, edit) for edit in DRAWING_EDITS.values()]
-        # The server keeps a drawing's inversion from one run to the next.
-        made = demo.run(f"drawing {number}", runs)
+        # The server keeps the drawing's inversion from one edit to the next.
+        edits = [workflows.drawing_workflow(caption, edit) for edit in DRAWING_EDITS.values()]
+        made = run_all(demo.client, f"drawing {number}", edits)
         images = [drawing, *(image for of_edit in made for image in of_edit["SaveImage"])]
         rows.append(Row(f"drawing {number}", "", images, captions=() if rows else columns))
     return rows

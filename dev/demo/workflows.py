@@ -6,15 +6,14 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from PIL import Image
 
 from ..host.client import Client, Workflow
 from ..host.packages import REPO
 from .drawing import SIZE
 from .faces import CAPTION_START, PHRASES
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 FOLDER = REPO / "example_workflows" / "api"
 
@@ -27,11 +26,16 @@ LOOKS = (
     "blond hair, long hair, tan skin, beach",
     "brown hair, short hair, dark skin, yellow background",
 )
+# What drawings show that stand for a user's pictures, so that there is something to add and something to remove.
+DRAWN = {"glasses": "no", "hat": "yes", "beard": "no", "mouth": "neutral", "style": "plain"}
 # What the server knows an uploaded drawing by.
 DRAWING = "drawing.png"
+# Left, top, right, bottom.
+Box = tuple[int, int, int, int]
+RIGHT_HALF: Box = (SIZE // 2, 0, SIZE, SIZE)
 
-# Nodes that give a model, its text encoder or its VAE: the output of the demo model in the place of their first one.
-# Noise levels that suit another model are not shifted.
+# Nodes that give a model, its text encoder or its VAE, and which output of the demo model takes the place of their
+# first one. Those that shift another model's noise levels are among them.
 PARTS = {
     **dict.fromkeys(("CheckpointLoaderSimple", "UNETLoader", "ModelSamplingAuraFlow", "ModelSamplingSD3"), 0),
     "CLIPLoader": 1,
@@ -50,23 +54,18 @@ def shipped(name: str) -> Workflow:
 
 
 def load(name: str) -> Workflow:
-    """Return the workflow `example_workflows/api/<name>.json`, for the demo model."""
-    return for_demo_model(shipped(name))
-
-
-def for_demo_model(workflow: Workflow) -> Workflow:
-    """Return the workflow with the demo model as its loader, its sizes, steps and cfg, and texts in its words."""
-    out = _with_its_nodes(workflow)
-    widths = [node["inputs"]["width"] for node in out.values() if node["class_type"] in MAKERS_OF_SIZE]
+    """Return that workflow for the demo model: with its loader, sizes, steps and cfg, and with texts in its words."""
+    workflow = shipped(name)
+    _put_demo_model_in(workflow)
+    widths = [node["inputs"]["width"] for node in workflow.values() if node["class_type"] in MAKERS_OF_SIZE]
     scale = SIZE / widths[0] if widths else 1.0
-    for node in out.values():
+    for node in workflow.values():
         inputs = node["inputs"]
-        if node["class_type"] in TEXTS:
-            name = TEXTS[node["class_type"]]
-            if isinstance(inputs[name], str):
-                # A text that has none of its words stays.
-                inputs[name] = _in_its_words(inputs[name]) or inputs[name]
-        inputs |= {name: round(inputs[name] * scale) for name in LENGTHS & inputs.keys()}
+        field = TEXTS.get(node["class_type"])
+        if field and isinstance(inputs[field], str):
+            # A text that has none of its words stays.
+            inputs[field] = _in_its_words(inputs[field]) or inputs[field]
+        inputs |= {length: round(inputs[length] * scale) for length in LENGTHS & inputs.keys()}
         if "megapixels" in inputs:
             inputs["megapixels"] = (SIZE / 1024) ** 2
         if "steps" in inputs:
@@ -74,24 +73,23 @@ def for_demo_model(workflow: Workflow) -> Workflow:
         # At 1 there is no CFG, and some workflows are about that.
         if inputs.get("cfg", 1) != 1:
             inputs["cfg"] = CFG
-    return out
+    return workflow
 
 
-def _with_its_nodes(workflow: Workflow) -> Workflow:
-    """Return the workflow with the demo model for all parts of another, and with latents and noise levels that fit."""
-    out = json.loads(json.dumps(workflow))
-    parts = {node_id: PARTS[node["class_type"]] for node_id, node in out.items() if node["class_type"] in PARTS}
+def _put_demo_model_in(workflow: Workflow) -> None:
+    """Put the demo model in for all parts of another model, with latents and noise levels that fit it."""
+    parts = {node_id: PARTS[node["class_type"]] for node_id, node in workflow.items() if node["class_type"] in PARTS}
     model, *others = parts
     for node_id in others:
-        del out[node_id]
-    out[model] |= {"class_type": "SEGADemoModel", "inputs": {}}
-    for node in out.values():
+        del workflow[node_id]
+    workflow[model] |= {"class_type": "SEGADemoModel", "inputs": {}}
+    for node in workflow.values():
         inputs = node["inputs"]
         for name, value in inputs.items():
             if isinstance(value, list) and value[0] in parts:
                 inputs[name] = [model, parts[value[0]] + value[1]]
         if node["class_type"] in ("EmptyFlux2LatentImage", "Wan22ImageToVideoLatent"):
-            # It makes single pictures: a batch of them takes the place of a video's frames.
+            # The demo model makes single pictures: a batch of them takes the place of a video's frames.
             node |= {
                 "class_type": "EmptyLatentImage",
                 "inputs": {"width": SIZE, "height": SIZE, "batch_size": inputs["batch_size"]},
@@ -101,15 +99,13 @@ def _with_its_nodes(workflow: Workflow) -> Workflow:
                 "class_type": "BasicScheduler",
                 "inputs": {"model": [model, 0], "scheduler": "normal", "steps": inputs["steps"], "denoise": 1.0},
             }
-    return out
 
 
 def _in_its_words(text: str) -> str:
     """Say what the text says in the words that the demo model was trained on."""
     phrases = [phrase for values in PHRASES.values() for phrase in values.values() if phrase]
-    return ", ".join(
-        [CAPTION_START] * ("face" in text) + [phrase for phrase in phrases if re.search(rf"\b{phrase}\b", text)]
-    )
+    said = [phrase for phrase in phrases if re.search(rf"\b{phrase}\b", text)]
+    return ", ".join([CAPTION_START, *said] if "face" in text else said)
 
 
 def words_for(attribute: str, look: str) -> str:
@@ -152,10 +148,8 @@ def set_drawing(workflow: Workflow, caption: str) -> None:
     set_prompt(workflow, caption)
 
 
-def face_workflow(
-    prompt: str, concepts: Sequence[Mapping[str, Any]], box: tuple[int, int, int, int] | None = None
-) -> Workflow:
-    """Return the shipped workflow for these concepts, a node's values each; a box is where a single one may act."""
+def face_workflow(prompt: str, concepts: Sequence[Mapping[str, Any]], box: Box | None = None) -> Workflow:
+    """Return the shipped workflow for none, one or three concepts, a node's values each; one may act in a box alone."""
     workflow = load("mask" if box else "three_concepts" if len(concepts) > 1 else "first_edit")
     set_prompt(workflow, prompt)
     if not concepts:
@@ -219,4 +213,4 @@ def with_preview(workflow: Workflow) -> Workflow:
     """Return the workflow with a SEGA Preview of its sampler and its decoded images."""
     ids = {node["class_type"]: node_id for node_id, node in workflow.items()}
     inputs = {"guidance": [ids["SEGASampler"], 1], "image": [ids["VAEDecode"], 0]}
-    return {**workflow, "preview": {"class_type": "SEGAPreview", "inputs": inputs, "_meta": {"title": "Preview"}}}
+    return {**workflow, "preview": {"class_type": "SEGAPreview", "inputs": inputs}}

@@ -127,7 +127,7 @@ def plain(host: Host, demo: JudgedModel) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("edit", "how"),
     [
-        *((edit, {}) for edit in measure.EDITS),
+        *((edit, {}) for edit in (*measure.ADDS, *measure.REMOVES)),
         # A bare word.
         (measure.ADDS[1], {"is_connected": False, "strength": 2.0}),
     ],
