@@ -51,9 +51,9 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Draw the picture; (B, 24, h, w) to (B, 3, 8h, 8w), about [-1, 1]."""
 
-    def __init__(self, widths: tuple[int, int, int] = (96, 64, 32)) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        coarse, middle, fine = widths
+        coarse, middle, fine = 96, 64, 32
         self.enter = nn.Conv2d(LATENT_CHANNELS, coarse, 3, padding=1)
         self.coarse = _residuals(coarse, 3)
         self.up_middle = nn.Conv2d(coarse, 4 * middle, 3, padding=1)

@@ -37,8 +37,8 @@ def forest(canvas: Canvas, rng: random.Random) -> None:
     canvas.gradient((196, 224, 206), (150, 192, 150), 0, 96)
     canvas.gradient((92, 132, 70), (66, 104, 52), 96)
     shift = rng.uniform(-6, 6)
-    for x, top, colour in ((12, 34, 104), (58, 42, 104), (104, 30, 104), (36, 8, 70), (84, 4, 70), (124, 20, 70)):
-        fir(canvas, x + shift, top, (colour - 60, colour + 20, colour - 34))
+    for x, top, shade in ((12, 34, 104), (58, 42, 104), (104, 30, 104), (36, 8, 70), (84, 4, 70), (124, 20, 70)):
+        fir(canvas, x + shift, top, (shade - 60, shade + 20, shade - 34))
 
 
 def fir(canvas: Canvas, x: float, top: float, green: Colour) -> None:

@@ -1,1 +1,1 @@
-"""Commands for the shell: the converter of calls, and what makes templates and pictures."""
+"""What makes the templates, the blueprints and all pictures: a command each."""

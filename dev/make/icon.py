@@ -9,7 +9,7 @@ import math
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ..demo.canvas import Canvas, Colour
+from ..demo.canvas import Canvas, Colour, angles
 from ..host.packages import REPO
 
 ASSETS = REPO / "assets"
@@ -32,9 +32,9 @@ class Portrait(Canvas):
         for x in (19, 81):
             self.ellipse(x, 54, 6, 8, SHADE)
         self.ellipse(50, 53, 31, 37, SKIN)
-        arc = [math.pi * (1 + step / 24) for step in range(25)]
+        arc = [(50 + 33 * math.cos(a), 46 + 37 * math.sin(a)) for a in angles(180, 360, 24)]
         fringe = [(50 + 31 * t, 30 + 14 * t * t) for t in (1 - step / 12 for step in range(25))]
-        self.polygon([(50 + 33 * math.cos(a), 46 + 37 * math.sin(a)) for a in arc] + fringe, HAIR)
+        self.polygon(arc + fringe, HAIR)
         for x in (37, 63):
             self.ellipse(x, 50, 4.4, 5.4, INK)
         self.ellipse(50, 61, 3.6, 4.6, SHADE)
@@ -88,7 +88,7 @@ def banner() -> Image.Image:
     ]
     size, gap = 250, 16
     for index, (words, background, added) in enumerate(tiles):
-        left, top = BANNER[0] - 54 - (3 - index) * size - (2 - index) * gap, 118
+        left, top = 424 + index * (size + gap), 118
         mask = Image.new("L", (size * SUPERSAMPLING, size * SUPERSAMPLING))
         ImageDraw.Draw(mask).rounded_rectangle([(0, 0), mask.size], 24 * SUPERSAMPLING, fill=255)
         image.paste(
