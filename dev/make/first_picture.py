@@ -5,28 +5,22 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from ..demo.drawing import described_drawings
 from ..demo.sheet import ACCENT, FAINT, INK, PAPER
-from ..demo.workflows import LOOKS, drawing_workflow, slider_workflow, upload_drawing
+from ..demo.workflows import DRAWN, LOOKS, drawing_workflow, slider_workflow, upload_drawing
 from ..host.client import Client
 from ..host.packages import REPO
 from ..host.server import DEMO_PACK, PACK, Server
-from .help_pictures import add, draw, remove, saved
-
-FILE = REPO / "docs" / "first_picture.webp"
+from .help_pictures import DRAWING_SEED, add, draw, remove, saved
 
 # What is added to each face, the look of its prompt, and the seed.
 WORDS = (("glasses", 0, 4), ("hat", 2, 10), ("smiling", 1, 7), ("beard", 3, 10))
-# The drawing that stands for a user's picture.
-DRAWING_SEED = 9
-DRAWN = {"glasses": "no", "hat": "yes", "beard": "no", "mouth": "neutral", "style": "plain"}
 RISING = ("smiling", 2, 10)
+# The strip has as many pictures as the row above it: one for each word, and a drawing.
 LAST_STRENGTH, COUNT = 1.0, len(WORDS) + 1
 
 # Drawn twice as large and then made smaller, so that edges are smooth.
@@ -37,7 +31,7 @@ Pair = tuple[str, Image.Image, Image.Image]
 
 
 def pairs(client: Client) -> list[Pair]:
-    """Return each word with a face before and after it; the last one is of a drawing."""
+    """Return each word with a face before and after it, and last a drawing, which stands for a user's picture."""
     made = [
         (f"+ {text}", *draw(client, [], [(look, seed)]), *draw(client, [add(text)], [(look, seed)]))
         for text, look, seed in WORDS
@@ -98,13 +92,11 @@ def _paste(page: Image.Image, column: int, top: int, picture: Image.Image) -> No
     page.paste(picture.resize((CELL, CELL), Image.Resampling.LANCZOS), (_left(column), top), mask)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--file", type=Path, default=FILE, help="where the picture goes")
-    options = parser.parse_args(arguments)
+def main() -> None:
     with Server({**PACK, **DEMO_PACK}) as server:
         client = server.client()
-        poster(pairs(client), rising(client)).save(options.file, quality=88, method=6)
+        picture = poster(pairs(client), rising(client))
+    picture.save(REPO / "docs" / "first_picture.webp", quality=88, method=6)
 
 
 if __name__ == "__main__":

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-from ..demo.drawing import described_drawings
+from ..demo.drawing import SIZE, described_drawings
 from ..demo.sheet import INK, PAPER, above_caption
 from ..demo.workflows import (
+    DRAWN,
     LOOKS,
+    RIGHT_HALF,
     STEPS,
+    Box,
     drawing_workflow,
     face_workflow,
     load,
@@ -42,9 +44,7 @@ BLACK = ((0, 4), (0, 3))
 RISING = ((1, 4), (2, 4))
 # The look of one prompt, that of another, and the seed of both.
 PROMPTS = ((0, 1, 4), (1, 2, 3))
-SIDE = (64, 0, 128, 128)
 DRAWING_SEED = 9
-DRAWN = {"glasses": "no", "hat": "yes", "beard": "no", "mouth": "neutral", "style": "plain"}
 
 Column = tuple[str, list[Image.Image]]
 
@@ -54,7 +54,7 @@ def draw(
     concepts: Sequence[Mapping[str, Any]] = (),
     faces: Sequence[tuple[int, int]] = FACES,
     prompt: str = "a face",
-    box: tuple[int, int, int, int] | None = None,
+    box: Box | None = None,
     steps: int = STEPS,
 ) -> list[Image.Image]:
     """Return a picture of each face with these concepts."""
@@ -154,13 +154,13 @@ def replace(client: Client) -> list[Column]:
 
 def mask(client: Client) -> list[Column]:
     glasses = add("glasses")
-    white = Image.new("RGB", (128, 128))
-    ImageDraw.Draw(white).rectangle((SIDE[0], SIDE[1], SIDE[2] - 1, SIDE[3] - 1), "white")
+    white = Image.new("RGB", (SIZE, SIZE))
+    white.paste("white", RIGHT_HALF)
     return [
         ("no concept", draw(client)),
         ("no mask", draw(client, [glasses])),
         ("mask", [white] * len(FACES)),
-        ("in the mask", draw(client, [glasses], box=SIDE)),
+        ("in the mask", draw(client, [glasses], box=RIGHT_HALF)),
     ]
 
 
@@ -179,7 +179,7 @@ def averaged_workflow(look: int, share: float) -> Workflow:
     clip = nodes_of(workflow, "SEGAConcept")[0]["clip"]
 
     def put(name: str, class_type: str, **inputs: Any) -> None:
-        workflow[name] = {"class_type": class_type, "inputs": inputs, "_meta": {"title": name}}
+        workflow[name] = {"class_type": class_type, "inputs": inputs}
 
     put("to", "CLIPTextEncode", clip=clip, text=f"{prompt}, smiling")
     put("from", "CLIPTextEncode", clip=clip, text=f"{prompt}, frowning")
@@ -245,7 +245,8 @@ def preview(client: Client) -> Image.Image:
     """Return what SEGA Preview shows of three concepts in one face, beside the face."""
     look, seed = FACES[0]
     three = [add(text) for text in ("glasses", "hat", "smiling")]
-    made = client.pictures(one_face(with_preview(face_workflow(f"a face, {LOOKS[look]}", three)), seed))
+    workflow = with_preview(face_workflow(f"a face, {LOOKS[look]}", three))
+    made = client.pictures(one_face(workflow, seed))
     *heat, plot = made["SEGAPreview"]
     shown = [made["SaveImage"][0].resize((CELL, CELL), Image.Resampling.LANCZOS), *heat]
     width = MARGIN * 2 + len(shown) * (CELL + GAP) - GAP
@@ -283,16 +284,13 @@ PICTURES: dict[str, Callable[[Client], Image.Image]] = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(PICTURES)}; default: all")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the pictures go")
-    options = parser.parse_args(arguments)
-    options.folder.mkdir(parents=True, exist_ok=True)
+    names = parser.parse_args().names or PICTURES
     with Server({**PACK, **DEMO_PACK}) as server:
-        for name in tqdm(options.names or PICTURES):
-            picture = PICTURES[name](server.client())
-            picture.save(options.folder / f"{name}.webp", quality=82, method=6)
+        for name in tqdm(names):
+            PICTURES[name](server.client()).save(FOLDER / f"{name}.webp", quality=82, method=6)
 
 
 if __name__ == "__main__":

@@ -411,12 +411,12 @@ def editor() -> Iterator[Callable[[], Page]]:
         browser.close()
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="default: all")
-    options = parser.parse_args(arguments)
+    names = parser.parse_args().names or LAYOUTS
     with editor() as new_page:
-        for name in options.names or LAYOUTS:
+        for name in names:
             # A page for each: an input that a workflow leaves out would get the value it had in the one before.
             page = new_page()
             (TEMPLATES / f"{name}.json").write_text(written(make(page, name)), encoding="utf-8")

@@ -24,7 +24,7 @@ FOLDER = workflows.FOLDER.parent
 SIDE, LABEL, LINE = 512, 64, 4
 MOST_BYTES = 60_000
 # How far down the demo's faces have their eyes, as a rule.
-EYES = 63
+EYES = 64
 
 # For each template the seeds of its faces, and words for how they look.
 FACES: dict[str, tuple[Sequence[int], str]] = {
@@ -51,7 +51,7 @@ FACES: dict[str, tuple[Sequence[int], str]] = {
 }
 # The drawing that stands for a user's picture.
 DRAWING_SEED = 3
-DRAWN = {"glasses": "no", "hat": "no", "beard": "no", "mouth": "neutral", "style": "plain"}
+DRAWN = {**workflows.DRAWN, "hat": "no"}
 
 
 def template(name: str, number: int = 0) -> Workflow:
@@ -72,12 +72,7 @@ def template(name: str, number: int = 0) -> Workflow:
 def pair(client: Client, name: str, number: int) -> tuple[Image.Image, Image.Image]:
     """Return one of a template's faces without the concepts and with them."""
     workflow = template(name, number)
-    plain = {
-        node_id: node
-        for node_id, node in workflows.without_concepts(workflow).items()
-        if node["class_type"] != "SEGAPreview"
-    }
-    before, after = (client.pictures(each)["SaveImage"][0] for each in (plain, workflow))
+    before, after = (client.pictures(each)["SaveImage"][0] for each in (workflows.without_concepts(workflow), workflow))
     return before, after
 
 
@@ -251,10 +246,10 @@ def as_jpeg(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="default: all")
-    names = parser.parse_args(arguments).names or LABELS
+    names = parser.parse_args().names or LABELS
     with Server({**PACK, **DEMO_PACK}) as server:
         for name in names:
             (FOLDER / f"{name}.jpg").write_bytes(as_jpeg(thumbnail(server.client(), name)))
