@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..demo import drawing, faces
+from ..demo.composition import random_composition
 from ..demo.workflows import CFG, STEPS
-from .edits import ATTRIBUTE_OF, Task, changed, texts_of
+from .edits import Task, changed, texts_of
 from .places import places
 from .recipe import digest
 from .studio import SEED, Studio
@@ -34,13 +35,15 @@ class Drawings:
         compositions: how the faces lie, (N, 6).
         images: (N, H, W, 3), of 255.
         latents: theirs.
+        seed: of the noise that they are edited with.
     """
 
     task: Task
     faces: Sequence[faces.Face]
-    compositions: NDArray[np.float32]
+    compositions: NDArray[np.float64]
     images: Images
     latents: Tensor
+    seed: int
 
     @property
     def captions(self) -> list[str]:
@@ -52,17 +55,17 @@ class Drawings:
         return [edit.attribute for edit in self.task.edits]
 
     def parts(self, size: int) -> list[Drawings]:
-        """Return them in parts of a size."""
-        rows = [slice(first, first + size) for first in range(0, len(self.faces), size)]
+        """Return them in parts of a size, each with noise of its own."""
         return [
             replace(
                 self,
-                faces=self.faces[each],
-                compositions=self.compositions[each],
-                images=self.images[each],
-                latents=self.latents[each],
+                faces=self.faces[first : first + size],
+                compositions=self.compositions[first : first + size],
+                images=self.images[first : first + size],
+                latents=self.latents[first : first + size],
+                seed=self.seed + first,
             )
-            for each in rows
+            for first in range(0, len(self.faces), size)
         ]
 
 
@@ -76,17 +79,18 @@ class Darkroom:
     def draw(self, task: Task) -> Drawings:
         """Return drawings that can show an edit, the same ones each time."""
         rng = random.Random(SEED)
-        found: list[faces.Face] = []
-        images: list[Images] = []
+        found, compositions, drawn = [], [], []
         while len(found) < self.studio.faces:
             face = faces.random_face(rng)
             if _can_show(task, face):
+                composition = random_composition(face, rng)
                 found.append(face)
-                images.append(np.asarray(drawing.draw(face, rng)))
-        seen = self.studio.judged(np.stack(images))
+                compositions.append(composition.row())
+                drawn.append(np.asarray(drawing.draw_composed(face, composition, rng)))
+        images = np.stack(drawn)
         with torch.inference_mode():
-            latents = self.studio.vae.encode(torch.from_numpy(seen.images).float() / 255)
-        return Drawings(task, found, seen.compositions, seen.images, latents)
+            latents = self.studio.vae.encode(torch.from_numpy(images).float() / 255)
+        return Drawings(task, found, np.array(compositions), images, latents, SEED)
 
     def kept(self, way: Callable[..., NDArray[Any]], drawings: Drawings, **options: Any) -> NDArray[Any]:
         """Return what a way makes of drawings, made now or before."""
@@ -118,7 +122,7 @@ class Darkroom:
 
     def leditspp(self, drawings: Drawings) -> Images:
         """Return what diffusers' LEDITS++ makes with its default values."""
-        return self.studio.decoded(self._ledits.edit(drawings.latents, drawings.task.edits, STEPS, SEED))
+        return self.studio.decoded(self._ledits.edit(drawings.latents, drawings.task.edits, drawings.seed))
 
     def error(self, drawings: Drawings, dtype: str, **options: Any) -> NDArray[np.float32]:
         """Return how far each latent is, in parts of its norm, from what comes back of it without a concept."""
@@ -131,7 +135,7 @@ class Darkroom:
         return _errors(self._there_and_back(drawings, None), drawings)
 
     def error_of_leditspp(self, drawings: Drawings) -> NDArray[np.float32]:
-        latents = self._ledits.edit(drawings.latents, drawings.task.edits, STEPS, SEED, strength=0.0)
+        latents = self._ledits.edit(drawings.latents, drawings.task.edits, drawings.seed, scale=0.0)
         return _errors(latents, drawings)
 
     @cached_property
@@ -155,7 +159,7 @@ class Darkroom:
         """Return the latents that come out of the inversion, and the guidance."""
         model, prompts = model or self.model, self._prompts(captions)
         latent, repeating, sigmas = self.nodes.SEGAInvert.execute(
-            model, SEED, steps, cfg, sampler, scheduler, *prompts, {"samples": drawings.latents}, 0.0
+            model, drawings.seed, steps, cfg, sampler, scheduler, *prompts, {"samples": drawings.latents}, 0.0
         ).args
         out, guidance = self.nodes.SEGASamplerCustom.execute(
             model, True, 0, cfg, *prompts, repeating, sigmas, latent, concepts=concept
@@ -183,7 +187,7 @@ class Darkroom:
         import nodes as host_nodes
 
         goals = [changed(caption, drawings.task.edits) for caption in drawings.captions]
-        arguments = (SEED, STEPS, CFG, "euler", "normal", *self._prompts(goals), latent)
+        arguments = (drawings.seed, STEPS, CFG, "euler", "normal", *self._prompts(goals), latent)
         return self.studio.decoded(host_nodes.common_ksampler(self.model, *arguments, denoise=denoise)[0]["samples"])
 
     def _concept(self, drawings: Drawings, captions: Sequence[str], **values: Any) -> Any:
@@ -203,12 +207,8 @@ class Darkroom:
 
 
 def _can_show(task: Task, face: faces.Face) -> bool:
-    """Say whether a face has what is to be removed or replaced, and lacks what is to be added."""
-    replaced = ATTRIBUTE_OF.get(task.replaced)
-    has_replaced = not replaced or faces.PHRASES[replaced][getattr(face, replaced)] == task.replaced
-    has = [getattr(face, edit.attribute) == edit.value for edit in task.edits]
-    wanted = [edit.direction == "remove" for edit in task.edits]
-    return has_replaced and has == wanted
+    """Say whether a face has what is to be removed, and lacks what is to be added."""
+    return all((getattr(face, edit.attribute) == edit.value) == (edit.direction == "remove") for edit in task.edits)
 
 
 def _errors(back: Tensor, drawings: Drawings) -> NDArray[np.float32]:

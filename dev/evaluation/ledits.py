@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from ..demo.codec import LATENT_CHANNELS
 from ..demo.measure import Edit
-from ..demo.model import UNET_CONFIG
+from ..demo.model import UNET_CONFIG, FaceModelConfig
+from ..demo.workflows import STEPS
 from .studio import Studio
 
 # Its default edit_guidance_scale.
@@ -34,7 +35,8 @@ class Ledits:
         unet = _demo_unet(base.diffusion_model)
         # It asks for one; the latents decide.
         unet.register_to_config(sample_size=64)
-        betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+        start, end = (FaceModelConfig.sampling_settings[name] for name in ("linear_start", "linear_end"))
+        betas = {"beta_start": start, "beta_end": end, "beta_schedule": "scaled_linear"}
         solver = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2, "steps_offset": 1}
         scheduler = DPMSolverMultistepScheduler(**betas, **solver, prediction_type="v_prediction")
         left_out = dict.fromkeys(("vae", "text_encoder", "tokenizer", "safety_checker", "feature_extractor"))
@@ -49,18 +51,18 @@ class Ledits:
         self.pipe.encode_image = lambda image, **_: (image, image)
         self.pipe.encode_prompt = self._encode
 
-    def edit(self, latents: Tensor, edits: Sequence[Edit], steps: int, seed: int, strength: float = 1.0) -> Tensor:
-        """Return the edited latents; the strength is a factor of the pipeline's default scale."""
+    def edit(self, latents: Tensor, edits: Sequence[Edit], seed: int, scale: float = SCALE) -> Tensor:
+        """Return the edited latents."""
         latent_format = self.studio.model.get_model_object("latent_format")
         generator = torch.Generator().manual_seed(seed)
-        self.pipe.invert(latent_format.process_in(latents), num_inversion_steps=steps, generator=generator)
+        self.pipe.invert(latent_format.process_in(latents), num_inversion_steps=STEPS, generator=generator)
         with patch.object(torch.Tensor, "repeat", _for_all_channels):
             out = self.pipe(
                 editing_prompt=[edit.text for edit in edits],
                 reverse_editing_direction=[edit.direction == "remove" for edit in edits],
                 use_intersect_mask=False,
                 output_type="latent",
-                edit_guidance_scale=SCALE * strength,
+                edit_guidance_scale=scale,
             ).images
         return latent_format.process_out(out)
 
@@ -89,7 +91,8 @@ def _demo_unet(host: nn.Module) -> UNet2DConditionModel:
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         cross_attention_dim=UNET_CONFIG["context_dim"],
-        attention_head_dim=4,
+        # What it calls a dimension is the number of heads.
+        attention_head_dim=FaceModelConfig.unet_extra_config["num_heads"],
         use_linear_projection=True,
     )
     # The host pops the transformer depths off these lists.

@@ -142,5 +142,6 @@ def _code() -> str:
     """Return a digest of everything that determines the pictures besides the recipe."""
     files = sorted(file for folder in ("sega_core", "nodes") for file in (REPO / folder).rglob("*.py"))
     files += [*sorted((REPO / "dev" / "demo").glob("*.py")), REPO / "dev" / "demo" / "faces.safetensors"]
-    files += [REPO / "dev" / "evaluation" / name for name in ("studio.py", "darkroom.py", "ledits.py")]
+    own = ("studio.py", "darkroom.py", "edits.py", "ledits.py", "places.py")
+    files += [REPO / "dev" / "evaluation" / name for name in own]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
