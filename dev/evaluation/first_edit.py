@@ -32,24 +32,24 @@ def first_edit(studio: Studio) -> dict[str, Any]:
 
 def _conditions(studio: Studio, task: Task) -> Iterator[dict[str, Any]]:
     for steps, cfg in CONDITIONS:
-        found = _verdict(studio, task, {"steps": steps, "cfg": cfg})
+        found = _verdict(studio, task, steps=steps, cfg=cfg)
         (row,) = figures([Trial(task, OURS, found)])
         yield {"steps": steps, "cfg": cfg, **row}
 
 
 def _strengths(studio: Studio, task: Task) -> Iterator[dict[str, Any]]:
     for strength in STRENGTHS:
-        found = _verdict(studio, task, {}, {} if strength == STRENGTH else {"strength": strength})
+        found = _verdict(studio, task, strength)
         yield {"edit": task.name, "strength": strength, **statistics.share(found.done[found.eligible])}
 
 
-def _verdict(studio: Studio, task: Task, drawn: dict[str, Any], concept: dict[str, Any] | None = None) -> Verdict:
-    """Return what our concepts do when pictures are drawn otherwise, or with other values of the concepts."""
+def _verdict(studio: Studio, task: Task, strength: float = STRENGTH, **drawn: Any) -> Verdict:
+    """Return what our concepts do at a strength, when pictures are drawn so."""
     wishes = [wish_of(task, look) for look in PROMPTS]
     before = studio.draw([replace(plain(wish), **drawn) for wish in wishes])
-    after = studio.draw([replace(_with(ours(wish), concept or {}), **drawn) for wish in wishes])
+    after = studio.draw([replace(_as_strong(ours(wish), strength), **drawn) for wish in wishes])
     return verdict(task.edits, before, after)
 
 
-def _with(recipe: Recipe, values: dict[str, Any]) -> Recipe:
-    return replace(recipe, concepts=tuple({**concept, **values} for concept in recipe.concepts))
+def _as_strong(recipe: Recipe, strength: float) -> Recipe:
+    return replace(recipe, concepts=tuple({**concept, "strength": strength} for concept in recipe.concepts))
