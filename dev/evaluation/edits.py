@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sega_core import ComparedTexts, compared_texts
 
 from ..demo.faces import CAPTION_START, PHRASES
 from ..demo.measure import ADDS, REMOVES, Edit
+from ..demo.workflows import words_for
 
 ATTRIBUTE_OF = {phrase: name for name, values in PHRASES.items() for phrase in values.values() if phrase}
 
@@ -42,8 +43,7 @@ def _add(text: str) -> Edit:
 
 
 def _remove(text: str) -> Edit:
-    added = _add(text)
-    return Edit(text, "remove", added.attribute, added.value)
+    return replace(_add(text), direction="remove")
 
 
 ADDED, REMOVED, REPLACED = "details added", "details removed", "replaced"
@@ -73,8 +73,8 @@ def tasks_named(*names: str) -> list[Task]:
 
 def rival(prompt: str, text: str) -> str:
     """Return what a prompt says of the same attribute as a text; nothing if it says nothing else of it."""
-    said = [phrase for phrase in prompt.split(", ") if ATTRIBUTE_OF.get(phrase) == ATTRIBUTE_OF[text]]
-    return said[0] if said and said[0] != text else ""
+    said = words_for(ATTRIBUTE_OF[text], prompt)
+    return said if said != text else ""
 
 
 def texts_of(edit: Edit, prompt: str) -> ComparedTexts:
