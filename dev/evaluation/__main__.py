@@ -68,8 +68,8 @@ def _measure(parts: Sequence[str], faces: int, folder: Path) -> None:
 
 
 def _plot(measured: Mapping[str, Any], folder: Path) -> None:
-    if "ways" in measured:
-        compared = [row for name in ("ways", "photos") for row in measured.get(name, {}).get("comparisons", [])]
+    compared = [row for name in ("ways", "photos") for row in measured.get(name, {}).get("comparisons", [])]
+    if compared:
         pictures.plot_comparisons(compared, folder / "ways.webp")
     if "first_edit" in measured:
         pictures.plot_strengths(measured["first_edit"]["strengths"], folder / "strength.webp")

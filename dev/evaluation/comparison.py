@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from .verdict import ATTRIBUTES, COMPOSITION, PIXELS, Verdict
 from .ways import OURS
 
 SUCCESS = "success"
-# Fewer faces decide nothing.
-FEWEST = 10
+# With fewer faces a bootstrap interval is too narrow.
+FEWEST = 20
 MEASURES = (SUCCESS, ATTRIBUTES, COMPOSITION, PIXELS)
 
 
@@ -59,15 +60,17 @@ def comparisons(trials: Sequence[Trial], pairs: Iterable[tuple[str, str]]) -> li
 
     What fewer than FEWEST faces show is left out.
     """
-    pairs, rows = list(pairs), []
-    for group in dict.fromkeys(trial.task.group for trial in trials):
-        made = {(each.way, each.task): each.verdict for each in trials if each.task.group == group}
-        for ours, other in pairs:
-            both = [(made[ours, task], verdict) for (way, task), verdict in made.items() if way == other]
-            for measure in MEASURES:
-                estimate = statistics.mean([gain(measure, *each) for each in both]) if both else None
-                if estimate and estimate["faces"] >= FEWEST:
-                    rows.append({"group": group, "ours": ours, "way": other, "measure": measure, **estimate})
+    groups, rows = dict.fromkeys(trial.task.group for trial in trials), []
+    verdicts = {(trial.way, trial.task): trial.verdict for trial in trials}
+    for group, (ours, other), measure in product(groups, pairs, MEASURES):
+        gains = [
+            gain(measure, verdicts[ours, task], verdict)
+            for (way, task), verdict in verdicts.items()
+            if (way, task.group) == (other, group)
+        ]
+        estimate = statistics.mean(gains)
+        if estimate and estimate["faces"] >= FEWEST:
+            rows.append({"group": group, "ours": ours, "way": other, "measure": measure, **estimate})
     return rows
 
 
@@ -93,10 +96,10 @@ def opponent(row: Mapping[str, str]) -> str:
 def _figures(trials: Sequence[Trial]) -> dict[str, Estimate | None]:
     """Return the success, and of the faces on which it came what was kept and by how many pixels the head moved."""
     verdicts = [trial.verdict for trial in trials]
-    done = np.concatenate([verdict.done[verdict.eligible] for verdict in verdicts])
+    success = statistics.share([np.where(each.eligible, each.done, np.nan) for each in verdicts])
     kept = {
         name: statistics.mean([np.where(each.succeeded, each.kept[name], np.nan) for each in verdicts])
         for name in verdicts[0].kept
     }
     moved = statistics.mean([np.where(each.succeeded, each.moved, np.nan) for each in verdicts])
-    return {SUCCESS: statistics.share(done), **kept, "head": moved}
+    return {SUCCESS: success, **kept, "head": moved}

@@ -8,7 +8,7 @@ from .comparison import Trial, comparisons, figures, figures_of_groups
 from .edits import ADDED, REMOVED, TASKS, Task
 from .studio import PROMPTS, Studio
 from .verdict import verdict
-from .ways import OURS, WAYS, WAYS_OF, plain, wish_of
+from .ways import OURS, WAYS, plain, ways_of, wish_of
 
 
 def ways(studio: Studio) -> dict[str, Any]:
@@ -29,9 +29,8 @@ def ways(studio: Studio) -> dict[str, Any]:
 
 
 def _kinds_of_prompts(faces: int) -> dict[str, slice]:
-    """Return which faces have which kind of prompt."""
-    described = faces * sum(bool(look) for look in PROMPTS) // len(PROMPTS)
-    return {"described": slice(described), "open": slice(described, None)}
+    """Return which faces have which kind of prompt: of PROMPTS the first half describes a look."""
+    return {"described": slice(faces // 2), "open": slice(faces // 2, None)}
 
 
 def _trials(studio: Studio, task: Task) -> list[Trial]:
@@ -39,5 +38,5 @@ def _trials(studio: Studio, task: Task) -> list[Trial]:
     before = studio.draw([plain(wish) for wish in wishes])
     return [
         Trial(task, way, verdict(task.edits, before, studio.draw([WAYS[way](wish) for wish in wishes])))
-        for way in WAYS_OF[task.group]
+        for way in ways_of(task.group)
     ]

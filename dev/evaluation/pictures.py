@@ -20,10 +20,19 @@ from .comparison import SUCCESS, opponent, outcome
 from .edits import tasks_named
 from .studio import PROMPTS, Studio
 from .verdict import ATTRIBUTES, COMPOSITION
-from .ways import WAYS, WAYS_OF, plain, wish_of
+from .ways import WAYS, plain, ways_of, wish_of
 
-FONT = {"font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold", "text.color": INK}
-GRID = {"axes.grid": True, "grid.color": "#e8e8e8", "grid.linewidth": 0.8, "axes.axisbelow": True}
+PLOT = {
+    **STYLE,
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "text.color": INK,
+    "axes.grid": True,
+    "grid.color": "#e8e8e8",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+}
 PANELS = {SUCCESS: "Success", ATTRIBUTES: "Attributes kept", COMPOSITION: "Composition kept"}
 # Readable without colours, too.
 LOOKS = {"win": (BLUE, "o", BLUE), "draw": (GREY, "o", "white"), "loss": (ORANGE, "s", ORANGE)}
@@ -39,7 +48,7 @@ def plot_comparisons(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
     lines = dict.fromkeys(sorted(map(_line, rows), key=lambda line: groups.index(line[0])))
     # A space between the groups.
     places = {line: i + groups.index(line[0]) for i, line in enumerate(lines)}
-    with mpl.rc_context({**STYLE, **FONT, **GRID}):
+    with mpl.rc_context(PLOT):
         height = 1.4 + 0.22 * (max(places.values()) + 1)
         figure, axes = plt.subplots(1, len(PANELS), figsize=(11.2, height), sharey=True, layout="constrained")
         for axis, (measure, title) in zip(axes, PANELS.items(), strict=True):
@@ -71,7 +80,7 @@ def _draw_panel(axis: Axes, rows: Sequence[Mapping[str, Any]], places: Mapping[t
 
 def plot_strengths(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
     """Draw how often an edit succeeds over the strength."""
-    with mpl.rc_context({**STYLE, **FONT, **GRID}):
+    with mpl.rc_context(PLOT):
         figure, axis = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
         looks = zip((BLUE, ORANGE), ("o-", "s--"), strict=True)
         for edit, (colour, line) in zip(dict.fromkeys(row["edit"] for row in rows), looks, strict=True):
@@ -93,7 +102,7 @@ def draw_ways(studio: Studio, file: Path) -> None:
     panels = []
     for task in tasks_named(*SHOWN):
         wishes = [wish_of(task, look) for look in PROMPTS]
-        recipes = {"no edit": plain, **{way: WAYS[way] for way in WAYS_OF[task.group]}}
+        recipes = {"no edit": plain, **{way: WAYS[way] for way in ways_of(task.group)}}
         panels.append([])
         for way, recipe_of in recipes.items():
             images = studio.draw([recipe_of(wish) for wish in wishes]).images[:: studio.faces // len(PROMPTS)]

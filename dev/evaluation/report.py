@@ -59,7 +59,7 @@ def _groups(part: Figures) -> str:
 def _edits(part: Figures) -> str:
     """Show each edit, done by ours."""
     rows = [row for row in part["edits"] if row["way"] == OURS]
-    cells = [(row["edit"], int(row[SUCCESS]["faces"]), *_figures(row)) for row in rows]
+    cells = [(row["edit"], row[SUCCESS]["faces"], *_figures(row)) for row in rows]
     return table(("edit", "faces", *FIGURES), cells)
 
 
@@ -90,13 +90,12 @@ def _score(part: Figures) -> str:
 
 def _prompts(part: Figures) -> str:
     rows = [row for row in part["prompts"] if row["measure"] in (ATTRIBUTES, COMPOSITION)]
+    columns = [(prompts, measure) for prompts in ("open", "described") for measure in (ATTRIBUTES, COMPOSITION)]
     cells = []
     for group, way in dict.fromkeys((row["group"], row["way"]) for row in rows):
         found = {(row["prompts"], row["measure"]): row for row in rows if (row["group"], row["way"]) == (group, way)}
-        both = ((prompts, measure) for prompts in ("open", "described") for measure in (ATTRIBUTES, COMPOSITION))
-        cells.append((group, way, *(_points(found[each]) if each in found else "" for each in both)))
-    header = (f"{prompts}: {measure}" for prompts in ("open", "described") for measure in (ATTRIBUTES, COMPOSITION))
-    return table(("edits", "other way", *header), cells)
+        cells.append((group, way, *(_points(found[each]) if each in found else "" for each in columns)))
+    return table(("edits", "other way", *map(": ".join, columns)), cells)
 
 
 def _targets(found: Iterable[Target]) -> str:

@@ -6,14 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..demo.measure import Edit
-from .edits import ADDED, REMOVED, REPLACED, SCENES, SEVERAL, STYLED, UNSTYLED, Task, changed, prompt_of, rival
+from .edits import REMOVED, UNSTYLED, Task, changed, prompt_of, rival
 from .recipe import Recipe
 
 # The weights that people write for more and for less of a word.
 MORE, LESS = 1.5, 0.2
 # The default values of diffusers' SemanticStableDiffusionPipeline, in the nodes' terms; its warm-up is 10 of 50 steps.
-PUBLISHED = {"guidance_scale": 5.0, "strength": 1.0, "threshold": 0.9, "threshold_over": "channel"}
-PUBLISHED_START = {"start_percent": 0.2, "end_percent": 1.0, "weight": 1.0}
+PUBLISHED = {
+    "guidance_scale": 5.0,
+    "strength": 1.0,
+    "threshold": 0.9,
+    "threshold_over": "channel",
+    "start_percent": 0.2,
+    "end_percent": 1.0,
+    "weight": 1.0,
+}
 PUBLISHED_SETTINGS = {"mode": "reference", "momentum_scale": 0.1, "momentum_beta": 0.4}
 
 
@@ -85,8 +92,8 @@ def perp_neg(wish: Wish) -> Recipe:
 
 def sega(wish: Wish) -> Recipe:
     """Return what diffusers' pipeline does by default: bare words, and its settings."""
-    concepts = (edit.concept(**PUBLISHED, **PUBLISHED_START) for edit in wish.edits)
-    return Recipe(wish.prompt, concepts=tuple(concepts), settings=PUBLISHED_SETTINGS)
+    concepts = tuple(edit.concept(**PUBLISHED) for edit in wish.edits)
+    return Recipe(wish.prompt, concepts=concepts, settings=PUBLISHED_SETTINGS)
 
 
 OURS = "ours"
@@ -100,14 +107,10 @@ WAYS: Mapping[str, Callable[[Wish], Recipe]] = {
     "PerpNeg": perp_neg,
     "SEGA of diffusers": sega,
 }
-_EVERYWHERE = (OURS, "changed prompt", "later change", "SEGA of diffusers")
-# The ways that make sense for a group and that people use for it.
-WAYS_OF: Mapping[str, tuple[str, ...]] = {
-    ADDED: (*_EVERYWHERE, "prompt weights", "average"),
-    REMOVED: (*_EVERYWHERE, "prompt weights", "average", "negative prompt", "PerpNeg"),
-    REPLACED: _EVERYWHERE,
-    STYLED: _EVERYWHERE,
-    UNSTYLED: (*_EVERYWHERE, "negative prompt"),
-    SCENES: _EVERYWHERE,
-    SEVERAL: _EVERYWHERE,
-}
+# These need something for the negative prompt.
+REMOVING = ("negative prompt", "PerpNeg")
+
+
+def ways_of(group: str) -> list[str]:
+    """Return the ways that make sense for a group of edits."""
+    return [way for way in WAYS if group in (REMOVED, UNSTYLED) or way not in REMOVING]
