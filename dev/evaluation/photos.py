@@ -46,17 +46,17 @@ def photos(studio: Studio) -> dict[str, Any]:
 def _trials(darkroom: Darkroom, task: Task) -> list[Trial]:
     drawings = darkroom.draw(task)
     before = darkroom.studio.judged(drawings.images)
-    found = {
-        way: verdict(task.edits, before, darkroom.studio.judged(images))
-        for way, images in _edited(darkroom, drawings).items()
-    }
-    tries = [found.pop(f"{REDRAWN}, denoise {denoise}") for denoise in DENOISES]
-    found[REDRAWN] = max(tries, key=_merit)
-    return [Trial(task, way, each) for way, each in found.items()]
+
+    def judged(images: Images) -> Verdict:
+        return verdict(task.edits, before, darkroom.studio.judged(images))
+
+    tries = (judged(darkroom.kept(darkroom.image_to_image, drawings, denoise=denoise)) for denoise in DENOISES)
+    found = {way: judged(images) for way, images in _edited(darkroom, drawings).items()}
+    return [Trial(task, way, each) for way, each in {**found, REDRAWN: max(tries, key=_merit)}.items()]
 
 
 def _edited(darkroom: Darkroom, drawings: Drawings) -> dict[str, Images]:
-    """Return the drawings edited in each way."""
+    """Return the drawings edited in each way but by image to image."""
     ours = darkroom.kept(darkroom.ours, drawings)
     made = {
         OURS: ours[..., :3],
@@ -65,8 +65,6 @@ def _edited(darkroom: Darkroom, drawings: Drawings) -> dict[str, Images]:
         ODE: darkroom.kept(darkroom.ode, drawings),
         LEDITS: darkroom.kept(darkroom.leditspp, drawings),
     }
-    for denoise in DENOISES:
-        made[f"{REDRAWN}, denoise {denoise}"] = darkroom.kept(darkroom.image_to_image, drawings, denoise=denoise)
     if PLACES.keys() >= set(drawings.attributes):
         made[INPAINTED] = darkroom.kept(darkroom.inpainted, drawings)
     return made

@@ -101,10 +101,7 @@ def _prompts(part: Figures) -> str:
 def _targets(found: Iterable[Target]) -> str:
     """Show whether each target is reached, and below the figures that miss it."""
     found = list(found)
-    cells = [
-        (target.text, "reached" if not target.missed else "missed", f"{len(target.missed)} of {target.checked} miss it")
-        for target in found
-    ]
+    cells = [(target.text, target.outcome, f"{len(target.missed)} of {target.checked} miss it") for target in found]
     missed = [(target.text, *_miss(row)) for target in found for row in target.missed]
     outcomes = table(("target", "outcome", "figures"), cells)
     return outcomes + "\n" + table(("target", "missed at", "figure"), missed) if missed else outcomes

@@ -30,6 +30,12 @@ class Target:
     checked: int
     missed: tuple[Row, ...]
 
+    @property
+    def outcome(self) -> str:
+        if not self.checked:
+            return "undecided"
+        return "missed" if self.missed else "reached"
+
 
 def targets(edits: Iterable[Row], comparisons: Iterable[Row]) -> list[Target]:
     """Return the targets with their outcome.

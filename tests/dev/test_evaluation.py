@@ -255,6 +255,12 @@ def test_targets_are_missed_where_the_figures_miss_them() -> None:
     assert (success.checked, kept.checked, never_worse.checked) == (2, 2, 3)
     assert kept.missed == (undecided,)
     assert never_worse.missed == (lost,)
+    assert {target.outcome for target in (success, kept, never_worse)} == {"missed"}
+
+
+def test_a_target_is_reached_only_where_figures_say_so() -> None:
+    success, kept, never_worse = targets.targets([], [row(group="scenes")])
+    assert [target.outcome for target in (success, kept, never_worse)] == ["undecided", "undecided", "reached"]
 
 
 def test_the_report_has_a_place_for_every_table() -> None:
