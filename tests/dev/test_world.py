@@ -130,19 +130,20 @@ def test_every_number_of_the_composition_changes_the_drawing(name: str) -> None:
 
 
 def test_a_head_further_right_and_down_is_the_same_head_moved() -> None:
-    there = pixels(FAIR, replace(FRONT, x=FRONT.x + 14, y=FRONT.y - 9))
-    head = np.s_[67 - 20 : 67 + 20, 64 - 20 : 64 + 20]
-    assert (np.roll(there, (9, -14), (0, 1))[head] == pixels(FAIR, FRONT)[head]).all()
+    there = pixels(FAIR, replace(FRONT, x=FRONT.x + 14, y=FRONT.y + 9))
+    head = np.s_[FRONT.y - 20 : FRONT.y + 20, FRONT.x - 20 : FRONT.x + 20]
+    assert (np.roll(there, (-9, -14), (0, 1))[head] == pixels(FAIR, FRONT)[head]).all()
 
 
-@pytest.mark.parametrize("tilt", [-12, 0, 12])
+@pytest.mark.parametrize("tilt", [*LIMITS["tilt"], 0])
 def test_a_tilted_head_has_its_eyes_on_a_slope(tilt: float) -> None:
     slope = np.polyfit(*pupils(pixels(FAIR, replace(FRONT, tilt=tilt))), 1)[0]
     assert degrees(np.arctan(slope)) == pytest.approx(tilt, abs=1)
 
 
 def test_a_turned_head_looks_there_and_light_falls_from_there() -> None:
-    left, front, right = (pupils(pixels(FAIR, replace(FRONT, turn=turn)))[0].mean() for turn in (-20, 0, 20))
+    low, high = LIMITS["turn"]
+    left, front, right = (pupils(pixels(FAIR, replace(FRONT, turn=turn)))[0].mean() for turn in (low, 0, high))
     assert left + 5 < front < right - 5
     lit = pixels(FAIR, replace(FRONT, light=1)) - pixels(FAIR, replace(FRONT, light=-1))
     assert lit[:, :64].sum() < 0 < lit[:, 64:].sum()

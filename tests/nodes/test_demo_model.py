@@ -141,16 +141,3 @@ def test_an_edit_succeeds_and_the_rest_stays(
     figures = measure.measure(edit, before, drawn_looks(host, demo, prompt, edit, **how))
     assert figures.success >= 0.85, figures.success
     assert figures.kept_on_average >= 0.9, figures.kept_on_average
-
-
-def test_figures_count_the_faces_that_could_show_the_edit() -> None:
-    before = {name: torch.zeros(4, dtype=torch.long) for name in faces.ATTRIBUTES}
-    before["hat"] = torch.tensor([0, 0, 0, 1])
-    after = {**before, "hat": torch.tensor([1, 1, 0, 0]), "hair": torch.tensor([0, 2, 0, 0])}
-    added = measure.measure(measure.Edit("hat", "add", "hat", "yes"), before, after)
-    assert (added.faces, added.success) == (3, pytest.approx(2 / 3))
-    assert (added.kept["hair"], added.kept["beard"]) == (pytest.approx(2 / 3), 1)
-    removed = measure.measure(measure.Edit("hat", "remove", "hat", "yes"), before, after)
-    assert (removed.faces, removed.success) == (1, 1)
-    with pytest.raises(ValueError, match=r"no face has 'yes' \(hat\)"):
-        measure.measure(measure.Edit("hat", "remove", "hat", "yes"), dict(before, hat=before["hair"]), after)
