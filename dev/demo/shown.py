@@ -62,7 +62,7 @@ class Demo:
         self.figures: list[tuple[Edit, measure.Outcome]] = []
 
     def draw(self, label: str, looks: Sequence[Workflow], faces: int) -> list[dict[str, Images]]:
-        """Return what each look's workflow makes of so many faces."""
+        """Return what each look's workflow makes, for this many faces."""
         for number, workflow in enumerate(looks):
             workflows.nodes_of(workflow, "EmptyLatentImage")[0]["batch_size"] = faces
             workflows.nodes_of(workflow, "SEGASampler")[0]["seed"] = self.seed + number
@@ -89,7 +89,7 @@ def panels(demo: Demo) -> list[list[Row]]:
     """Draw everything; return the two panels of the sheet."""
     plain = demo.faces_of("a face", of_looks("a face"))
     edits = [
-        *part("Add", [Row("a face", "no edit", in_columns(plain)), *added(demo, plain)]),
+        *part("Add", [Row("no edit", "a face", in_columns(plain)), *added(demo, plain)]),
         *part("Remove", removed(demo)),
         *part("Replace hair, scene and style", replaced(demo, plain)),
     ]
@@ -121,8 +121,8 @@ def added(demo: Demo, plain: Sequence[Images]) -> list[Row]:
 
 
 def removed(demo: Demo) -> list[Row]:
-    """Take one thing after the other from faces that have them all."""
-    dressed = demo.faces_of("a face with all of them", of_looks(DRESSED))
+    """Take one of four things away from faces that have them all."""
+    dressed = demo.faces_of("a face with all four", of_looks(DRESSED))
     edited = [demo.measured(edit, dressed, of_looks(DRESSED, [edit.concept()])) for edit in REMOVES]
     return [Row("no edit", "a face, smiling,\nglasses, hat, beard", in_columns(dressed)), *edited]
 
