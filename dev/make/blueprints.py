@@ -125,7 +125,7 @@ def make(page: Page, name: str) -> dict[str, Any]:
         "name": name,
         "outside": blueprint.outside,
         "sockets": blueprint.sockets,
-        "fields": {name: [*field, None][:3] for name, field in blueprint.fields.items()},
+        "fields": {label: [*field, None][:3] for label, field in blueprint.fields.items()},
         "size": [WIDTH, blueprint.height],
     }
     graph = cleaned(json.loads(page.evaluate(MAKE, wanted)))

@@ -1,7 +1,8 @@
-"""Make the editor's templates out of the API workflows: `python -m dev.make.templates` in the repository's root.
+"""Make the editor's templates out of the API workflows: `python -m dev.make.templates [NAME ...]`.
 
-The real editor turns each `example_workflows/api/<name>.json` into a graph, which gets the layout and the note below,
-and what the editor then saves becomes `example_workflows/<name>.json`. Needs COMFYUI_PATH and Chromium.
+`nox -s pictures` runs it. The real editor turns each `example_workflows/api/<name>.json` into a graph, which gets the
+layout and the note below, and what the editor then saves becomes `example_workflows/<name>.json`. Needs COMFYUI_PATH
+and Chromium.
 """
 
 from __future__ import annotations

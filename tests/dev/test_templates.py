@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 from typing import Any
@@ -12,6 +11,7 @@ import tomllib
 from PIL import Image
 
 from dev.host.packages import REPO
+from dev.make import blueprints
 
 FOLDER = REPO / "example_workflows"
 NAMES = sorted(file.stem for file in (FOLDER / "api").glob("*.json"))
@@ -127,7 +127,6 @@ def contents(nodes: list[dict[str, Any]]) -> dict[int, tuple[str, Any]]:
 
 
 def test_a_blueprint_has_its_templates_nodes_and_values() -> None:
-    blueprints = importlib.import_module("dev.make.blueprints")
     assert {file.stem for file in blueprints.FOLDER.glob("*.json")} == blueprints.BLUEPRINTS.keys()
     for name, blueprint in blueprints.BLUEPRINTS.items():
         graph = json.loads((blueprints.FOLDER / f"{name}.json").read_text(encoding="utf-8"))
