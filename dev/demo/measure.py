@@ -100,7 +100,7 @@ def measure(edit: Edit, before: Mapping[str, ArrayLike], after: Mapping[str, Arr
 
 
 def measure_all(edits: Sequence[Edit], before: Mapping[str, ArrayLike], after: Mapping[str, ArrayLike]) -> Outcome:
-    """Compare them before and after several edits at once, which succeed on a face where all of them do.
+    """Compare the judged attributes before and after several edits, which succeed on a face where all of them do.
 
     Raises:
         ValueError: no face could show the edits.
