@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .composition import NAMES, USUAL
+from .composition import LIMITS, NAMES
 from .faces import ATTRIBUTES
 
 WEIGHTS = Path(__file__).parent / "classifier.safetensors"
@@ -22,7 +22,7 @@ HIDDEN = 96
 class Classifier(nn.Module):
     """Tell every attribute of a face and the six numbers of its composition; images (B, 3, 128, 128) in [0, 1]."""
 
-    usual: Tensor
+    limits: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Classifier(nn.Module):
         self.hidden = nn.Linear(before * 16, HIDDEN)
         self.heads = nn.ModuleDict({name: nn.Linear(HIDDEN, len(values)) for name, values in ATTRIBUTES.items()})
         self.composition = nn.Linear(HIDDEN, len(NAMES))
-        self.register_buffer("usual", torch.tensor([USUAL[name] for name in NAMES]), persistent=False)
+        self.register_buffer("limits", torch.tensor([LIMITS[name] for name in NAMES]), persistent=False)
 
     def forward(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Return the logits (B, values) of each attribute, and the compositions (B, 6) in their own units."""
@@ -43,8 +43,9 @@ class Classifier(nn.Module):
         for conv, norm in zip(self.convs, self.norms, strict=True):
             h = F.silu(norm(conv(h)))
         h = F.silu(self.hidden(h.flatten(1)))
-        mean, deviation = self.usual.T
-        return {name: head(h) for name, head in self.heads.items()}, mean + deviation * self.composition(h).float()
+        low, high = self.limits.T
+        compositions = (low + high) / 2 + (high - low) / 4 * self.composition(h).float()
+        return {name: head(h) for name, head in self.heads.items()}, compositions
 
     @torch.no_grad()
     def judge(self, images: Tensor) -> dict[str, Tensor]:
