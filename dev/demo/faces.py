@@ -29,6 +29,10 @@ PHRASES: dict[str, dict[str, str]] = {
     "style": {"plain": "", "pencil": "pencil sketch", "pixel": "pixel art"},
 }
 ATTRIBUTES: dict[str, tuple[str, ...]] = {name: tuple(values) for name, values in PHRASES.items()}
+# phrase -> the attribute and the value that it names.
+NAMED: dict[str, tuple[str, str]] = {
+    phrase: (name, value) for name, values in PHRASES.items() for value, phrase in values.items() if phrase
+}
 
 # How often each value is drawn before anything else has its say; equally often where nothing is said.
 FREQUENCIES: dict[str, tuple[float, ...]] = {

@@ -90,17 +90,10 @@ class Outcome:
         return float(self.isolation.mean())
 
 
-def measure(edit: Edit, before: Mapping[str, ArrayLike], after: Mapping[str, ArrayLike]) -> Outcome:
-    """Compare the judged attributes, each (N,) of value indices, before and after an edit.
+def measure(edits: Sequence[Edit], before: Mapping[str, ArrayLike], after: Mapping[str, ArrayLike]) -> Outcome:
+    """Compare the judged attributes, each (N,) of value indices, before and after edits made together.
 
-    Raises:
-        ValueError: no face could show the edit.
-    """
-    return measure_all([edit], before, after)
-
-
-def measure_all(edits: Sequence[Edit], before: Mapping[str, ArrayLike], after: Mapping[str, ArrayLike]) -> Outcome:
-    """Compare the judged attributes before and after several edits, which succeed on a face where all of them do.
+    They succeed on a face where all of them do.
 
     Raises:
         ValueError: no face could show the edits.

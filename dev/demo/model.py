@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load_file
 
 from .codec import LATENT_CHANNELS, PATCH, Decoder, Encoder
-from .faces import CAPTION_START, PHRASES
+from .faces import CAPTION_START, NAMED
 
 WEIGHTS = Path(__file__).parent / "faces.safetensors"
 
@@ -53,8 +53,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789,.-'"
 
 def words() -> list[str]:
     """Return the words that the model knows, in a fixed order."""
-    phrases = [phrase for values in PHRASES.values() for phrase in values.values() if phrase]
-    return list(dict.fromkeys(" ".join([CAPTION_START, ",", *phrases]).split()))
+    return list(dict.fromkeys(" ".join([CAPTION_START, ",", *NAMED]).split()))
 
 
 def byte_pairs() -> tuple[dict[str, int], list[str]]:

@@ -75,7 +75,7 @@ class Demo:
     def measured(self, edit: Edit, before: Sequence[Images], looks: Sequence[Workflow]) -> Row:
         """Edit all faces and keep the figures; return the row."""
         after = self.faces_of(edit.name, looks)
-        outcome = measure.measure(edit, self._judged(before), self._judged(after))
+        outcome = measure.measure([edit], self._judged(before), self._judged(after))
         self.figures.append((edit, outcome))
         figures = f"{outcome.done.sum()} of {outcome.faces} succeed\n{outcome.kept_on_average:.0%} of the rest kept"
         return Row(edit.name, figures, in_columns(after))

@@ -13,7 +13,7 @@ from PIL import Image
 from ..host.client import Client, Workflow
 from ..host.packages import REPO
 from .drawing import SIZE
-from .faces import CAPTION_START, PHRASES
+from .faces import CAPTION_START, NAMED, PHRASES
 
 FOLDER = REPO / "example_workflows" / "api"
 
@@ -103,8 +103,7 @@ def _put_demo_model_in(workflow: Workflow) -> None:
 
 def _in_its_words(text: str) -> str:
     """Say what the text says in the words that the demo model was trained on."""
-    phrases = [phrase for values in PHRASES.values() for phrase in values.values() if phrase]
-    said = [phrase for phrase in phrases if re.search(rf"\b{phrase}\b", text)]
+    said = [phrase for phrase in NAMED if re.search(rf"\b{phrase}\b", text)]
     return ", ".join([CAPTION_START, *said] if "face" in text else said)
 
 

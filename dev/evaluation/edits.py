@@ -7,11 +7,9 @@ from dataclasses import dataclass, replace
 
 from sega_core import ComparedTexts, compared_texts
 
-from ..demo.faces import CAPTION_START, PHRASES
+from ..demo.faces import CAPTION_START, NAMED
 from ..demo.measure import ADDS, REMOVES, Edit
 from ..demo.workflows import words_for
-
-ATTRIBUTE_OF = {phrase: name for name, values in PHRASES.items() for phrase in values.values() if phrase}
 
 
 @dataclass(frozen=True)
@@ -37,9 +35,7 @@ class Task:
 
 def _add(text: str) -> Edit:
     """Return the edit that adds what a phrase says."""
-    attribute = ATTRIBUTE_OF[text]
-    (value,) = (value for value, phrase in PHRASES[attribute].items() if phrase == text)
-    return Edit(text, "add", attribute, value)
+    return Edit(text, "add", *NAMED[text])
 
 
 def _remove(text: str) -> Edit:
@@ -73,7 +69,7 @@ def tasks_named(*names: str) -> list[Task]:
 
 def rival(prompt: str, text: str) -> str:
     """Return what a prompt says of the same attribute as a text; nothing if it says nothing else of it."""
-    said = words_for(ATTRIBUTE_OF[text], prompt)
+    said = words_for(NAMED[text][0], prompt)
     return said if said != text else ""
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..demo.composition import NAMES, USUAL
-from ..demo.measure import Edit, measure_all
+from ..demo.measure import Edit, measure
 from .places import places
 from .studio import Faces
 
@@ -50,7 +50,7 @@ class Verdict:
 
 def verdict(edits: Sequence[Edit], before: Faces, after: Faces) -> Verdict:
     """Compare the faces before and after the edits."""
-    outcome = measure_all(edits, before.values, after.values)
+    outcome = measure(edits, before.values, after.values)
     done, attributes = outcome.eligible.copy(), np.full(len(outcome.eligible), np.nan)
     done[outcome.eligible], attributes[outcome.eligible] = outcome.done, outcome.isolation
     change = np.abs(after.compositions - before.compositions)

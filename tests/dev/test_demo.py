@@ -44,13 +44,13 @@ def test_a_slider_saves_each_of_its_pictures() -> None:
 def test_figures_count_the_faces_that_could_show_the_edit() -> None:
     before = {name: [0] * 4 for name in faces.ATTRIBUTES} | {"hat": [0, 0, 0, 1]}
     after = before | {"hat": [1, 1, 0, 0], "hair": [0, 2, 0, 0]}
-    added = measure(Edit("hat", "add", "hat", "yes"), before, after)
+    added = measure([Edit("hat", "add", "hat", "yes")], before, after)
     assert (added.faces, added.success) == (3, pytest.approx(2 / 3))
     assert (added.kept["hair"], added.kept["beard"]) == (pytest.approx(2 / 3), 1)
-    removed = measure(Edit("hat", "remove", "hat", "yes"), before, after)
+    removed = measure([Edit("hat", "remove", "hat", "yes")], before, after)
     assert (removed.faces, removed.success) == (1, 1)
     with pytest.raises(ValueError, match=r"no face has 'yes' \(hat\)"):
-        measure(Edit("hat", "remove", "hat", "yes"), before | {"hat": [0] * 4}, after)
+        measure([Edit("hat", "remove", "hat", "yes")], before | {"hat": [0] * 4}, after)
 
 
 class Server:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .. import classifier, model
 from ..codec import LATENT_CHANNELS
-from ..faces import ATTRIBUTES, CAPTION_START, PHRASES
+from ..faces import ATTRIBUTES, CAPTION_START, NAMED
 
 STEPS = 20
 CFG_SCALES = (3.0, 4.0, 5.0)
@@ -25,29 +25,24 @@ CFG_SCALES = (3.0, 4.0, 5.0)
 FACES = 48
 BATCH = 16
 
-# An attribute and a value that has words.
-Asked = tuple[str, str]
-ALL = tuple((name, value) for name, values in PHRASES.items() for value, phrase in values.items() if phrase)
+# Phrases.
+Prompt = tuple[str, ...]
 
 
-def alone() -> Iterator[tuple[Asked, ...]]:
+def alone() -> Iterator[Prompt]:
     """Yield every phrase by itself."""
-    for asked in ALL:
-        yield from [(asked,)] * FACES
+    for phrase in NAMED:
+        yield from [(phrase,)] * FACES
 
 
-def in_fours() -> Iterator[tuple[Asked, ...]]:
+def in_fours() -> Iterator[Prompt]:
     """Yield four random phrases of different attributes, until each phrase was asked for often enough."""
-    rng, count = random.Random(0), Counter[Asked]()
-    while min(count[asked] for asked in ALL) < FACES:
-        prompt = tuple(rng.sample(ALL, 4))
-        if len({name for name, _ in prompt}) == 4:
+    rng, count = random.Random(0), Counter[str]()
+    while min(count[phrase] for phrase in NAMED) < FACES:
+        prompt = tuple(rng.sample(list(NAMED), 4))
+        if len({NAMED[phrase][0] for phrase in prompt}) == 4:
             count.update(prompt)
             yield prompt
-
-
-def text_of(prompt: tuple[Asked, ...]) -> str:
-    return ", ".join([CAPTION_START, *(PHRASES[name][value] for name, value in prompt)])
 
 
 class Sampler:
@@ -90,14 +85,15 @@ def measure(weights: Path, judge_weights: Path) -> dict[str, Any]:
     return {**shares, "least": {"phrase": ", ".join(least), "share": share}}
 
 
-def _shares(sampler: Sampler, prompts: list[tuple[Asked, ...]], cfg: float) -> dict[str, float]:
+def _shares(sampler: Sampler, prompts: list[Prompt], cfg: float) -> dict[str, float]:
     """Return how often each phrase appears where it is asked for."""
-    count, seen = Counter[Asked](), Counter[Asked]()
+    count, seen = Counter[str](), Counter[str]()
     for seed, start in enumerate(range(0, len(prompts), BATCH)):
         batch = prompts[start : start + BATCH]
-        judged = sampler.judged([text_of(prompt) for prompt in batch], cfg, seed)
+        judged = sampler.judged([", ".join([CAPTION_START, *prompt]) for prompt in batch], cfg, seed)
         for i, prompt in enumerate(batch):
-            for name, value in prompt:
-                count[name, value] += 1
-                seen[name, value] += ATTRIBUTES[name][judged[name][i]] == value
-    return {PHRASES[name][value]: round(seen[name, value] / count[name, value], 4) for name, value in ALL}
+            for phrase in prompt:
+                name, value = NAMED[phrase]
+                count[phrase] += 1
+                seen[phrase] += ATTRIBUTES[name][judged[name][i]] == value
+    return {phrase: round(seen[phrase] / count[phrase], 4) for phrase in NAMED}
