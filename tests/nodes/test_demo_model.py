@@ -138,6 +138,6 @@ def test_an_edit_succeeds_and_the_rest_stays(
 ) -> None:
     prompt = "a face" if edit.direction == "add" else f"a face, {edit.text}"
     before = plain if edit.direction == "add" else drawn_looks(host, demo, prompt)
-    figures = measure.measure(edit, before, drawn_looks(host, demo, prompt, edit, **how))
+    figures = measure.measure([edit], before, drawn_looks(host, demo, prompt, edit, **how))
     assert figures.success >= 0.85, figures.success
     assert figures.kept_on_average >= 0.9, figures.kept_on_average

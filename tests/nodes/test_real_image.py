@@ -78,7 +78,7 @@ def test_a_picture_gets_what_is_asked_and_keeps_the_rest(
 ) -> None:
     chosen = concept(host, demo, pictures, edit.text, instead_of, edit.direction)
     edited = inverted_and_sampled(host, demo, pictures, chosen, sampler, pictures.captions)
-    figures = measure(edit, demo.attributes(pictures.latents), demo.attributes(edited))
+    figures = measure([edit], demo.attributes(pictures.latents), demo.attributes(edited))
     assert figures.faces == FACES
     assert figures.success >= 7 / 8
     assert figures.kept_on_average > 0.9
@@ -92,4 +92,4 @@ def test_image_to_image_edits_and_less_noise_keeps_more(host: Host, demo: Judged
     chosen = concept(host, demo, pictures, "glasses", "", "add")
     edited = host.sega(chosen, **arguments, denoise=0.8, mode="independent")
     edit = Edit("glasses", "add", "glasses", "yes")
-    assert measure(edit, demo.attributes(plain), demo.attributes(edited)).success > 0.7
+    assert measure([edit], demo.attributes(plain), demo.attributes(edited)).success > 0.7
