@@ -22,7 +22,8 @@ HIDDEN = 96
 class Classifier(nn.Module):
     """Tell every attribute of a face and the six numbers of its composition; images (B, 3, 128, 128) in [0, 1]."""
 
-    limits: Tensor
+    middle: Tensor
+    spread: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,27 +36,23 @@ class Classifier(nn.Module):
         self.hidden = nn.Linear(before * 16, HIDDEN)
         self.heads = nn.ModuleDict({name: nn.Linear(HIDDEN, len(values)) for name, values in ATTRIBUTES.items()})
         self.composition = nn.Linear(HIDDEN, len(NAMES))
-        self.register_buffer("limits", torch.tensor([LIMITS[name] for name in NAMES]), persistent=False)
+        low, high = torch.tensor([LIMITS[name] for name in NAMES]).T
+        self.register_buffer("middle", (low + high) / 2, persistent=False)
+        self.register_buffer("spread", (high - low) / 4, persistent=False)
 
     def forward(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the logits (B, values) of each attribute, and the compositions (B, 6) in their own units."""
+        """Return the logits (B, values) of each attribute, and the compositions (B, 6) as in `composition.NAMES`."""
         h = F.pixel_unshuffle(images * 2 - 1, 2)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             h = F.silu(norm(conv(h)))
         h = F.silu(self.hidden(h.flatten(1)))
-        low, high = self.limits.T
-        compositions = (low + high) / 2 + (high - low) / 4 * self.composition(h).float()
+        compositions = self.middle + self.spread * self.composition(h).float()
         return {name: head(h) for name, head in self.heads.items()}, compositions
 
     @torch.no_grad()
     def judge(self, images: Tensor) -> dict[str, Tensor]:
         """Return, per attribute, the index (B,) into its values."""
         return {name: logits.argmax(1) for name, logits in self(images)[0].items()}
-
-    @torch.no_grad()
-    def compositions(self, images: Tensor) -> Tensor:
-        """Return the compositions (B, 6), in the order and the units of `composition.NAMES`."""
-        return self(images)[1]
 
 
 def load(file: Path = WEIGHTS) -> Classifier:

@@ -70,7 +70,7 @@ def test_the_judge_knows_what_fresh_drawings_show(demo: JudgedModel, fresh: Draw
 
 
 def test_the_judge_knows_how_fresh_drawings_lie_in_their_pictures(demo: JudgedModel, fresh: Drawings) -> None:
-    errors = (demo.judge.compositions(fresh.images.movedim(-1, 1)) - fresh.compositions).abs().mean(0)
+    errors = (demo.judge(fresh.images.movedim(-1, 1))[1] - fresh.compositions).abs().mean(0)
     for name, error in zip(composition.NAMES, errors, strict=True):
         assert error <= ERRORS[name], name
 

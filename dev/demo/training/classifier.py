@@ -68,9 +68,7 @@ def _redrawn(work: Path, drawings: TrainingSet, rows: Tensor) -> Tensor:
 
 def _composition_loss(classifier: Classifier, predicted: Tensor, true: Tensor) -> Tensor:
     """Return the loss in units of a quarter of what the limits span, summed over the six numbers."""
-    low, high = classifier.limits.T
-    spread = (high - low) / 4
-    return F.smooth_l1_loss(predicted / spread, true / spread, beta=0.1) * len(NAMES)
+    return F.smooth_l1_loss(predicted / classifier.spread, true / classifier.spread, beta=0.1) * len(NAMES)
 
 
 @torch.no_grad()
