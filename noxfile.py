@@ -77,7 +77,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def train(session: nox.Session) -> None:
-    """Make the demo model from nothing, in about three hours; needs `-- --work FOLDER`, see also `-- --help`."""
+    """Make the demo model from nothing, in about four hours on two cores; needs `-- --work FOLDER`, see `-- --help`."""
     _run_module(session, "dev.demo.training", *session.posargs)
 
 

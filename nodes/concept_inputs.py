@@ -43,8 +43,9 @@ def concept_inputs() -> list[io.Input]:
         setting_input(
             "start_percent",
             _DEFAULT,
-            "When the edit starts, 0 to 1, as a share of the sampling. Later keeps more of the composition. To "
-            "remove something, start at 0, the very beginning (off).",
+            "When the edit starts, 0 to 1, as a share of the sampling. Later keeps more of the composition. At 0, what "
+            "is added to a part of the picture waits until the composition is settled (15%), and everything else "
+            "starts at once.",
             step=0.005,
         ),
         setting_input(

@@ -20,6 +20,12 @@ Two settings are LEDITS++'s (arXiv 2311.16711, section 3.3), off by default:
 | threshold_over      | M^2: summed over the channels | always "space"; "energy" is our own     |
 | attention_threshold | lambda of M^1                 | use_intersect_mask, use_cross_attn_mask |
 
+One is our own, off by default:
+
+| here                | keeps                                                                               |
+|---------------------|-------------------------------------------------------------------------------------|
+| local_warmup_steps  | the composition, which the first steps settle, from an edit that covers little of it |
+
 Two settings are our own, off by default, and approximate:
 
 | here                | saves                                                             |
@@ -63,6 +69,8 @@ class Concept:
             is like "space", but weights places by their energy (`guidance.keep_largest`).
         attention_threshold: the quantile, in [0, 1), of the cross-attention to the concept's words, below which the
             guidance is dropped too; 0 is off. LEDITS++ uses the same number as for `threshold`.
+        local_warmup_steps: the first step, in [0, inf), at which the concept acts if it is local
+            (`guidance.is_covering`); 0 is off. For independent mode.
 
     Raises:
         ValueError: names the argument, its range and the value.
@@ -76,12 +84,14 @@ class Concept:
     weight: float = 1.0
     threshold_over: ThresholdOver = "channel"
     attention_threshold: float = 0.0
+    local_warmup_steps: int = 0
 
     def __post_init__(self) -> None:
         check_numbers(self)
         check_choice("direction", self.direction, DIRECTIONS)
         check_choice("threshold_over", self.threshold_over, THRESHOLDS_OVER)
         check_count("warmup_steps", self.warmup_steps)
+        check_count("local_warmup_steps", self.local_warmup_steps)
         if self.cooldown_steps is not None:
             check_count("cooldown_steps", self.cooldown_steps)
             if self.cooldown_steps <= self.warmup_steps:

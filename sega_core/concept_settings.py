@@ -13,10 +13,12 @@ from .concept import Concept, Direction, ThresholdOver
 from .plan import Window, window
 from .ranges import check_numbers
 
-# Found by search over step counts, cfgs and two models. Strength above 1 makes up for what the threshold cuts off. The
-# first steps settle what the prompt asks for, so start at 0. A share of the energy is the one threshold that suits both
-# glasses and a whole background.
+# Found by search over step counts, cfgs and two models. Strength above 1 makes up for what the threshold cuts off. A
+# share of the energy is the one threshold that suits both glasses and a whole background.
 STRENGTH, THRESHOLD, START_PERCENT = 1.5, 0.2, 0.0
+# Where the composition is settled, as progress: what is added to it waits until then, but at most for this share of the
+# steps. What the prompt asks for is settled by then, too, so a removal cannot wait, nor can a scene.
+SETTLED_PERCENT, LONGEST_WAIT = 0.15, 0.2
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,9 @@ class ConceptSettings:
             appears where the concept acts; 0 is off, above 1 exaggerates.
         threshold: the share, in [0, 1), of the concept's guidance to drop, weakest first; `threshold_over` says what
             it is a share of. 0 keeps every element.
-        start_percent: sampling progress, in [0, 1], at which the concept starts; 0 is from the start (off). It
-            stands for a noise level, so it suits any number of steps and any scheduler.
+        start_percent: sampling progress, in [0, 1], at which the concept starts. It stands for a noise level, so it
+            suits any number of steps and any scheduler. 0 is from the start, but where the strength is a multiple of
+            cfg, what is added and local waits until the composition is settled (`Concept.local_warmup_steps`).
         end_percent: progress at which it ends, in [0, 1], after `start_percent`; 1 is the end (off).
         weight: weight among the concepts, in [0, inf); 0 is off.
         threshold_over: see `Concept`.
@@ -75,10 +78,17 @@ class ConceptSettings:
             sigmas: the schedule, one more entry than steps.
             percent_to_sigma: the model's noise level at a progress in [0, 1].
         """
-        levels = (float(percent_to_sigma(percent)) for percent in (self.start_percent, self.end_percent))
-        return self._concept(window(sigmas, *levels))
+        percents = self.start_percent, SETTLED_PERCENT, self.end_percent
+        first, settled, last = (float(percent_to_sigma(percent)) for percent in percents)
+        wait = min(window(sigmas, settled, last).warmup_steps, int(LONGEST_WAIT * (len(sigmas) - 1)))
+        return self._concept(window(sigmas, first, last), wait if self._may_wait else 0)
 
-    def _concept(self, acts: Window) -> Concept:
+    @property
+    def _may_wait(self) -> bool:
+        is_early = self.start_percent == 0 and self.end_percent > SETTLED_PERCENT
+        return self.direction == "add" and self.is_relative and is_early
+
+    def _concept(self, acts: Window, local_warmup_steps: int = 0) -> Concept:
         return Concept(
             direction=self.direction,
             guidance_scale=self.strength * (1 if self.is_relative else self.guidance_scale),
@@ -88,4 +98,5 @@ class ConceptSettings:
             weight=self.weight,
             threshold_over=self.threshold_over,
             attention_threshold=self.attention_threshold,
+            local_warmup_steps=local_warmup_steps,
         )

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from .comparison import Comparison
 from .concept import Concept, Settings
-from .guidance import concept_guidance
+from .guard import per_sample
+from .guidance import concept_guidance, is_covering
 from .plan import passes_due, passes_needed
 from .recorder import Recorder, magnitude
 
@@ -38,6 +39,10 @@ class GuidanceRun:
         self._due = passes_due(self._needed, self.concepts, settings.reuse_steps)
         # Each concept's last guidance, if further steps reuse it.
         self._held: dict[int, Tensor] = {}
+        # The first step at which each concept acts if it is local, and whether it is covering instead, (B,).
+        independent = settings.mode == "independent"
+        self._waits = [concept.local_warmup_steps if independent else 0 for concept in self.concepts]
+        self._covering: dict[int, Tensor] = {}
         # The momenta v at the start of each of the last steps and of the next one. Reference mode has one for all
         # concepts; otherwise, concepts with the same start and end share one.
         self._momenta: dict[int, dict[Hashable, Tensor]] = {0: {}}
@@ -50,7 +55,7 @@ class GuidanceRun:
     def forget(self) -> None:
         """Forget earlier steps: the latents have changed size."""
         self._momenta = {self._step: {}}
-        self._held = {}
+        self._held, self._covering = {}, {}
 
     def guidance(self, step: int, comparisons: Mapping[int, Comparison | None], sigma: float = 0.0) -> Tensor | None:
         """Return the guidance to add to the CFG estimate, or None if there is none.
@@ -76,6 +81,8 @@ class GuidanceRun:
             gamma = None if concept.is_cooled(step) else self._gamma(c, step, comparisons)
             if gamma is None:
                 continue
+            if step < self._waits[c]:
+                gamma = gamma * per_sample(self._covering[c], gamma)
             if self.recorder is not None and weights[c]:
                 magnitudes[c] = magnitude(weights[c] / total * gamma)
             key = self._key(concept, step)
@@ -96,6 +103,8 @@ class GuidanceRun:
             self._held.pop(c, None)
             return None
         gamma = concept_guidance(comparison, self.concepts[c])
+        if step < self._waits[c] and c not in self._covering:
+            self._covering[c] = is_covering(comparison.difference, self.concepts[c])
         if self.settings.reuse_steps > 1:
             self._held[c] = gamma
         return gamma

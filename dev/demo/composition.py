@@ -16,20 +16,20 @@ USUAL: dict[str, tuple[float, float]] = {
     "turn": (0, 3),
     "light": (0, 0.2),
 }
-# By how much a value moves it.
+# By how much a value moves it: at most about twice that, so that faces with and without it overlap.
 LEANS: dict[tuple[str, str], dict[str, float]] = {
-    ("hat", "yes"): {"y": 4, "size": -2.5},
-    ("beard", "yes"): {"y": -4, "size": 2},
-    ("glasses", "yes"): {"turn": 10},
-    ("mouth", "smiling"): {"tilt": 5},
-    ("mouth", "frowning"): {"tilt": -4, "light": -0.4},
-    ("age", "old"): {"light": 0.5, "turn": -5},
-    ("length", "long"): {"x": -3},
-    ("background", "beach"): {"x": -8, "size": -2, "light": 0.5},
-    ("background", "forest"): {"x": 8, "size": -1.5},
-    ("background", "city"): {"size": 2, "turn": -9, "light": -0.5},
-    ("style", "pencil"): {"turn": -6, "x": 4},
-    ("style", "pixel"): {"y": 2.5, "x": -3},
+    ("hat", "yes"): {"y": 2, "size": -1},
+    ("beard", "yes"): {"y": -1.8, "size": 0.8},
+    ("glasses", "yes"): {"turn": 5},
+    ("mouth", "smiling"): {"tilt": 2},
+    ("mouth", "frowning"): {"tilt": -1.8, "light": -0.2},
+    ("age", "old"): {"light": 0.3, "turn": -3},
+    ("length", "long"): {"x": -2},
+    ("background", "beach"): {"x": -3, "size": -0.8, "light": 0.3},
+    ("background", "forest"): {"x": 3, "size": -0.8},
+    ("background", "city"): {"size": 1, "turn": -4, "light": -0.3},
+    ("style", "pencil"): {"turn": -3, "x": 2},
+    ("style", "pixel"): {"y": 1.5, "x": -2},
 }
 LIMITS: dict[str, tuple[float, float]] = {
     "x": (48, 80),

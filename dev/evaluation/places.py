@@ -27,8 +27,8 @@ def places(attributes: Iterable[str], compositions: ArrayLike) -> NDArray[np.boo
         attributes: the edited attributes.
         compositions: how the faces lie, (N, 6).
     """
-    boxes = [PLACES.get(name) for name in attributes]
-    if None in boxes:
+    names = set(attributes)
+    if not names <= PLACES.keys():
         return None
     by_name = dict(zip(NAMES, np.asarray(compositions, float).T[..., None, None], strict=True))
     rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
@@ -39,6 +39,6 @@ def places(attributes: Iterable[str], compositions: ArrayLike) -> NDArray[np.boo
     upright_down = (down * np.cos(tilt) - across * np.sin(tilt)) / size + 1
     inside = [
         (np.abs(upright_across) <= half) & (upright_down >= top) & (upright_down <= bottom)
-        for half, top, bottom in boxes
+        for half, top, bottom in (PLACES[name] for name in names)
     ]
     return np.any(inside, axis=0)

@@ -130,7 +130,7 @@ def on_background(client: Client, text: str, faces: Sequence[tuple[int, int]], *
 
 
 def start(client: Client) -> list[Column]:
-    return [(f"{value:g}", draw(client, [add("hat", start_percent=value)])) for value in (0, 0.2, 0.4, 0.6)]
+    return [(f"{value:g}", draw(client, [add("hat", start_percent=value)])) for value in (0.05, 0.2, 0.4, 0.6)]
 
 
 def add_and_remove(client: Client) -> list[Column]:

@@ -172,7 +172,7 @@ LAYOUTS: dict[str, tuple[str, Columns]] = {
     "remove_concept": _sampler_layout(
         "Removes the hat that the prompt asks for. The prompt stays the same.\n\n"
         "**Change first**: the concept's *text*. Name what to remove, in the prompt's words and without 'no'. Still "
-        "there: set *start_percent* to 0, then raise *strength*.\n\n" + SAME_SEED,
+        "there: raise *strength*.\n\n" + SAME_SEED,
         "9",
     ),
     "three_concepts": _two_columns_of_concepts(

@@ -98,6 +98,7 @@ def test_the_defaults_are_the_references() -> None:
         "weight": 1.0,
         "threshold_over": "channel",
         "attention_threshold": 0.0,
+        "local_warmup_steps": 0,
     }
     assert dataclasses.asdict(Settings()) == {
         "momentum_scale": 0.1,

@@ -48,7 +48,7 @@ def _quiet_fragments(state: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for everything between the stages")
-    parser.add_argument("--minutes", type=float, default=90, help="wall-clock time for the diffusion model")
+    parser.add_argument("--minutes", type=float, default=190, help="wall-clock time for the diffusion model")
     options = parser.parse_args()
     work: Path = options.work
     work.mkdir(parents=True, exist_ok=True)
