@@ -18,7 +18,7 @@ from .ranges import check_numbers
 STRENGTH, THRESHOLD, START_PERCENT = 1.5, 0.2, 0.0
 # Where the composition is settled, as progress: what is added to it waits until then, but at most for this share of the
 # steps. What the prompt asks for is settled by then, too, so a removal cannot wait, nor can a scene.
-SETTLED_PERCENT, LONGEST_WAIT = 0.15, 0.2
+SETTLED_PERCENT, LONGEST_WAIT = 0.1, 0.2
 
 
 @dataclass(frozen=True)

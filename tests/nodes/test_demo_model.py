@@ -19,7 +19,7 @@ from support.host import Host
 
 STEPS, CFG = 8, 3.5
 # Faces of each look.
-EACH = 4
+EACH = 8
 # How far the judge may be off on average.
 ERRORS = {"x": 1.0, "y": 1.0, "size": 1.0, "tilt": 1.5, "turn": 3.0, "light": 0.2}
 
