@@ -36,8 +36,8 @@ AT_ONCE = ("glasses", "hat", "smiling")
 # LEDITS++'s way of finding the place.
 ATTENTION = {"attention_threshold": 0.8, "threshold": 0.6, "threshold_over": "space"}
 # Texts at rising strengths, each with the look of its face and the seed.
-RISING = (("smiling", 2, 10), ("beard", 0, 7))
-LAST_STRENGTH = 1.25
+RISING = (("smiling", 1, 7), ("beard", 0, 1))
+LAST_STRENGTH = 0.5
 
 # Drawings stand for a user's pictures.
 DRAWINGS, DRAWING_SEED = 4, 7

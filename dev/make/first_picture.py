@@ -15,13 +15,15 @@ from ..demo.workflows import DRAWN, LOOKS, drawing_workflow, slider_workflow, up
 from ..host.client import Client
 from ..host.packages import REPO
 from ..host.server import DEMO_PACK, PACK, Server
-from .help_pictures import DRAWING_SEED, add, draw, remove, saved
+from .help_pictures import add, draw, remove, saved
 
 # What is added to each face, the look of its prompt, and the seed.
-WORDS = (("glasses", 0, 4), ("hat", 2, 10), ("smiling", 1, 7), ("beard", 3, 10))
-RISING = ("smiling", 2, 10)
+WORDS = (("glasses", 1, 1), ("hat", 2, 7), ("smiling", 3, 6), ("pencil sketch", 0, 1))
+RISING = ("beard", 0, 1)
+# Of the drawing that is edited.
+DRAWING_SEED = 26
 # The strip has as many pictures as the row above it: one for each word, and a drawing.
-LAST_STRENGTH, COUNT = 1.0, len(WORDS) + 1
+LAST_STRENGTH, COUNT = 0.5, len(WORDS) + 1
 
 # Drawn twice as large and then made smaller, so that edges are smooth.
 CELL, GAP, MARGIN, ROUND = 512, 28, 60, 36
