@@ -18,7 +18,7 @@ from ..host.server import DEMO_PACK, PACK, Server
 from .help_pictures import add, draw, remove, saved
 
 # What is added to each face, the look of its prompt, and the seed.
-WORDS = (("glasses", 1, 1), ("hat", 2, 7), ("smiling", 3, 6), ("pencil sketch", 0, 1))
+WORDS = (("glasses", 0, 2), ("hat", 2, 7), ("smiling", 3, 6), ("frowning", 1, 1))
 RISING = ("beard", 0, 1)
 # Of the drawing that is edited.
 DRAWING_SEED = 26

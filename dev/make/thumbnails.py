@@ -33,7 +33,7 @@ FACES: dict[str, tuple[Sequence[int], str]] = {
     "first_edit_flux": ([12], "black hair, short hair, tan skin, green background"),
     "first_edit_qwen_image": ([33], "brown hair, long hair, light skin, yellow background"),
     "first_edit_z_image_turbo": ([24], "blond hair, short hair, tan skin, purple background"),
-    "first_edit_flux2_klein": ([17], "black hair, long hair, light skin, blue background"),
+    "first_edit_flux2_klein": ([1], "ginger hair, long hair, light skin, forest"),
     "first_edit_wan_video": ([22], "ginger hair, long hair, light skin, green background"),
     "remove_concept": ([8], "brown hair, short hair, light skin, yellow background"),
     "three_concepts": ([9], "brown hair, short hair, light skin, green background"),
