@@ -337,7 +337,7 @@ def test_a_trained_model_looks_where_the_word_is_drawn(
 
     demo, clip, _ = model.load()
     prompt = "a face, beard, tan skin" if text == "beard" else "a face, tan skin"
-    settings = {"direction": "remove" if text == "beard" else "add", "prompt": None if text == "hat" else prompt}
+    settings = {"direction": "remove" if text == "beard" else "add", "prompt": None if text == "glasses" else prompt}
     settings |= {"threshold": 0.0, "start_percent": 0.0, "attention_threshold": 0.8}
     concept = host.pack.nodes.SEGAConcept.execute(clip, text, **settings)[0]
     positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(words)) for words in (prompt, ""))
