@@ -52,7 +52,7 @@ def test_a_dropped_picture_gets_what_was_typed_and_stays_the_rest(
     editor.show()
     expect(editor.view(sampler).get_by_text("smiling")).to_be_visible()
     editor.set_values(concept, instead_of="neutral")
-    expect(editor.view(concept).get_by_text("a face, smiling, brown hair")).to_be_visible()
+    expect(editor.view(concept).get_by_text("a face, smiling, young, brown")).to_be_visible()
     assert editor.run() == "success"
     editor.screenshot(f"edit-photo-2-edited-{renderer}")
 
