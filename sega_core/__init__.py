@@ -4,7 +4,7 @@ from .comparison import Comparison
 from .concept import DIRECTIONS, MODES, THRESHOLDS_OVER, Concept, Direction, Mode, Settings, ThresholdOver
 from .concept_settings import ConceptSettings
 from .guard import FREE_STRENGTH, Guard, guarded, room_of
-from .guidance import attention_mask, concept_guidance, is_covering, keep_largest
+from .guidance import attention_mask, concept_guidance, keep_largest
 from .inversion import Evaluation, Level, StandsStill, dpmpp_2m_sde_noise, euler_ancestral_noise
 from .plan import passes_needed, progress_of, step_of_sigma, window
 from .ranges import RANGES, Range
@@ -42,7 +42,6 @@ __all__ = [
     "dpmpp_2m_sde_noise",
     "euler_ancestral_noise",
     "guarded",
-    "is_covering",
     "keep_largest",
     "passes_needed",
     "progress_of",

@@ -78,15 +78,14 @@ class ConceptSettings:
             sigmas: the schedule, one more entry than steps.
             percent_to_sigma: the model's noise level at a progress in [0, 1].
         """
-        percents = self.start_percent, SETTLED_PERCENT, self.end_percent
-        first, settled, last = (float(percent_to_sigma(percent)) for percent in percents)
-        wait = min(window(sigmas, settled, last).warmup_steps, int(LONGEST_WAIT * (len(sigmas) - 1)))
-        return self._concept(window(sigmas, first, last), wait if self._may_wait else 0)
-
-    @property
-    def _may_wait(self) -> bool:
-        is_early = self.start_percent == 0 and self.end_percent > SETTLED_PERCENT
-        return self.direction == "add" and self.is_relative and is_early
+        levels = (float(percent_to_sigma(percent)) for percent in (self.start_percent, self.end_percent))
+        acts = window(sigmas, *levels)
+        if self.start_percent > 0 or self.direction == "remove" or not self.is_relative:
+            return self._concept(acts)
+        settled = window(sigmas, float(percent_to_sigma(SETTLED_PERCENT)), 0.0).warmup_steps
+        wait = min(settled, int(LONGEST_WAIT * (len(sigmas) - 1)))
+        # What would end before it may start does not wait.
+        return self._concept(acts, 0 if acts.cooldown_steps is not None and acts.cooldown_steps <= wait else wait)
 
     def _concept(self, acts: Window, local_warmup_steps: int = 0) -> Concept:
         return Concept(
