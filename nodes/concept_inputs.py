@@ -44,7 +44,7 @@ def concept_inputs() -> list[io.Input]:
             "start_percent",
             _DEFAULT,
             "When the edit starts, 0 to 1, as a share of the sampling. Later keeps more of the composition. At 0, what "
-            "is added to a part of the picture waits until the composition is settled (10%), and everything else "
+            "is added to a part of the picture waits until the composition is settled (20%), and everything else "
             "starts at once.",
             step=0.005,
         ),

@@ -16,9 +16,9 @@ from .ranges import check_numbers
 # Found by search over step counts, cfgs and two models. Strength above 1 makes up for what the threshold cuts off. A
 # share of the energy is the one threshold that suits both glasses and a whole background.
 STRENGTH, THRESHOLD, START_PERCENT = 1.5, 0.2, 0.0
-# Where the composition is settled, as progress: what is added to it waits until then, but at most for this share of the
-# steps. What the prompt asks for is settled by then, too, so a removal cannot wait, nor can a scene.
-SETTLED_PERCENT, LONGEST_WAIT = 0.1, 0.2
+# Where the composition is settled, as progress and as a share of the steps, whichever comes first: what is added to it
+# waits until then. What the prompt asks for is settled by then, too, so a removal cannot wait, nor can a scene.
+SETTLED_PERCENT = 0.2
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class ConceptSettings:
         if self.start_percent > 0 or self.direction == "remove" or not self.is_relative:
             return self._concept(acts)
         settled = window(sigmas, float(percent_to_sigma(SETTLED_PERCENT)), 0.0).warmup_steps
-        wait = min(settled, int(LONGEST_WAIT * (len(sigmas) - 1)))
+        wait = min(settled, int(SETTLED_PERCENT * (len(sigmas) - 1)))
         # What would end before it may start does not wait.
         return self._concept(acts, 0 if acts.cooldown_steps is not None and acts.cooldown_steps <= wait else wait)
 
