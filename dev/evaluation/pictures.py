@@ -53,9 +53,9 @@ def plot_comparisons(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
         figure, axes = plt.subplots(1, len(PANELS), figsize=(11.2, height), sharey=True, layout="constrained")
         for axis, (measure, title) in zip(axes, PANELS.items(), strict=True):
             _draw_panel(axis, [row for row in rows if row["measure"] == measure], places)
-            axis.set(title=title, xlabel="ours minus the other way, points")
+            axis.set(title=title, xlabel="ours minus it, points")
         axes[0].set_yticks([*places.values()], [": ".join(line) for line in lines])
-        axes[0].invert_yaxis()
+        axes[0].set_ylim(max(places.values()) + 1, -1)
         marks = [
             plt.Line2D([], [], color=colour, marker=marker, mfc=fill, ls="", label=f"ours is {word}")
             for word, (colour, marker, fill) in zip(("better", "undecided", "worse"), LOOKS.values(), strict=True)

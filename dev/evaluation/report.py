@@ -23,8 +23,13 @@ def tables(parts: Mapping[str, Figures]) -> dict[str, str]:
             note = f"\nMeasured with `--faces {parts[part]['faces']}`.\n\n"
             made |= {name: note + maker(parts[part]) for name, maker in makers.items()}
     if parts.keys() >= {"ways", "photos"}:
-        both = [parts["ways"], parts["photos"]]
-        found = targets(*([row for part in both for row in part[name]] for name in ("edits", "comparisons")))
+        both = {"": parts["ways"], "given pictures, ": parts["photos"]}
+        found = targets(
+            *(
+                [{**row, "of": of} for of, part in both.items() for row in part[name]]
+                for name in ("edits", "comparisons")
+            )
+        )
         made["targets"] = "\n" + _targets(found)
     return made
 
@@ -101,16 +106,19 @@ def _prompts(part: Figures) -> str:
 def _targets(found: Iterable[Target]) -> str:
     """Show whether each target is reached, and below the figures that miss it."""
     found = list(found)
-    cells = [(target.text, target.outcome, f"{len(target.missed)} of {target.checked} miss it") for target in found]
-    missed = [(target.text, *_miss(row)) for target in found for row in target.missed]
-    outcomes = table(("target", "outcome", "figures"), cells)
+    cells = [
+        (number, target.text, target.outcome, f"{len(target.missed)} of {target.checked} miss it")
+        for number, target in enumerate(found, 1)
+    ]
+    missed = [(number, *_miss(row)) for number, target in enumerate(found, 1) for row in target.missed]
+    outcomes = table(("", "target", "outcome", "figures"), cells)
     return outcomes + "\n" + table(("target", "missed at", "figure"), missed) if missed else outcomes
 
 
 def _miss(row: Figures) -> tuple[str, str]:
     if "measure" in row:
-        return f"{row['group']}, {opponent(row)}: {row['measure']}", _points(row)
-    return row["edit"], _percent(row[SUCCESS])
+        return f"{row['of']}{row['group']}, {opponent(row)}: {row['measure']}", _points(row)
+    return row["of"] + row["edit"], _percent(row[SUCCESS])
 
 
 def _reconstruction(part: Figures) -> str:
