@@ -14,8 +14,8 @@ from .comparison import Comparison
 from .concept import Concept, ThresholdOver
 from .guard import guarded, per_sample
 
-# At the first step, on the demo model: above it are 10% of the pictures where the edit is on a face (medians 0.11 to 0.35)
-# and 94% of those where it is a scene, a background or a style (0.42 to 0.59).
+# At the first step, on the demo model, 10% of the pictures with an edit on a face are above it (medians 0.11 to 0.35), and
+# 94% of those with another scene, background or style (0.42 to 0.59).
 COVERING_SHARE = 0.375
 
 
