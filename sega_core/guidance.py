@@ -14,7 +14,7 @@ from .comparison import Comparison
 from .concept import Concept, ThresholdOver
 from .guard import guarded, per_sample
 
-# At the first step, on the demo model, 10% of the pictures with an edit on a face are above it (medians 0.11 to 0.35), and
+# At the first step, on the demo model, 10% of the pictures with an edit on a face reach it (medians 0.11 to 0.35), and
 # 94% of those with another scene, background or style (0.42 to 0.59).
 COVERING_SHARE = 0.375
 
