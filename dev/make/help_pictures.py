@@ -39,8 +39,8 @@ CELL, GAP, MARGIN, HEADER, LETTERS = 256, 10, 14, 66, 44
 
 # Faces that show the effects well: the look of the prompt and the seed.
 FACES = ((0, 6), (3, 6))
-LIGHT = ((0, 6), (1, 7))
-BLACK = ((0, 6), (0, 2))
+LIGHT = ((0, 2), (1, 7))
+BLACK = ((0, 1), (0, 2))
 RISING = ((1, 7), (2, 7))
 # The look of one prompt, that of another, and the seed of both.
 PROMPTS = ((0, 1, 4), (1, 2, 3))
