@@ -37,7 +37,7 @@ FACES: dict[str, tuple[Sequence[int], str]] = {
     "first_edit_wan_video": ([22], "ginger hair, long hair, light skin, green background"),
     "remove_concept": ([8], "brown hair, short hair, light skin, yellow background"),
     "three_concepts": ([9], "brown hair, short hair, light skin, green background"),
-    "four_concept_face": ([2, 8], "ginger hair, short hair, light skin, blue background"),
+    "four_concept_face": ([2, 3], "ginger hair, short hair, light skin, blue background"),
     "model_patch": ([13, 14], "black hair, short hair, dark skin, yellow background"),
     "mask": ([9], "black hair, long hair, light skin, yellow background"),
     "preview": ([7], "blond hair, short hair, tan skin, purple background"),
