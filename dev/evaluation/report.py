@@ -105,12 +105,12 @@ def _prompts(part: Figures) -> str:
 
 def _targets(found: Iterable[Target]) -> str:
     """Show whether each target is reached, and below the figures that miss it."""
-    found = list(found)
+    numbered = [*enumerate(found, 1)]
     cells = [
         (number, target.text, target.outcome, f"{len(target.missed)} of {target.checked} miss it")
-        for number, target in enumerate(found, 1)
+        for number, target in numbered
     ]
-    missed = [(number, *_miss(row)) for number, target in enumerate(found, 1) for row in target.missed]
+    missed = [(number, *_miss(row)) for number, target in numbered for row in target.missed]
     outcomes = table(("", "target", "outcome", "figures"), cells)
     return outcomes + "\n" + table(("target", "missed at", "figure"), missed) if missed else outcomes
 
